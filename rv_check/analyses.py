@@ -1,0 +1,310 @@
+"""What can be said of a tree without running anything: exact integers, each a small function over the tree.
+
+The words are DESIGN.md's: MACs are the multiply-adds of one image; depth counts weighted layers on the main path; a
+receptive field is size / stride (jump) / padding in input pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from math import prod
+from typing import TypeVar
+
+from rv_check import ops
+from rv_check.ops import POINT, Axis, Shape
+from rv_check.problems import Place
+from rv_check.tree import Item, Join, Layer, Module, Node, Repeat, Seq, children
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """The receptive field of one unit of a feature map, along rows and columns, in input pixels.
+
+    `aligned`: all paths to the unit are centred on one pixel (Araujo et al. 2019, doi:10.23915/distill.00021).
+    `through_gate`: a gate or branch that sees everything makes the true field global; the axes are those of the
+    convolutional path. `collapsed`: a pool to a fixed size, a flatten or a linear layer has been passed; the axes are
+    those of the last feature map before it.
+    """
+
+    rows: Axis = POINT
+    columns: Axis = POINT
+    aligned: bool = True
+    through_gate: bool = False
+    collapsed: bool = False
+
+    @property
+    def size(self) -> int | tuple[int, int]:
+        """Pixels; a number where rows and columns agree."""
+        return _one(self.rows.size, self.columns.size)
+
+    @property
+    def stride(self) -> int | tuple[int, int]:
+        """Input pixels between the fields of neighbouring units (the jump)."""
+        return _one(self.rows.stride, self.columns.stride)
+
+    @property
+    def padding(self) -> int | tuple[int, int]:
+        """How far the first unit's field begins before the input."""
+        return _one(self.rows.padding, self.columns.padding)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether a unit here sees the whole input."""
+        return self.through_gate or self.collapsed
+
+    def __str__(self) -> str:
+        rows, columns = ("/".join(map(str, axis)) for axis in (self.rows, self.columns))
+        return rows if rows == columns else f"{rows} {columns}"
+
+    def then(self, inner: ReceptiveField) -> ReceptiveField:
+        """The field of `inner`, which is relative to this one's feature map, in pixels of this one's input."""
+        if self.collapsed:
+            return self
+        return ReceptiveField(
+            _compose(self.rows, inner.rows),
+            _compose(self.columns, inner.columns),
+            self.aligned and inner.aligned,
+            self.through_gate or inner.through_gate,
+            inner.collapsed,
+        )
+
+    def times(self, n: int) -> ReceptiveField:
+        """This field composed with itself n times, in log n steps."""
+        result, power = ReceptiveField(), self
+        while n:
+            if n & 1:
+                result = result.then(power)
+            power = power.then(power)
+            n >>= 1
+        return result
+
+
+def _one(a: int, b: int) -> int | tuple[int, int]:
+    return a if a == b else (a, b)
+
+
+def _compose(outer: Axis, inner: Axis) -> Axis:
+    return Axis(
+        outer.size + (inner.size - 1) * outer.stride,
+        outer.stride * inner.stride,
+        outer.padding + inner.padding * outer.stride,
+    )
+
+
+def fold(
+    node: Node,
+    layer: Callable[[Layer], T],
+    seq: Callable[[list[T]], T],
+    join: Callable[[Join, list[T]], T],
+    times: Callable[[T, int], T],
+) -> T:
+    """One value for a node from those of its parts. A node that stands in many places is computed once."""
+    known: dict[int, T] = {}
+
+    def value(node: Node) -> T:
+        if id(node) not in known:
+            known[id(node)] = compute(node)
+        return known[id(node)]
+
+    def compute(node: Node) -> T:
+        match node:
+            case Layer():
+                return layer(node)
+            case Module():
+                return value(node.seq)
+            case Seq():
+                return seq([value(item.node) for item in node.items])
+            case Join():
+                return join(node, [value(branch) for _, branch in node.branches])
+            case Repeat():
+                return times(value(node.seq), node.times)
+
+    return value(node)
+
+
+def _total(node: Node, of_layer: Callable[[Layer], int]) -> int:
+    return fold(node, of_layer, sum, lambda _, branches: sum(branches), lambda value, n: value * n)
+
+
+def params(node: Node) -> int:
+    """Number of parameters, buffers not counted."""
+    return _total(node, lambda layer: sum(map(prod, layer.op.params(layer.x).values())))
+
+
+def macs(node: Node) -> int:
+    """Multiply-adds of one image, of convolutions and linear layers."""
+    return _total(node, lambda layer: layer.op.macs(layer.x, layer.y))
+
+
+def activations(node: Node) -> int:
+    """Output elements of the convolutions and linear layers, for one image (Radosavovic et al. 2020, arXiv:2003.13678)."""
+    return _total(node, lambda layer: prod(layer.y) if layer.op.weighted else 0)
+
+
+def depth(node: Node) -> int:
+    """Weighted layers on the main path: of a sum or concat the deepest branch, of a product the first."""
+    return fold(
+        node,
+        lambda layer: int(layer.op.weighted),
+        sum,
+        lambda join, branches: branches[0] if join.kind == "product" else max(branches),
+        lambda value, n: value * n,
+    )
+
+
+def skip_connections(node: Node) -> int:
+    """The `sum`s that have a branch which is the identity or only a projection."""
+    return fold(node, lambda _: 0, sum, _join_skips, lambda value, n: value * n)
+
+
+def _join_skips(join: Join, branches: list[int]) -> int:
+    here = join.kind == "sum" and len(branches) > 1 and any(is_shortcut(branch) for _, branch in join.branches)
+    return sum(branches) + here
+
+
+def is_shortcut(branch: Seq) -> bool:
+    """The identity, or one linear map of its input: at most one weighted layer, and only ops that project."""
+    projects = fold(
+        branch,
+        lambda layer: layer.op.projection,
+        all,
+        lambda _join, _branches: False,
+        lambda value, n: value or n == 0,
+    )
+    return projects and depth(branch) <= 1
+
+
+def receptive_field(node: Node) -> ReceptiveField:
+    """The field of a unit of the node's output in its input; of a whole arch, of the last map before the fixed pool."""
+    return fold(
+        node,
+        _layer_field,
+        lambda parts: reduce(ReceptiveField.then, parts, ReceptiveField()),
+        _join_field,
+        ReceptiveField.times,
+    )
+
+
+def _layer_field(layer: Layer) -> ReceptiveField:
+    window = layer.op.window(layer.x)
+    if window is None:
+        return ReceptiveField(collapsed=True)
+    return ReceptiveField(*window)
+
+
+def _join_field(join: Join, branches: list[ReceptiveField]) -> ReceptiveField:
+    """The union of the paths that keep a feature map; a path that collapsed makes the whole global."""
+    maps = [field for field in branches if not field.collapsed]
+    if not maps:
+        return branches[0]
+    rows, columns = _union([f.rows for f in maps]), _union([f.columns for f in maps])
+    aligned = all(f.aligned for f in maps) and all(
+        len({(axis.stride, axis.size - 2 * axis.padding) for axis in axes}) == 1
+        for axes in ([f.rows for f in maps], [f.columns for f in maps])
+    )
+    gate = len(maps) < len(branches) or any(f.through_gate for f in branches)
+    return ReceptiveField(rows, columns, aligned, gate)
+
+
+def _union(axes: list[Axis]) -> Axis:
+    padding = max(axis.padding for axis in axes)
+    size = max(axis.size - axis.padding for axis in axes) + padding
+    return Axis(size, axes[0].stride, padding)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a listing: a layer, a join, or a module that is folded. Fields are those of the network's input."""
+
+    name: str
+    op: str
+    x: Shape
+    y: Shape
+    params: int
+    macs: int
+    receptive_field: ReceptiveField
+    place: Place
+    node: Node
+
+
+def rows(root: Module, fold_at: int | None = None) -> Iterator[Row]:
+    """The flat listing, in the order of the flow. Modules below `fold_at` levels of names stand as one row each."""
+    counts = _Counts()
+    yield from _rows(root.seq, "", 0, {}, ReceptiveField(), fold_at, counts)
+
+
+class _Counts:
+    """params, macs and fields by node, so that equal nodes are counted once in a listing."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[int, int, ReceptiveField]] = {}
+
+    def of(self, node: Node) -> tuple[int, int, ReceptiveField]:
+        if id(node) not in self.known:
+            self.known[id(node)] = (params(node), macs(node), receptive_field(node))
+        return self.known[id(node)]
+
+
+def _rows(
+    seq: Seq,
+    prefix: str,
+    position: int,
+    indices: Mapping[str, int],
+    field: ReceptiveField,
+    fold_at: int | None,
+    counts: _Counts,
+) -> Iterator[Row]:
+    for item in seq.items:
+        node = item.node
+        after = field.then(counts.of(node)[2])
+        match node:
+            case Layer() | Module():
+                name = item.name if isinstance(item.name, str | None) else item.name.text(indices)
+                full = prefix + (str(position) if name is None else name)
+                if isinstance(node, Layer):
+                    yield _row(full, ops.describe(node.op), item, after, counts)
+                elif fold_at is not None and full.count(".") + 1 >= fold_at:
+                    yield _row(full, node.label or "group", item, after, counts)
+                else:
+                    inner = {} if node.label else indices
+                    yield from _rows(node.seq, f"{full}.", 0, inner, field, fold_at, counts)
+            case Join():
+                at = position
+                for _, branch in node.branches:
+                    yield from _rows(branch, prefix, at, indices, field, fold_at, counts)
+                    at += branch.slots
+                op = f"{node.kind}({', '.join(label for label, _ in node.branches)})"
+                yield Row(prefix + node.kind, op, node.x, node.y, 0, 0, after, item.place, node)
+            case Repeat():
+                inner_field = field
+                for turn in range(node.times):
+                    within = {**indices, node.index: node.first + turn} if node.index else indices
+                    at = position + turn * node.seq.slots
+                    yield from _rows(node.seq, prefix, at, within, inner_field, fold_at, counts)
+                    inner_field = inner_field.then(counts.of(node.seq)[2])
+            case Seq():
+                yield from _rows(node, prefix, position, indices, field, fold_at, counts)
+        field = after
+        position += node.slots
+
+
+def _row(name: str, op: str, item: Item, field: ReceptiveField, counts: _Counts) -> Row:
+    own_params, own_macs, _ = counts.of(item.node)
+    return Row(name, op, item.node.x, item.node.y, own_params, own_macs, field, item.place, item.node)
+
+
+def step(root: Module, path: str) -> Row | None:
+    """The layer or module of that dotted name, or None."""
+    for row in rows(root, fold_at=path.count(".") + 1):
+        if row.name == path and not isinstance(row.node, Join):
+            return row
+    return None
+
+
+def names(root: Module) -> list[str]:
+    """The names right under the root, for suggestions."""
+    return [name for name, _ in children(root.seq)]
