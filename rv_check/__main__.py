@@ -1,0 +1,7 @@
+"""`python -m rv_check` is `rv-check`."""
+
+import sys
+
+from rv_check.cli import main
+
+sys.exit(main())

@@ -1,0 +1,184 @@
+"""The speed claims of the README, each a ratio of two things measured in turn, A B A B, in one run.
+
+    tox -e bench              or   python tests/bench/ratios.py [--rounds N]
+
+Prints one line a claim: the median ratio, its smallest and largest value over the rounds, and both medians. Nothing here
+passes or fails; times depend on the machine, ratios much less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from rv_check import load
+from rv_check.arch import Arch
+from rv_check.checks import CHECKS, Pair, Run, run_check, test_sizes
+from rv_check.model import build
+from rv_check.reference import build_reference
+
+Action = Callable[[], object]
+
+
+def seconds(action: Action) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def compare(claim: str, ours: Action, theirs: Action, rounds: int, calls: int = 1) -> None:
+    """Print the ratio of two actions, measured in turn after one warm-up of each."""
+    ours(), theirs()
+    a, b = [], []
+    for _ in range(rounds):
+        a.append(statistics.median(seconds(ours) for _ in range(calls)))
+        b.append(seconds(theirs))
+    ratios = sorted(x / y for x, y in zip(a, b, strict=True))
+    print(
+        f"{claim}: ratio {statistics.median(ratios):.4g} ({ratios[0]:.4g} to {ratios[-1]:.4g}), "
+        f"{statistics.median(a) * 1e3:.4g} ms against {statistics.median(b) * 1e3:.4g} ms, {rounds} rounds",
+        flush=True,
+    )
+
+
+def process(*arguments: str) -> Action:
+    """A whole Python process."""
+    return lambda: subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def fresh(arch: Arch) -> Arch:
+    """The arch with its parsed spec, and no tree or result."""
+    return replace(arch)
+
+
+def analyse(arch: Arch) -> tuple[object, ...]:
+    """Everything static, from the parsed spec."""
+    arch = fresh(arch)
+    return arch.params, arch.macs, arch.activations, arch.depth, arch.receptive_field
+
+
+def counters(name: str) -> dict[str, Action]:
+    """The multiply-add counters that are installed, on torchvision's model, each as its users call it."""
+    import torchvision
+
+    model = torchvision.models.get_model(name).eval()
+    meta = torchvision.models.get_model(name).eval().to("meta")
+    image = torch.zeros(1, 3, 224, 224)
+
+    def by_torch() -> int:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            meta(torch.empty(1, 3, 224, 224, device="meta"))
+        return counter.get_total_flops()
+
+    found: dict[str, Action] = {"torch's FlopCounterMode on meta": by_torch}
+    with suppress(ImportError):
+        from fvcore.nn import FlopCountAnalysis
+
+        found["fvcore"] = lambda: FlopCountAnalysis(model, image).unsupported_ops_warnings(False).total()
+    with suppress(ImportError):
+        import torchinfo
+
+        found["torchinfo"] = lambda: torchinfo.summary(model, (1, 3, 224, 224), verbose=0).total_mult_adds
+    with suppress(ImportError):
+        import ptflops
+
+        found["ptflops"] = lambda: ptflops.get_model_complexity_info(
+            model, (3, 224, 224), print_per_layer_stat=False, as_strings=False
+        )
+    return found
+
+
+def static(rounds: int) -> None:
+    """rv-check's static side against importing torch, and against the fastest counter."""
+    show = process("-m", "rv_check", "show", "resnet152")
+    compare("`rv-check show resnet152` / `import torch`, whole processes", show, process("-c", "import torch"), rounds)
+    for name in ("resnet50", "vgg16"):
+        arch = load(name)
+        found = counters(name)
+        for action in found.values():
+            action()
+        times = {tool: statistics.median(seconds(action) for _ in range(3)) for tool, action in found.items()}
+        fastest = min(times, key=times.__getitem__)
+        missing = {"fvcore", "torchinfo", "ptflops"} - times.keys()
+        note = f"; not installed: {', '.join(sorted(missing))}" if missing else ""
+        claim = f"static analysis of {name} / {fastest}, the fastest of {len(found)} counters{note}"
+        compare(claim, lambda a=arch: analyse(a), found[fastest], rounds, calls=5)  # type: ignore[misc]
+
+
+def depths(rounds: int) -> None:
+    """A stage of 30, 300, 3000 blocks against one of 3."""
+    few = load("resnet50(depths=[3, 3, 3, 3])")
+    for depth in (30, 300, 3000):
+        many = load(f"resnet50(depths=[{depth}, {depth}, {depth}, {depth}])")
+        claim = f"static analysis of a resnet with {depth} blocks a stage / with 3"
+        compare(claim, lambda a=many: analyse(a), lambda: analyse(few), rounds, calls=5)  # type: ignore[misc]
+
+
+def numbers(rounds: int) -> None:
+    """The numbers checks of resnet50 against building both models and running their forward and backward."""
+    arch = load("resnet50")
+    wanted = [c for c in CHECKS if c.name in ("init", "state_dict", "logits", "eval", "train")]
+
+    def checks() -> None:
+        run = Run(arch)
+        for check in wanted:
+            assert all(f.status == "passed" for f in run_check(check, run))
+
+    def bare() -> None:
+        pair = Pair.of_reference(arch, "cpu")
+        models = (pair.expected, pair.found)
+        with torch.no_grad():
+            for model in models:
+                model.eval()(torch.randn(2, *arch.input))
+        for train in (False, True):
+            for size in test_sizes(arch):
+                for model in models:
+                    model.double().train(train).zero_grad(set_to_none=True)
+                    model(torch.randn(2, *size, dtype=torch.float64, requires_grad=True)).sum().backward()
+
+    compare("`numbers` checks of resnet50 / building and running both models", checks, bare, rounds)
+
+
+def models(rounds: int) -> None:
+    """Spec-built models against torchvision's, in eager mode."""
+    for name in ("resnet18", "resnet50", "vgg11"):
+        arch = load(name)
+        ours, theirs = build(arch), build_reference(arch)
+        image = torch.randn(4, 3, 160, 160)
+
+        def step(model: nn.Module, image: torch.Tensor = image) -> None:
+            model.zero_grad(set_to_none=True)
+            model(image).sum().backward()
+
+        claim = f"training step of the {name} built from its spec / torchvision's"
+        compare(claim, lambda m=ours: step(m), lambda m=theirs: step(m), rounds)  # type: ignore[misc]
+
+
+def main() -> None:
+    """Every claim in turn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, Python {sys.version.split()[0]}")
+    for claims in (static, depths, numbers, models):
+        claims(rounds)
+
+
+if __name__ == "__main__":
+    main()

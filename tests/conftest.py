@@ -1,0 +1,24 @@
+"""`pytest --update-snapshots` rewrites the generated parts of the repository; without it they are only compared."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.addoption("--update-snapshots", action="store_true", help="rewrite snapshots and the README's table")
+
+
+@pytest.fixture()
+def hold_snapshot(request: pytest.FixtureRequest):
+    """Compare a file with what it should be, or rewrite it with --update-snapshots."""
+
+    def hold(path: Path, text: str) -> None:
+        if request.config.getoption("--update-snapshots"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"{path.name} is missing: pytest {request.node.nodeid} --update-snapshots writes it"
+        assert text == path.read_text(encoding="utf-8")
+
+    return hold
