@@ -18,6 +18,7 @@ from rv_check.problems import Place
 from rv_check.tree import Item, Join, Layer, Module, Node, Repeat, Seq, children
 
 T = TypeVar("T")
+LARGEST = 10**15  # pixels: what is larger stands as this, since a million strides of 2 make a number of 300,000 digits
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ def _one(a: int, b: int) -> int | tuple[int, int]:
 
 def _compose(outer: Axis, inner: Axis) -> Axis:
     return Axis(
-        outer.size + (inner.size - 1) * outer.stride,
-        outer.stride * inner.stride,
-        outer.padding + inner.padding * outer.stride,
+        min(LARGEST, outer.size + (inner.size - 1) * outer.stride),
+        min(LARGEST, outer.stride * inner.stride),
+        min(LARGEST, outer.padding + inner.padding * outer.stride),
     )
 
 
@@ -127,7 +128,11 @@ def fold(
 
 
 def _total(node: Node, of_layer: Callable[[Layer], int]) -> int:
-    return fold(node, of_layer, sum, lambda _, branches: sum(branches), lambda value, n: value * n)
+    return fold(node, of_layer, _sum, lambda _, branches: sum(branches), lambda value, n: value * n)
+
+
+def _sum(parts: list[int]) -> int:
+    return sum(parts)
 
 
 def params(node: Node) -> int:
@@ -141,7 +146,7 @@ def macs(node: Node) -> int:
 
 
 def activations(node: Node) -> int:
-    """Output elements of the convolutions and linear layers, for one image (Radosavovic et al. 2020, arXiv:2003.13678)."""
+    """Output elements of convolutions and linear layers, for one image (Radosavovic et al. 2020, arXiv:2003.13678)."""
     return _total(node, lambda layer: prod(layer.y) if layer.op.weighted else 0)
 
 
@@ -150,7 +155,7 @@ def depth(node: Node) -> int:
     return fold(
         node,
         lambda layer: int(layer.op.weighted),
-        sum,
+        _sum,
         lambda join, branches: branches[0] if join.kind == "product" else max(branches),
         lambda value, n: value * n,
     )
@@ -158,7 +163,7 @@ def depth(node: Node) -> int:
 
 def skip_connections(node: Node) -> int:
     """The `sum`s that have a branch which is the identity or only a projection."""
-    return fold(node, lambda _: 0, sum, _join_skips, lambda value, n: value * n)
+    return fold(node, lambda _: 0, _sum, _join_skips, lambda value, n: value * n)
 
 
 def _join_skips(join: Join, branches: list[int]) -> int:
@@ -168,12 +173,12 @@ def _join_skips(join: Join, branches: list[int]) -> int:
 
 def is_shortcut(branch: Seq) -> bool:
     """The identity, or one linear map of its input: at most one weighted layer, and only ops that project."""
-    projects = fold(
+    projects: bool = fold(
         branch,
         lambda layer: layer.op.projection,
-        all,
+        lambda parts: all(parts),
         lambda _join, _branches: False,
-        lambda value, n: value or n == 0,
+        lambda value, _times: value,
     )
     return projects and depth(branch) <= 1
 
@@ -197,17 +202,18 @@ def _layer_field(layer: Layer) -> ReceptiveField:
 
 
 def _join_field(join: Join, branches: list[ReceptiveField]) -> ReceptiveField:
-    """The union of the paths that keep a feature map; a path that collapsed makes the whole global."""
-    maps = [field for field in branches if not field.collapsed]
-    if not maps:
-        return branches[0]
+    """The union of the paths that keep a feature map; one that collapsed beside them makes the whole global.
+
+    Where all collapsed, the union of the last maps before.
+    """
+    maps = [field for field in branches if not field.collapsed] or branches
     rows, columns = _union([f.rows for f in maps]), _union([f.columns for f in maps])
     aligned = all(f.aligned for f in maps) and all(
         len({(axis.stride, axis.size - 2 * axis.padding) for axis in axes}) == 1
         for axes in ([f.rows for f in maps], [f.columns for f in maps])
     )
     gate = len(maps) < len(branches) or any(f.through_gate for f in branches)
-    return ReceptiveField(rows, columns, aligned, gate)
+    return ReceptiveField(rows, columns, aligned, gate, collapsed=maps[0].collapsed)
 
 
 def _union(axes: list[Axis]) -> Axis:

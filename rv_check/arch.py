@@ -1,20 +1,45 @@
-"""An arch by name: `resnet50`, `resnet50(classes=10)`, `path/to/file.yaml::arch`. The static side of the public face."""
+"""An arch by name: `resnet50`, `resnet50(classes=10)`, `path/to/file.yaml::arch`. The static side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from rv_check import analyses, library
 from rv_check.analyses import ReceptiveField, Row
-from rv_check.expr import Call, Value, parse_call, show
+from rv_check.expr import Call, Value, check_keyword, parse_call, show
 from rv_check.ops import Shape
-from rv_check.problems import Document, Place, Problem, RvCheckError, SpecError, nearest, quote
+from rv_check.problems import (
+    Document,
+    Place,
+    Problem,
+    RvCheckError,
+    SpecError,
+    listed,
+    nearest,
+    once_per_place,
+    quote,
+    quote_plain,
+    shown_path,
+)
 from rv_check.source import Text
-from rv_check.spec import ArchEntry, Block, Family, parse_input
-from rv_check.tree import Layer, Module, Tree, children, definition_scope, expand, with_defaults
+from rv_check.spec import ArchEntry, Block, Contract, Family, parse_input
+from rv_check.tree import (
+    Budget,
+    Layer,
+    Module,
+    Node,
+    Tree,
+    bind,
+    child,
+    children,
+    definition_scope,
+    expand,
+    with_defaults,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +54,7 @@ class Arch:
     values: dict[str, Value] = field(default_factory=dict)
     overrides: dict[str, Value] = field(default_factory=dict)  # arguments that differ from the arch as declared
     input: Shape = ()  # C, H, W
+    budget: Budget = field(default_factory=Budget, repr=False)  # of expanding it, shared with its family in load_archs
 
     @property
     def name(self) -> str:
@@ -51,21 +77,13 @@ class Arch:
     def tree(self) -> Tree:
         """The expanded arch. Raises: SpecError."""
         values = {**self.values, **self.overrides}
-        tree = expand(self.family, self.entry, values, self.input, self.input == self.declared_input)
-        if self.is_declared:
-            self._contract_steps(tree)
-        return tree
-
-    def _contract_steps(self, tree: Tree) -> None:
-        problems = []
-        for contract in self.entry.contract:
-            if analyses.step(tree.root, contract.step) is None:
-                known = analyses.names(tree.root)
-                message = f"{self.name} has no step {quote(contract.step)}"
-                near = nearest(contract.step, known)
-                problems.append(Problem(message, contract.place, ", ".join(known[:12]), near))
-        if problems:
+        at_declared_input = self.input == self.declared_input
+        tree = expand(self.family, self.entry, values, self.input, at_declared_input, self.budget)
+        unknown = [_unknown_step(self.name, tree.root, contract) for contract in self.entry.contract]
+        problems = [problem for problem in unknown if problem]
+        if problems and self.is_declared:
             raise SpecError(problems)
+        return tree
 
     @property
     def params(self) -> int:
@@ -114,6 +132,22 @@ class Arch:
         return f"Arch({self.name!r}, input={' '.join(map(str, self.input))!r})"
 
 
+def _unknown_step(arch: str, root: Module, contract: Contract) -> Problem | None:
+    """What is wrong with the step that a contract names, if it is not there."""
+    node: Node = root
+    before = ""
+    for part in contract.step.split("."):
+        item = child(node.seq, part) if isinstance(node, Module) else None
+        if item is None:
+            inside = itertools.islice(children(node.seq), 100) if isinstance(node, Module) else ()
+            known = [before + name for name, _ in inside]
+            expected = listed(known, none=f"no step in {before[:-1]}")
+            near = nearest(before + part, known)
+            return Problem(f"{arch} has no step {quote(contract.step)}", contract.place, expected, near)
+        before, node = f"{before}{part}.", item.node
+    return None
+
+
 def _state(module: Module, prefix: str) -> Iterator[tuple[str, Shape]]:
     for name, item in children(module.seq):
         node = item.node
@@ -130,21 +164,25 @@ def load(name: str, input: str | None = None) -> Arch:
     Args: `input` an input size other than the declared one, as `3 320 320`.
     Raises: RvCheckError for an unknown name, SpecError for a bad spec or an argument that does not fit.
     """
-    path, _, call_text = name.rpartition("::")
-    asked = Text(call_text.strip(), Place(Document(Path("argument"), (call_text.strip(),)), 1, 1))
-    call = parse_call(asked)
+    path, _, asked = name.rpartition("::")
+    if not path and asked.endswith(library.SUFFIXES):
+        known = listed(_family(Path(asked)).archs)
+        raise RvCheckError(f"{quote(asked)} is a file\n  expected: {quote_plain(asked)}::ARCH, one of {known}")
+    call = parse_call(_typed(asked), "an arch", "the name of an arch, as in resnet50 or resnet50(classes=10)")
     if path:
         family = _family(Path(path))
         if call.name not in family.archs:
-            known = list(family.archs)
-            raise _unknown(f"{path} has no arch {quote(call.name)}", call.name, known)
+            raise _unknown(f"{shown_path(Path(path))} has no arch {quote(call.name)}", call.name, family.archs)
     else:
         family = _shipped_family(call.name)
     entry = family.archs[call.name]
-    size = entry.input or family.input
-    if input is not None:
-        size = parse_input(Text(input, Place(Document(Path("--input"), (input,)), 1, 1)))
-    return Arch(family, entry, _arguments(family, entry.build, {}), _arguments(family, call, None), size)
+    size = parse_input(_typed(input)) if input is not None else entry.input or family.input
+    return Arch(family, entry, _build_arguments(family, entry), _overrides(family, call), size)
+
+
+def _typed(text: str) -> Text:
+    """What somebody typed, and no file."""
+    return Text(text, Place(Document(Path("argument"), (text,), is_file=False), 1, 1))
 
 
 def archs() -> list[Arch]:
@@ -156,9 +194,9 @@ def archs() -> list[Arch]:
 
 
 def archs_of(family: Family) -> list[Arch]:
-    """The archs of one family, as declared."""
+    """The archs of one family, as declared. Raises: SpecError."""
     return [
-        Arch(family, entry, _arguments(family, entry.build, {}), {}, entry.input or family.input)
+        Arch(family, entry, _build_arguments(family, entry), {}, entry.input or family.input)
         for entry in family.archs.values()
     ]
 
@@ -171,15 +209,22 @@ def families() -> list[Family]:
 
 def load_archs(path: Path) -> list[Arch]:
     """The archs of a family file, each expanded. Raises: SpecError with the errors of all of them."""
-    found = archs_of(_family(path))
+    family = _family(path)
+    found: list[Arch] = []
     problems: list[Problem] = []
-    for arch in found:
+    budget = Budget()
+    for entry in family.archs.values():
         try:
+            values = _build_arguments(family, entry)
+            arch = Arch(family, entry, values, {}, entry.input or family.input, budget)
             _ = arch.tree
+            found.append(arch)
         except SpecError as error:
             problems += error.problems
+        if budget.steps < 0:
+            break
     if problems:
-        raise SpecError(problems)
+        raise SpecError(once_per_place(problems))
     return found
 
 
@@ -191,41 +236,43 @@ def _family(path: Path) -> Family:
 
 
 def _shipped_family(arch: str) -> Family:
-    known: list[str] = []
-    for family in families():
-        if arch in family.archs:
-            return family
-        known += family.archs
-    raise _unknown(f"unknown arch {quote(arch)}", arch, known)
+    shipped = families()
+    found = [family for family in shipped if arch in family.archs]
+    if not found:
+        raise _unknown(f"unknown arch {quote(arch)}", arch, [name for family in shipped for name in family.archs])
+    if len(found) > 1:
+        files = " and ".join(shown_path(family.path) for family in found)
+        raise RvCheckError(f"there are two archs {quote(arch)}: in {files}\n  expected: path/to/file.yaml::{arch}")
+    return found[0]
 
 
-def _unknown(message: str, name: str, known: list[str]) -> RvCheckError:
-    near = nearest(name, known)
-    hint = f"    did you mean: {near}" if near else ""
-    return RvCheckError(f"{message}\n  expected: {', '.join(known)}{hint}")
+def _unknown(message: str, name: str, known: Iterable[str]) -> RvCheckError:
+    return RvCheckError(str(Problem(message, None, listed(known), nearest(name, known))))
 
 
-def _arguments(family: Family, call: Call, declared: dict[str, Value] | None) -> dict[str, Value]:
-    """The values of a call of a family. `declared` None: an override of an arch, by keyword only, nothing required."""
+def _build_arguments(family: Family, entry: ArchEntry) -> dict[str, Value]:
+    """The values of an arch's `build:`, which `library` has checked."""
+    values, _ = bind(family, {}, entry.build, definition_scope(family, {}))
+    return values
+
+
+def _overrides(family: Family, call: Call) -> dict[str, Value]:
+    """The values of `resnet50(classes=10)`, by keyword only. Raises: SpecError."""
     scope = definition_scope(family, {})
-    if declared is not None:
-        library.check_call(family, call, ())
-        names = family.argument_names
-        return {
-            (a.keyword if a.keyword is not None else names[i]): a.value.evaluate(scope)
-            for i, a in enumerate(call.arguments)
-        }
     values = {}
+    problems: list[Problem] = []
     for argument in call.arguments:
-        if argument.keyword is None:
-            expected = ", ".join(f"{name}=..." for name in family.argument_names)
-            raise SpecError([Problem(f"{argument.value.text} is given by position", argument.place, expected)])
-        if argument.keyword not in family.argument_names:
-            known = family.argument_names
-            message = f"{call.name} has no argument {quote(argument.keyword)}"
-            near = nearest(argument.keyword, known)
-            raise SpecError([Problem(message, argument.place, ", ".join(known), near)])
-        values[argument.keyword] = argument.value.evaluate(scope)
+        try:
+            if argument.keyword is None:
+                found = f"{call.name} is given {argument.value.text} without a name"
+                expected = listed(f"{name}={argument.value.text}" for name in family.argument_names)
+                raise SpecError([Problem(found, argument.place, expected)])
+            check_keyword(family, argument.keyword, argument.place)
+            values[argument.keyword] = argument.value.evaluate(scope)
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
     return values
 
 

@@ -6,18 +6,23 @@ models, is made once for an arch; where that fails, the first check to need it f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from math import prod
-from typing import TYPE_CHECKING, Any
+from math import isfinite, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rv_check import analyses
+from rv_check import analyses, ops
 from rv_check.arch import Arch
-from rv_check.findings import LEVELS, Finding, Level, Report, required
+from rv_check.deviations import Deviation, first_match, settle
+from rv_check.findings import LEVELS, CannotRun, Finding, Level, Report, Status, up_to
 from rv_check.ops import Shape
-from rv_check.problems import Place, RvCheckError, SpecError
-from rv_check.reference import MissingDependency, applies, build_reference, metadata_source, need
+from rv_check.problems import Place, Problem, RvCheckError, SpecError, shown_path
+from rv_check.reference import applies, build_reference, metadata_source, need, need_device
 from rv_check.spec import Published
 from rv_check.tree import Layer, Node
 
@@ -27,9 +32,19 @@ if TYPE_CHECKING:
 
     from rv_check.numbers import Difference
 
+T = TypeVar("T")
+
 
 class Blocked(Exception):
     """What a check builds on has failed, and another check has said so."""
+
+
+class Mismatch(RvCheckError):
+    """A check does not hold, with what was found and what was expected."""
+
+    def __init__(self, message: str, found: str, expected: str):
+        super().__init__(message)
+        self.found, self.expected = found, expected
 
 
 class Run:
@@ -38,24 +53,24 @@ class Run:
     def __init__(self, arch: Arch, device: str = "cpu"):
         self.arch = arch
         self.device = device
+        self.check = ""  # the one that is running
         self._made: dict[str, Any] = {}
         self._failed: dict[str, str] = {}
-        self._pair: Pair | None = None
-        self.check = ""  # the one that is running
 
-    def shared(self, what: str, make: Callable[[], Any]) -> Any:
-        """`make()`, once. Raises: what it raises, and Blocked ever after."""
+    def shared(self, what: str, make: Callable[[], T]) -> T:
+        """`make()`, once. Raises: what it raises, and Blocked ever after; CannotRun each time anew."""
         if what in self._failed:
             raise Blocked(f"{what}: see {self.arch.name}::{self._failed[what]}")
         if what not in self._made:
             try:
                 self._made[what] = make()
-            except MissingDependency:
+            except (Blocked, CannotRun):
                 raise
             except Exception:
                 self._failed[what] = self.check
                 raise
-        return self._made[what]
+        made: T = self._made[what]
+        return made
 
     def expanded(self) -> Arch:
         """The arch, whose tree stands."""
@@ -63,13 +78,23 @@ class Run:
         return self.arch
 
     def pair(self) -> Pair:
-        """The reference and the model built from the spec."""
+        """The two modules that should be one network, freshly made."""
         self.expanded()
-        return self.shared("the models", lambda: Pair.of_reference(self.arch, self.device))  # type: ignore[no-any-return]
+        return self.shared("the models", self.make_pair)
 
-    def release(self) -> None:
-        """Forget the models."""
-        self._made.pop("the models", None)
+    def matched(self) -> Pair:
+        """The pair, whose parameters and buffers have the same names and shapes."""
+        pair = self.pair()
+        self.shared("the state", lambda: self.hold_states(pair))
+        return pair
+
+    def make_pair(self) -> Pair:
+        """The reference and the model of the spec. Raises: RvCheckError, CannotRun."""
+        return Pair.of_reference(self.arch, self.device)
+
+    def hold_states(self, pair: Pair) -> None:
+        """See that the states of the pair agree, in order too. Raises: Mismatch, CannotRun."""
+        hold_states(pair.expected, pair.found)
 
 
 @dataclass
@@ -78,7 +103,7 @@ class Pair:
 
     expected: nn.Module
     found: nn.Module
-    device: str
+    names: tuple[str, str] = ("the reference", "the model of the spec")
     state: str = "fresh"  # fresh, point (every tensor generic), or used (a training step has moved the buffers)
 
     @classmethod
@@ -87,35 +112,56 @@ class Pair:
         from rv_check.model import build
         from rv_check.numbers import seeded
 
+        need_device(device)
         with seeded(0):
-            expected = guarded("the reference does not build", lambda: build_reference(arch))
+            expected = guarded("the reference does not build", lambda: build_reference(arch).to(device))
         with seeded(0):
-            found = guarded("the model does not build from its spec", lambda: build(arch))
-        return cls(expected.to(device), found.to(device), device)
+            found = guarded("the model does not build from its spec", lambda: build(arch).to(device))
+        return cls(expected, found)
 
     def at_generic_point(self, dtype: torch.dtype) -> Pair:
-        """Both with the same random parameters and buffers, in `dtype`. Raises: RvCheckError if names differ."""
+        """Both with the same random parameters and buffers, in `dtype`. Raises: RvCheckError."""
+        guarded("the state does not load", lambda: self._to_generic_point(dtype))
+        return self
+
+    def each(self, what: str, action: Callable[[nn.Module], T]) -> tuple[T, T]:
+        """What running the one and the other gives. Raises: RvCheckError, which says which does not run."""
+        first = guarded(f"{what}: {self.names[0]} does not run", lambda: action(self.expected))
+        return first, guarded(f"{what}: {self.names[1]} does not run", lambda: action(self.found))
+
+    def _to_generic_point(self, dtype: torch.dtype) -> None:
         from rv_check.numbers import generic_point
 
         if self.state != "point":
             self.expected.float()
             self.found.float()
             generic_point(self.expected)
-            guarded("the state does not load", lambda: self.found.load_state_dict(self.expected.state_dict()))
+            self.found.load_state_dict(self.expected.state_dict())
             self.state = "point"
         self.expected.to(dtype)
         self.found.to(dtype)
-        return self
 
 
-def guarded(what: str, action: Callable[[], Any]) -> Any:
-    """`action()`; an exception of code that is not ours becomes an RvCheckError that says what was tried."""
+def guarded(what: str, action: Callable[[], T]) -> T:
+    """`action()`; an exception of code that is not ours becomes an RvCheckError that says what was tried, and where."""
     try:
         return action()
-    except RvCheckError:
+    except (SpecError, CannotRun):
         raise
-    except Exception as error:
-        raise RvCheckError(f"{what}: {type(error).__name__}: {error}") from error
+    except RvCheckError as error:
+        raise RvCheckError(f"{what}: {error}") from error
+    except (Exception, SystemExit) as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+        lines = [f"{what}: {type(error).__name__}: {error}"]
+        lines += [f"  {shown_path(Path(f.filename))}:{f.lineno} in {f.name}: {f.line}" for f in frames]
+        raise RvCheckError("\n".join(lines)) from error
+
+
+def _is_users(filename: str) -> bool:
+    """Whether a file is neither ours nor installed: its frames are the ones its author can mend."""
+    path = Path(filename)
+    ours = path.is_relative_to(Path(__file__).parent) or path.is_relative_to(Path(traceback.__file__).parent)
+    return not (ours or filename.startswith("<") or {"site-packages", "dist-packages"} & set(path.parts))
 
 
 Outcome = Iterator[Finding]
@@ -131,34 +177,55 @@ class Check:
     function: Callable[[Run, Check], Outcome]
 
     def finding(self, run: Run, ok: bool, message: str, **details: Any) -> Finding:
-        """Passed or failed."""
-        return Finding(run.arch.name, self.name, self.level, "passed" if ok else "failed", message, **details)
+        """Passed or failed; at the arch's own line unless `place` says better."""
+        return self.one(run, "passed" if ok else "failed", message, **details)
 
-    def skip(self, run: Run, message: str, reason: str) -> Finding:
-        """Could not run."""
-        return Finding(run.arch.name, self.name, self.level, "skipped", message, reason=reason)
+    def one(self, run: Run, status: Status, message: str, **details: Any) -> Finding:
+        """A finding of this check."""
+        details.setdefault("place", run.arch.entry.place)
+        return Finding(run.arch.name, self.name, self.level, status, message, **details)
 
 
 def run_check(check: Check, run: Run) -> list[Finding]:
-    """The findings of one check, at least one. Raises nothing but what is a bug of rv_check."""
+    """The findings of one check, at least one: what it found, and how it ended. Raises: what is a bug of rv_check."""
     run.check = check.name
-    place = run.arch.entry.place
-
-    def one(status: Any, message: str, **details: Any) -> list[Finding]:
-        return [Finding(run.arch.name, check.name, check.level, status, message, **details)]
-
+    found: list[Finding] = []
     try:
-        found = list(check.function(run, check))
+        with _surroundings(check):
+            for finding in check.function(run, check):
+                found.append(finding)
     except Blocked as blocked:
-        return one("blocked", f"blocked by {blocked}")
-    except MissingDependency as error:
-        return one("skipped", "could not run", reason=str(error))
+        found.append(check.one(run, "blocked", f"blocked by {blocked}"))
+    except CannotRun as error:
+        found.append(check.one(run, "skipped", "could not run", reason=str(error)))
     except SpecError as error:
-        return one("failed", f"the spec does not hold\n{error}", place=error.problems[0].place or place)
+        found += [_of_problem(check, run, problem) for problem in error.problems]
+    except Mismatch as error:
+        found.append(check.finding(run, False, str(error), found=error.found, expected=error.expected))
     except RvCheckError as error:
-        return one("failed", str(error), place=place)
+        found.append(check.finding(run, False, str(error)))
     assert found, f"{check.name} made no finding"
     return found
+
+
+def _surroundings(check: Check) -> Any:
+    """Torch as it is out of the box, for the checks that need it. Raises: CannotRun where it is not there."""
+    if check.level == "spec":
+        return nullcontext()
+    need("torch")
+    from rv_check.numbers import steady
+
+    return steady()
+
+
+def _of_problem(check: Check, run: Run, problem: Problem) -> Finding:
+    lines = [problem.message]
+    if problem.near:
+        lines.append(f"did you mean: {problem.near}")
+    if problem.chain:
+        lines.append("in " + " > ".join(map(str, problem.chain)))
+    place = problem.place or run.arch.entry.place
+    return check.finding(run, False, "\n".join(lines), expected=problem.expected, place=place)
 
 
 # Level spec: is the spec true to itself and to what is published? Static, but for torchvision's metadata.
@@ -170,7 +237,7 @@ def shapes(run: Run, check: Check) -> Outcome:
     layers = arch.tree.root.layers
     if arch.tree.unchecked:
         reason = f"they hold at {_shape(arch.declared_input)}, and the input is {_shape(arch.input)}"
-        yield check.skip(run, f"{arch.tree.unchecked} shape: lines were not checked", reason)
+        yield check.one(run, "skipped", f"{arch.tree.unchecked} shape: lines were not checked", reason=reason)
     yield check.finding(run, True, f"{layers:,} layers fit at {_shape(arch.input)}")
 
 
@@ -195,7 +262,7 @@ def contract(run: Run, check: Check) -> Outcome:
         field = stated.receptive_field
         if field is not None:
             ok = (field.rows, field.columns) == (row.receptive_field.rows, row.receptive_field.columns)
-            wanted = str(analyses.ReceptiveField(analyses.Axis(*field.rows), analyses.Axis(*field.columns)))
+            wanted = str(analyses.ReceptiveField(ops.Axis(*field.rows), ops.Axis(*field.columns)))
             place = stated.places["receptive_field"]
             what = f"receptive field of {stated.step}"
             yield _stated(run, check, what, ok, str(row.receptive_field), wanted, place)
@@ -260,11 +327,10 @@ def hold(entry: Published, value: int | str) -> tuple[bool, str, str]:
     It holds when it is the value rounded to the digits printed; a printed 3.8 stands for 3.75 to 3.85. A declared
     verdict must be the true one: `truncated` when only cutting off the digits gives it, `wrong` when neither does.
     """
-    if isinstance(value, str):
-        holds = " ".join(entry.printed.split()) == value
-        wanted = entry.verdict == "wrong"
-        return holds != wanted, "holds" if holds else "is wrong", value
-    printed = Decimal(entry.printed.replace("_", "").replace(",", ""))
+    printed = printed_number(entry)
+    if isinstance(value, str) or printed is None:
+        holds = " ".join(entry.printed.split()) == str(value)
+        return holds != (entry.verdict == "wrong"), "holds" if holds else "is wrong", str(value)
     exact = Decimal(value) / UNITS[entry.metric]
     last_digit = Decimal(1).scaleb(int(printed.as_tuple().exponent))
     rounds = 2 * abs(printed - exact) <= last_digit
@@ -272,10 +338,16 @@ def hold(entry: Published, value: int | str) -> tuple[bool, str, str]:
     verdict = "holds" if rounds else "holds only under truncation" if truncates else "is wrong"
     shown = f"{exact:,}"
     if entry.within is not None:
-        off = 100 * (exact - printed) / printed
-        return abs(off) <= entry.within, f"is {off:+.2f}% off", shown
+        off = f"is {100 * (exact - printed) / printed:+.2f}% off" if printed else verdict
+        return 100 * abs(exact - printed) <= entry.within * printed, off, shown
     declared = {"truncated": "holds only under truncation", "wrong": "is wrong", None: "holds"}[entry.verdict]
     return verdict == declared, verdict, shown
+
+
+def printed_number(entry: Published) -> Decimal | None:
+    """What is printed as a number, or None where it is a receptive field with its stride and padding."""
+    text = entry.printed.replace("_", "").replace(",", "")
+    return None if "/" in text else Decimal(text)
 
 
 def metadata(run: Run, check: Check) -> Outcome:
@@ -290,10 +362,9 @@ def metadata(run: Run, check: Check) -> Outcome:
         if source is None:
             continue
         value = Decimal(str(source.look_up()))
-        printed = Decimal(entry.printed.replace("_", "").replace(",", ""))
         yield check.finding(
             run,
-            printed == value,
+            printed_number(entry) == value,
             f"{entry.metric} {entry.printed}",
             found=entry.printed,
             expected=str(value),
@@ -302,94 +373,77 @@ def metadata(run: Run, check: Check) -> Outcome:
         )
         sizes[f"{source.weights}.{source.member}"] = source.entry()
     for name, weights in sizes.items():
-        crop = weights.transforms().crop_size
+        crop = getattr(weights.transforms(), "crop_size", None)
+        if crop is None:
+            continue  # weights of a detector or a segmenter, which crop nothing
         side = crop[0] if isinstance(crop, list | tuple) else crop
-        ok = arch.declared_input[1:] == (side, side)
         found, expected = _shape(arch.declared_input[1:]), f"{side} {side}"
-        yield check.finding(
-            run,
-            ok,
-            f"input is {found}",
-            found=found,
-            expected=expected,
-            source=f"torchvision {name}.transforms().crop_size",
-            place=arch.entry.place,
-        )
+        where = f"torchvision {name}.transforms().crop_size"
+        yield check.finding(run, found == expected, f"input is {found}", found=found, expected=expected, source=where)
 
 
 # Level numbers: does the model of the spec compute what the reference computes?
 
 
 def state_dict(run: Run, check: Check) -> Outcome:
-    """Names, order and shapes of parameters and buffers are the reference's, and each loads the other's strictly."""
-    pair = run.pair()
-    yield same_state(run, check, pair, "the reference")
+    """Names, order and shapes of parameters and buffers are the expected ones, and each loads the other's strictly."""
+    pair = run.matched()
+    _loads(pair.expected, pair.found)
+    _loads(pair.found, pair.expected)
+    n = len(pair.expected.state_dict())
+    yield check.finding(run, True, f"{n} parameters and buffers: names and shapes; strict loading both ways")
 
 
-def same_state(run: Run, check: Check, pair: Pair, whose: str) -> Finding:
-    """Whether the states of a pair agree, with the first name or shape that differs."""
-    expected = {name: tuple(t.shape) for name, t in pair.expected.state_dict().items()}
-    found = {name: tuple(t.shape) for name, t in pair.found.state_dict().items()}
-    if list(expected.items()) != list(found.items()):
-        return check.finding(run, False, **_state_difference(expected, found))
-    _load(pair.found, pair.expected)
-    _load(pair.expected, pair.found)
-    pair.state = "loaded"
-    return check.finding(
-        run, True, f"{len(expected)} parameters and buffers: names, order, shapes of {whose}; strict loading both ways"
-    )
-
-
-def _load(into: nn.Module, from_: nn.Module) -> None:
-    guarded("strict loading fails", lambda: into.load_state_dict(from_.state_dict(), strict=True))
-
-
-def _state_difference(expected: dict[str, Shape], found: dict[str, Shape]) -> dict[str, Any]:
-    missing = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
+def hold_states(expected: nn.Module, found: nn.Module, in_order: bool = True) -> None:
+    """See that two modules have the same state. Raises: Mismatch, with the first name or shape that differs."""
+    wanted = {name: tuple(t.shape) for name, t in expected.state_dict().items()}
+    given = {name: tuple(t.shape) for name, t in found.state_dict().items()}
+    missing = [name for name in wanted if name not in given]
+    extra = [name for name in given if name not in wanted]
     if missing or extra:
-        parts = [f"no {missing[0]} ({len(missing)} missing)"] if missing else []
-        parts += [f"{extra[0]} ({len(extra)} more than expected)"] if extra else []
-        return {"message": "names differ: " + "; ".join(parts), "found": _few(extra), "expected": _few(missing)}
-    for name, shape in expected.items():
-        if found[name] != shape:
-            return {"message": f"shape of {name}", "found": str(list(found[name])), "expected": str(list(shape))}
-    first = next((a, b) for a, b in zip(expected, found, strict=True) if a != b)
-    return {"message": "the order differs", "found": first[1], "expected": first[0]}
+        counts = [f"{len(names)} {what}" for names, what in ((missing, "missing"), (extra, "not expected")) if names]
+        raise Mismatch(f"names of parameters and buffers: {', '.join(counts)}", _few(extra), _few(missing))
+    for name, shape in wanted.items():
+        if given[name] != shape:
+            raise Mismatch(f"shape of {name}", _shape(given[name]), _shape(shape))
+    if in_order and list(wanted) != list(given):
+        first, instead = next((a, b) for a, b in zip(wanted, given, strict=True) if a != b)
+        raise Mismatch("order of parameters and buffers", instead, first)
 
 
 def _few(names: list[str]) -> str:
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") or "none"
 
 
+def _loads(module: nn.Module, other: nn.Module) -> None:
+    """Load the state of another, strictly, and go back."""
+    own = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    guarded("strict loading fails", lambda: module.load_state_dict(other.state_dict(), strict=True))
+    module.load_state_dict(own, strict=True)
+
+
 def init(run: Run, check: Check) -> Outcome:
     """From one seed, the spec's model and the reference start with equal tensors, bit for bit."""
     import torch
 
-    pair = run.pair()
+    pair = run.matched()
     if pair.state != "fresh":
-        pair = Pair.of_reference(run.arch, run.device)
+        pair = run.make_pair()
     expected, found = pair.expected.state_dict(), pair.found.state_dict()
-    if expected.keys() != found.keys():
-        yield check.finding(run, False, **_state_difference(_shapes(expected), _shapes(found)))
-        return
     different = [name for name in expected if not torch.equal(expected[name], found[name])]
-    if different:
-        name = different[0]
-        yield check.finding(
-            run,
-            False,
-            f"{name} starts otherwise ({len(different)} of {len(expected)} tensors differ)",
-            found=_statistics(found[name]),
-            expected=_statistics(expected[name]),
-            place=run.arch.family.init[0].place if run.arch.family.init else run.arch.family.place,
-        )
-    else:
+    if not different:
         yield check.finding(run, True, f"{len(expected)} tensors start bit for bit as the reference's, seed 0")
-
-
-def _shapes(state: dict[str, torch.Tensor]) -> dict[str, Shape]:
-    return {name: tuple(t.shape) for name, t in state.items()}
+        return
+    name = different[0]
+    rules = run.arch.family.init
+    yield check.finding(
+        run,
+        False,
+        f"{name} is the first of {len(different)} tensors, of {len(expected)}, that start otherwise",
+        found=_statistics(found[name]),
+        expected=_statistics(expected[name]),
+        place=rules[0].place if rules else run.arch.family.place,
+    )
 
 
 def _statistics(tensor: torch.Tensor) -> str:
@@ -402,91 +456,93 @@ def logits(run: Run, check: Check) -> Outcome:
     """The outputs at the declared input, in float32 with TF32 off, batch of 2."""
     import torch
 
-    from rv_check.numbers import TOLERANCE, compare, exact_float32, image
+    from rv_check import numbers
 
-    pair = run.pair().at_generic_point(torch.float32)
-    pair.expected.eval()
-    pair.found.eval()
-    x = image(run.arch.input, 2, torch.float32, torch.device(run.device))
-    with torch.no_grad(), exact_float32():
-        expected = guarded("the reference does not run", lambda: pair.expected(x))
-        found = guarded("the model does not run", lambda: pair.found(x))
-    difference = compare("logits", expected, found)
-    what = f"logits at {_shape(run.arch.input)}, float32"
-    yield measured(run, check, what, [difference], TOLERANCE[torch.float32])
+    pair = run.matched().at_generic_point(torch.float32)
+    x = numbers.image(run.arch.input, 2, torch.float32, run.device)
+    what = f"eval mode at {_shape(run.arch.input)}, float32"
+    with torch.no_grad(), numbers.seeded(0):
+        expected, found = pair.each(what, lambda module: numbers.forward(module.eval(), x))
+    yield measured(run, check, what, [numbers.compare("output", expected, found)], torch.float32)
 
 
 def evaluation(run: Run, check: Check) -> Outcome:
-    """Eval mode in float64: every module's output, the logits, and the gradients of all parameters and of the input."""
-    for x in test_sizes(run.arch):
-        yield compare_runs(run, check, run.pair(), x, train=False)
+    """Eval mode in float64: the output and the gradients of all parameters and of the input."""
+    for x in input_sizes(run.arch):
+        yield compare_runs(run, check, x, train=False)
 
 
 def training(run: Run, check: Check) -> Outcome:
-    """A train-mode step in float64: outputs, gradients, and the running statistics it leaves."""
-    for x in test_sizes(run.arch):
-        yield compare_runs(run, check, run.pair(), x, train=True)
+    """A train-mode step in float64: the output, gradients, and the running statistics it leaves."""
+    for x in input_sizes(run.arch):
+        yield compare_runs(run, check, x, train=True)
 
 
-def test_sizes(arch: Arch) -> list[Shape]:
-    """A small and an odd input at which the network works, no larger than the declared one."""
-    channels, *declared = arch.declared_input
-    found = []
-    for candidates in ((64, 96, 128, 160), (75, 97, 129, 161)):
-        for side in candidates:
-            if side <= min(declared) and _works(replace(arch, input=(channels, side, side))):
-                found.append((channels, side, side))
-                break
+def input_sizes(arch: Arch) -> list[Shape]:
+    """A small and an odd input at which the network, with the same parameters, works; none larger than declared."""
+    channels, *sides = arch.declared_input
+    if len(sides) != 2:
+        return [arch.declared_input]
+    most = min(sides)
+    found: list[Shape] = []
+    for candidates in ((64, 96, 128, 160, most), (75, 97, 129, 161, (most - 1) | 1)):
+        squares = [(channels, side, side) for side in candidates if side <= most]
+        found += [x for x in squares if x not in found and _works(arch, x)][:1]
     return found or [arch.declared_input]
 
 
-def _works(arch: Arch) -> bool:
+def _works(arch: Arch, x: Shape) -> bool:
     try:
-        return bool(arch.tree)
+        return replace(arch, input=x).state == replace(arch, input=arch.declared_input).state
     except SpecError:
         return False
 
 
-def compare_runs(run: Run, check: Check, pair: Pair, x: Shape, train: bool) -> Finding:
-    """Forward and backward of a pair on one batch of 2, in float64, and the first tensor that differs."""
+def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
+    """Forward and backward of the pair on one batch of 2, in float64, and the first place that differs."""
     import torch
 
     from rv_check import numbers
 
-    pair.at_generic_point(torch.float64)
-    data = numbers.image(x, 2, torch.float64, torch.device(run.device))
+    pair = run.matched().at_generic_point(torch.float64)
+    data = numbers.image(x, 2, torch.float64, run.device)
     names = numbers.shared_modules(pair.expected, pair.found)
     if train:
         pair.state = "used"
-    expected = guarded("the expected module does not run", lambda: numbers.run(pair.expected, data, train, names))
-    found = guarded("the module does not run", lambda: numbers.run(pair.found, data, train, names))
+    mode = "train" if train else "eval"
+    what = f"{mode} mode at {_shape(x)}, float64"
+    expected, found = pair.each(what, lambda module: numbers.run(module, data, train, names))
     differences = list(numbers.differences(expected, found, train))
     pair.expected.zero_grad(set_to_none=True)
     pair.found.zero_grad(set_to_none=True)
-    mode = "train" if train else "eval"
-    what = f"{mode} mode at {_shape(x)}, float64, {len(differences)} tensors"
-    return measured(run, check, what, differences, numbers.TOLERANCE[torch.float64])
+    return measured(run, check, what, differences, torch.float64)
 
 
-def measured(run: Run, check: Check, what: str, differences: list[Difference], tolerance: float) -> Finding:
-    """Passed when every difference is within the tolerance; else the first that is not, in the order of the flow."""
+def measured(run: Run, check: Check, what: str, differences: Sequence[Difference], dtype: torch.dtype) -> Finding:
+    """Passed when every difference that decides is within the tolerance; else the first in the order of the flow."""
+    from rv_check.numbers import TOLERANCE
+
+    tolerance = TOLERANCE[dtype]
     wrong = [d for d in differences if not d.within(tolerance)]
-    if wrong:
-        first = wrong[0]
-        return check.finding(
-            run,
-            False,
-            f"{what}: {first.what} is the first of {len(wrong)} that differ",
-            found=first.detail,
-            expected=f"a relative difference of at most {tolerance:g}, found {first.relative:.3g}",
-            difference=first.relative,
-            tolerance=tolerance,
-            place=run.arch.entry.place,
-        )
-    largest = max(d.relative for d in differences)
-    how = "bit for bit" if largest == 0 else f"largest relative difference {largest:.2g}"
-    message = f"{what}: {how} (tolerance {tolerance:g})"
-    return check.finding(run, True, message, difference=largest, tolerance=tolerance)
+    if not any(d.decides for d in wrong):
+        largest = max(d.relative for d in differences if d.decides)
+        how = "bit for bit" if largest == 0 else f"largest relative difference {largest:.2g}, tolerance {tolerance:g}"
+        tensors = "the output" if len(differences) == 1 else f"{len(differences)} tensors"
+        return check.finding(run, True, f"{what}: {tensors}, {how}", difference=largest, tolerance=tolerance)
+    first = wrong[0]
+    by = f" by {first.relative:.3g}, tolerance {tolerance:g}" if isfinite(first.relative) else ""
+    others = "" if len(differences) == 1 else f"; {len(wrong)} of {len(differences)} tensors differ"
+    step = run.arch.step(first.module) if first.module else None
+    return check.finding(
+        run,
+        False,
+        f"{what}: {first.what} differs{by}{others}",
+        found=first.found,
+        expected=first.expected,
+        difference=first.relative,
+        tolerance=tolerance,
+        place=step.place if step else run.arch.entry.place,
+    )
 
 
 def counters(run: Run, check: Check) -> Outcome:
@@ -518,31 +574,31 @@ def counters(run: Run, check: Check) -> Outcome:
 
 def _count(run: Run, check: Check, what: str, found: int, expected: int) -> Finding:
     ok = found == expected
-    return check.finding(
-        run, ok, f"{what}: {found:,}", found=f"{found:,}", expected=f"{expected:,}", place=run.arch.entry.place
-    )
+    return check.finding(run, ok, f"{what}: {found:,}", found=f"{found:,}", expected=f"{expected:,}")
 
 
 def fvcore_counts(model: nn.Module, x: Shape) -> dict[str, int]:
-    """fvcore's count for each operator of a model on one image. It traces on real tensors, which the model gets here."""
+    """fvcore's count for each operator, on one image. It traces on real tensors, which the model gets here."""
     import copy
     import logging
 
     import torch
 
-    nn_module = need("fvcore.nn")
-    real = copy.deepcopy(model).to_empty(device="cpu")
-    for tensor in real.state_dict().values():
-        tensor.fill_(1)
-    analysis = nn_module.FlopCountAnalysis(real, torch.zeros((1, *x)))
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     logger = logging.getLogger("fvcore.nn.jit_analysis")
     before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        return {name: int(number) for name, number in analysis.by_operator().items() if number}
-    finally:
-        logger.setLevel(before)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is built on torch.jit, which torch deprecates
+        counter = need("fvcore.nn")
+        real = copy.deepcopy(model).to_empty(device="cpu")
+        for tensor in real.state_dict().values():
+            tensor.fill_(1)
+        analysis = counter.FlopCountAnalysis(real, torch.zeros((1, *x)))
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        logger.setLevel(logging.ERROR)
+        try:
+            return {name: int(number) for name, number in analysis.by_operator().items() if number}
+        finally:
+            logger.setLevel(before)
 
 
 # fvcore 0.1.5's handlers (fvcore/nn/jit_handles.py) by op: the name it reports, and what it counts of a layer.
@@ -596,8 +652,8 @@ CHECKS: tuple[Check, ...] = (
     Check("depth", "spec", _has("depth"), published(("depth",))),
     Check("receptive_field", "spec", _has("receptive_field"), published(("receptive_field",))),
     Check("metadata", "spec", _has_metadata, metadata),
-    Check("init", "numbers", _has_reference, init),
     Check("state_dict", "numbers", _has_reference, state_dict),
+    Check("init", "numbers", _has_reference, init),
     Check("logits", "numbers", _has_reference, logits),
     Check("eval", "numbers", _has_reference, evaluation),
     Check("train", "numbers", _has_reference, training),
@@ -611,28 +667,39 @@ def checks_of(arch: Arch, levels: Iterable[Level] = LEVELS) -> list[Check]:
     return [check for check in CHECKS if check.level in wanted and check.applies(arch)]
 
 
-def up_to(level: Level | None) -> tuple[Level, ...]:
-    """That level and the cheaper ones; all without one."""
-    return LEVELS if level is None else LEVELS[: LEVELS.index(level) + 1]
+@dataclass(frozen=True)
+class Judge:
+    """What a user makes of findings, and who hears of them as they come."""
+
+    require: Level | None = None  # a skip at this level or a cheaper one is a failure
+    deviations: Sequence[Deviation] = ()
+    starting: Callable[[str], None] = lambda what: None  # "resnet50::eval, 4 of 12"
+    seen: Callable[[Finding], None] = lambda finding: None
+
+    def findings(self, run: Run, checks: Sequence[Check]) -> tuple[Finding, ...]:
+        """Run the checks, cheapest first, and settle what they find."""
+        ids = [id_ for check in checks_of(run.arch) for id_ in ids_of(run.arch, check)]
+        found = [d.unmatched for d in self.deviations if d.speaks_of(run.arch.name) and not d.matches(ids)]
+        for finding in found:
+            self.seen(finding)
+        required = up_to(self.require) if self.require else ()
+        for index, check in enumerate(checks, 1):
+            self.starting(f"{run.arch.name}::{check.name}, {index} of {len(checks)}")
+            deviation = first_match(self.deviations, ids_of(run.arch, check))
+            for finding in settle(run_check(check, run), required, deviation):
+                found.append(finding)
+                self.seen(finding)
+        return tuple(found)
 
 
-def check_arch(
-    arch: Arch,
-    levels: Iterable[Level] = LEVELS,
-    device: str = "cpu",
-    require: Level | None = None,
-    seen: Callable[[Finding], None] = lambda finding: None,
-) -> Report:
-    """A spec against its reference and what is published.
+def ids_of(arch: Arch, check: Check) -> list[str]:
+    """What a known deviation may call a check: `arch::check`, or with its file in front."""
+    id_ = f"{arch.name}::{check.name}"
+    return [id_, f"{arch.entry.place.document.shown}::{id_}"]
 
-    Args: `require` makes a skip at that level or below a failure; `seen` is called with each finding as it comes.
-    """
-    run = Run(arch, device)
-    found: list[Finding] = []
-    for check in checks_of(arch, levels):
-        for finding in run_check(check, run):
-            finding = required(finding, up_to(require)) if require else finding
-            found.append(finding)
-            seen(finding)
-    against = arch.entry.reference.name if _has_reference(arch) and arch.entry.reference else "what is published"
-    return Report(arch.name, against, tuple(found))
+
+def check_arch(arch: Arch, levels: Iterable[Level] = LEVELS, device: str = "cpu", judge: Judge | None = None) -> Report:
+    """A spec against its reference and what is published."""
+    findings = (judge or Judge()).findings(Run(arch, device), checks_of(arch, levels))
+    reference = arch.entry.reference
+    return Report(arch.name, reference.name if reference and _has_reference(arch) else None, findings)

@@ -3,40 +3,59 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rv_check import arch as archs
 from rv_check import library, report
 from rv_check.arch import Arch
-from rv_check.findings import LEVELS, Finding, Report
-from rv_check.problems import RvCheckError, quote
+from rv_check.checks import Judge, check_arch
+from rv_check.deviations import load_deviations
+from rv_check.findings import LEVELS, Finding, Report, up_to
+from rv_check.problems import RvCheckError, SpecError, quote
+from rv_check.reference import need_device
 
 HELD, DID_NOT_HOLD, WRONG_QUESTION = 0, 1, 2
+INTERRUPTED, NO_READER = 130, 141  # as a shell says it: 128 and the signal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    options = build_parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # whatever a spec is called, it can be printed
     try:
         status: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except RvCheckError as error:
-        print(f"rv-check: {error}", file=sys.stderr)
-        return WRONG_QUESTION
+        return _complain(str(error), WRONG_QUESTION)
     except KeyboardInterrupt:
-        print("rv-check: interrupted", file=sys.stderr)
-        return 130
+        return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader has gone, as in `rv-check show resnet152 | head`
+        _drop_output()
+        return NO_READER
+    except OSError as error:  # a full disk behind stdout
+        _drop_output()
+        return _complain(str(error), WRONG_QUESTION)
+
+
+def _complain(message: str, status: int) -> int:
+    _progress("")
+    print(f"rv-check: {message}", file=sys.stderr)
+    return status
+
+
+def _drop_output() -> None:
+    """Let the interpreter's last flush of stdout go nowhere."""
+    with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return HELD
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -122,135 +141,119 @@ def show_command(options: argparse.Namespace) -> int:
 
 def check_command(options: argparse.Namespace) -> int:
     """One arch, or one module, with findings as they come."""
-    _usable(options)
-    if options.arch is None and _is_module(options.subject):
+    where, colon, _ = options.subject.rpartition(":")
+    is_module = bool(colon) and not where.endswith(":")  # file.py:Name, and not file.yaml::arch
+    if is_module and where.endswith(library.SUFFIXES):
+        raise RvCheckError(f"{quote(options.subject)} is no arch\n  expected: {where}::ARCH, with two colons")
+    if is_module and options.arch is None:
         raise RvCheckError(
             f"{options.subject} is a module: say which arch it should be, as in --as resnet50\n"
             "  (finding that out is work of the structure level, which this version does not have)"
         )
-    if options.arch is not None:
-        from rv_check.candidates import load_module
-        from rv_check.conformance import check
-
-        arch = archs.load(options.arch)
-        result = check(load_module(options.subject), arch, options.device)
-        result = replace(result, subject=options.subject)
-        for finding in result.findings:
-            if not options.json:
-                _print_finding(finding)
-        return _finish(options, result, held=result.passed)
-    arch = archs.load(options.subject)
-    result = _checked(arch, options, None if options.json else _print_finding)
-    return _finish(options, result, held=not result.failed)
-
-
-def _finish(options: argparse.Namespace, result: Report, held: bool) -> int:
+    if not is_module and options.arch is not None:
+        raise RvCheckError(f"{quote(options.subject)} is no module\n  expected: file.py:Name or package.module:Name")
+    result = _check_module(options) if is_module else _check_archs([archs.load(options.subject)], options)[0]
     if options.json:
         print(json.dumps(report.check_json(result), indent=2))
     else:
-        counts = {s: sum(f.status == s for f in result.findings) for s in ("passed", "failed", "skipped", "blocked")}
-        counted = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-        verdict = "holds" if result.passed else "does not hold" if result.failed else "is not shown in full"
-        print(f"{result.subject} against {result.against}: {verdict} ({counted})")
-    return HELD if held else DID_NOT_HOLD
+        print(f"{result.subject} against {result.against or 'its spec'}: {result.verdict}")
+    excused = all(finding.status == "passed" or finding.deviation for finding in result.findings)
+    return HELD if excused or not (is_module or result.failed) else DID_NOT_HOLD
 
 
-def _is_module(subject: str) -> bool:
-    """`file.py:Name` or `pkg.mod:Name`, and not `file.yaml::arch`."""
-    return ":" in subject and "::" not in subject
+def _check_module(options: argparse.Namespace) -> Report:
+    """A module is the arch only where every check ran and held."""
+    if options.level == "spec":
+        raise RvCheckError("--level spec says nothing of a module\n  expected: --level numbers, or none")
+    arch = archs.load(options.arch)
+    judge = _judge(options, [arch], not options.json)
+    with contextlib.redirect_stdout(sys.stderr):  # what the module prints is not ours to pass on
+        from rv_check.candidates import load_module
+        from rv_check.conformance import check
+
+        _progress(f"importing {options.subject}")
+        module = load_module(options.subject)
+        return check(module, arch, options.device, judge=judge, name=options.subject)
 
 
-def _print_finding(finding: Finding) -> None:
-    print("\n".join(finding.lines()), flush=True)
+def _check_archs(chosen: Sequence[Arch], options: argparse.Namespace, tell: bool = True) -> list[Report]:
+    judge = _judge(options, chosen, tell and not options.json)
+    return [check_arch(arch, up_to(options.level), options.device, judge) for arch in chosen]
 
 
-def _checked(arch: Arch, options: argparse.Namespace, seen: Callable[[Finding], None] | None) -> Report:
-    from rv_check.checks import Run, checks_of, run_check, up_to
-    from rv_check.deviations import apply, load_deviations, unmatched
-    from rv_check.findings import required
-    from rv_check.problems import SpecError
-
+def _judge(options: argparse.Namespace, chosen: Sequence[Arch], tell: bool) -> Judge:
+    """What the options ask for. Raises: RvCheckError before any work, for whatever is wrong with the question."""
+    problems = []
+    for arch in chosen:
+        try:
+            _ = arch.tree
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
     deviations = load_deviations(Path(options.deviations)) if options.deviations else []
-    run = Run(arch, options.device)
-    checks = checks_of(arch, up_to(options.level))
-    try:
-        _ = arch.tree
-    except SpecError:
-        if seen is not None or len(checks) == 1:
-            raise  # a bad spec is a wrong question
-    ours = [d for d in deviations if d.matches([f"{arch.name}::{d.pattern.rpartition('::')[2]}"])]
-    lost = unmatched(ours, [f"{arch.name}::{check.name}" for check in checks_of(arch)])
-    if lost:
-        raise RvCheckError(f"{lost[0].place}: the known deviation {quote(lost[0].pattern)} matches no check")
-    found: list[Finding] = []
-    for index, check in enumerate(checks):
-        _progress(f"{arch.name}: {check.name} ({index + 1} of {len(checks)})")
-        findings = run_check(check, run)
-        if options.require:
-            findings = [required(f, up_to(options.require)) for f in findings]
-        findings = apply(findings, deviations)
+    if options.device != "cpu":
+        need_device(options.device)
+    out = sys.stdout
+
+    def seen(finding: Finding) -> None:
         _progress("")
-        for finding in findings:
-            found.append(finding)
-            if seen is not None:
-                seen(finding)
-    reference = arch.entry.reference
-    return Report(arch.name, reference.name if reference else "what is published", tuple(found))
+        if tell:
+            print("\n".join(finding.lines()), file=out, flush=True)
+
+    return Judge(options.require, deviations, _progress, seen)
 
 
 def _progress(text: str) -> None:
     """One line on a terminal, rewritten; nothing elsewhere."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def report_command(options: argparse.Namespace) -> int:
     """The comparison table; every number in it has been held against its source by the checks."""
-    _usable(options)
     if options.sources and options.format in ("json", "latex"):
         raise RvCheckError("--sources comes as text, markdown or csv; the json report holds the sources anyway")
+    if options.sources:
+        options.level = options.level or "spec"  # verdicts on printed numbers are static
+    path = _writable(options.output) if options.output else None
     chosen = [archs.load(name) for name in options.arch] or archs.archs()
-    output = _Output(options.output)
-    lines = [report.Line(arch, _checked(arch, options, None)) for arch in chosen]
-    output.write(report.sources(lines, options.format) if options.sources else report.comparison(lines, options.format))
-    failed = [f for line in lines for f in line.report.findings if f.status in ("failed", "blocked")]
+    reports = _check_archs(chosen, options, tell=False)
+    lines = [report.Line(arch, found) for arch, found in zip(chosen, reports, strict=True)]
+    text = report.sources(lines, options.format) if options.sources else report.comparison(lines, options.format)
+    failed = [f for found in reports for f in found.findings if f.status in ("failed", "blocked")]
     for finding in failed:
         print("\n".join(finding.lines()), file=sys.stderr)
+    _write(text, path)
     return DID_NOT_HOLD if failed else HELD
 
 
-class _Output:
-    """Where a report goes. A file is tried before the work and replaced whole after it."""
-
-    def __init__(self, name: str | None):
-        self.path = Path(name) if name else None
-        if self.path is not None and (self.path.is_dir() or not self.path.parent.is_dir()):
-            raise RvCheckError(f"{self.path} cannot be written: {'a folder' if self.path.is_dir() else 'no such folder'}")
-
-    def write(self, text: str) -> None:
-        if self.path is None:
-            print(text)
-            return
-        partial = self.path.with_name(self.path.name + ".partial")
-        try:
-            partial.write_text(text + "\n", encoding="utf-8")
-            partial.replace(self.path)
-        except OSError as error:
-            raise RvCheckError(f"{self.path} cannot be written: {error.strerror}") from None
+def _writable(name: str) -> Path:
+    """Where a report goes, tried before the work. Raises: RvCheckError."""
+    path = Path(name)
+    folder = path.parent
+    reason = None
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not folder.is_dir():
+        reason = f"there is no folder {folder}"
+    elif not os.access(path if path.exists() else folder, os.W_OK):
+        reason = "no permission"
+    if reason is not None:
+        raise RvCheckError(f"{path} cannot be written: {reason}")
+    return path
 
 
-def _usable(options: argparse.Namespace) -> None:
-    """Whether the device exists, before any work; nothing to ask where torch is not installed."""
-    if options.device == "cpu":
+def _write(text: str, path: Path | None) -> None:
+    """To the file, or to stdout, also where the file turns out not to take it: the work is not lost."""
+    if path is None:
+        print(text)
         return
-    from rv_check.reference import need
-
-    torch: Any = need("torch")
     try:
-        torch.empty(1, device=options.device)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise RvCheckError(f"device {quote(options.device)} cannot be used: {reason}") from None
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        print(text)
+        raise RvCheckError(f"{path} cannot be written, so the report is on stdout: {error.strerror or error}") from None
 
 
 if __name__ == "__main__":

@@ -7,48 +7,72 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rv_check.arch import Arch, load
-from rv_check.checks import Check, Outcome, Pair, Run, compare_runs, guarded, same_state, test_sizes
-from rv_check.findings import Finding, Report
+from rv_check.checks import CHECKS, Judge, Pair, Run, guarded, hold_states
+from rv_check.findings import CannotRun, Report
 from rv_check.problems import RvCheckError
+from rv_check.reference import need, need_device
 
 if TYPE_CHECKING:
     from torch import nn
 
 OTHER_NAMES = (
-    "its parameters have other names than the reference's; matching them needs the structure level, "
-    "which this version does not have"
+    "its parameters have other names than the reference's, and the same shapes; matching them needs the structure "
+    "level, which this version does not have"
 )
+OF_A_MODULE = ("state_dict", "logits", "eval", "train")
 
 
-def check(module: nn.Module, arch: Arch | str, device: str = "cpu") -> Report:
-    """Whether a module is the network of a spec: its state, then its numbers in eval and train mode, in float64.
+class ModuleRun(Run):
+    """What the checks of a module share: a copy of it, and the model of the spec that it should be."""
+
+    def __init__(self, module: nn.Module, arch: Arch, device: str):
+        super().__init__(arch, device)
+        self.module = module
+
+    def make_pair(self) -> Pair:
+        """The spec's model and a copy of the module, which is not touched. What is frozen in it is free in the copy."""
+        from rv_check.model import build
+
+        copied = guarded("the module cannot be copied", lambda: copy.deepcopy(self.module))
+        for name, tensor in copied.state_dict(keep_vars=True).items():
+            if not hasattr(tensor, "shape") or tensor.is_meta:
+                raise RvCheckError(f"{name} of the module has no values: it is lazy or on the meta device")
+        for parameter in copied.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+        expected = build(self.arch)
+        return Pair(expected.to(self.device), copied.to(self.device), ("the model of the spec", "the module"))
+
+    def hold_states(self, pair: Pair) -> None:
+        expected, found = ([tuple(t.shape) for t in m.state_dict().values()] for m in (pair.expected, pair.found))
+        if pair.expected.state_dict().keys() != pair.found.state_dict().keys() and Counter(expected) == Counter(found):
+            raise CannotRun(OTHER_NAMES)
+        hold_states(pair.expected, pair.found, in_order=False)
+
+
+def check(
+    module: nn.Module, arch: Arch | str, device: str = "cpu", *, judge: Judge | None = None, name: str = ""
+) -> Report:
+    """Whether a module is the network of a spec: its state, then its numbers in eval and train mode.
 
     The module itself is not touched: the comparison runs on copies.
 
-    Args: `module` any nn.Module that takes (N, C, H, W); `arch` an Arch or a name that `load` takes.
+    Args: `module` any nn.Module that takes (N, C, H, W); `arch` an Arch or a name that `load` takes; `device` where
+    both run, as torch names it; `name` what the report calls the module, its class unless given.
     Returns: a Report; `passed` only if every check ran and held.
-    Raises: RvCheckError where the arch is unknown or the module is none, or cannot be copied.
+    Raises: RvCheckError where the arch or the device is none, or `module` is no module.
     """
-    from torch import nn
-
+    torch = need("torch")
     if isinstance(arch, str):
         arch = load(arch)
-    if not isinstance(module, nn.Module):
-        raise RvCheckError(f"{type(module).__name__} is not a torch.nn.Module")
-    subject = type(module).__name__
-    run = Run(arch, device)
-    pair = _pair(module, run)
-    state = _state(run, pair)
-    findings = [state]
-    for name, train in (("eval", False), ("train", True)):
-        one = Check(name, "numbers", lambda _: True, _no_function)
-        if state.status == "passed":
-            findings += [_numbers(run, one, pair, x, train) for x in test_sizes(arch)]
-        elif state.status == "skipped":
-            findings.append(one.skip(run, f"{name} mode was not compared", OTHER_NAMES))
-        else:
-            findings.append(Finding(arch.name, name, "numbers", "blocked", "blocked by the state: see state_dict"))
-    return Report(subject, arch.name, tuple(findings))
+    _ = arch.tree  # a bad spec is a wrong question
+    if not isinstance(module, torch.nn.Module):
+        what = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+        raise RvCheckError(f"{what} is not a module, expected an instance of torch.nn.Module")
+    need_device(device)
+    run = ModuleRun(module, arch, device)
+    checks = [one for one in CHECKS if one.name in OF_A_MODULE]
+    findings = (judge or Judge()).findings(run, checks)
+    return Report(name or type(module).__name__, arch.name, findings)
 
 
 def assert_conforms(module: nn.Module, arch: Arch | str, device: str = "cpu") -> None:
@@ -56,41 +80,3 @@ def assert_conforms(module: nn.Module, arch: Arch | str, device: str = "cpu") ->
     report = check(module, arch, device)
     if not report.passed:
         raise AssertionError(str(report))
-
-
-def _pair(module: nn.Module, run: Run) -> Pair:
-    from rv_check.model import build
-    from rv_check.numbers import seeded
-
-    arch = run.expanded()
-    copied = guarded("the module cannot be copied", lambda: copy.deepcopy(module))
-    if any(p.is_meta for p in copied.parameters()):
-        raise RvCheckError("the module's parameters are on the meta device; give one with values")
-    with seeded(0):
-        expected = build(arch)
-    return Pair(expected.to(run.device), copied.to(run.device), run.device)
-
-
-def _state(run: Run, pair: Pair) -> Finding:
-    """The state of the module against the spec's; other names for the same shapes are not decided here."""
-    one = Check("state_dict", "numbers", lambda _: True, _no_function)
-    expected, found = pair.expected.state_dict(), pair.found.state_dict()
-    same_shapes = Counter(tuple(t.shape) for t in expected.values()) == Counter(tuple(t.shape) for t in found.values())
-    if expected.keys() != found.keys() and same_shapes:
-        return one.skip(run, "parameters were counted, not matched: the shapes are the spec's", OTHER_NAMES)
-    if {n: t.shape for n, t in expected.items()} == {n: t.shape for n, t in found.items()}:
-        return one.finding(run, True, f"{len(expected)} parameters and buffers: names and shapes of {run.arch.name}")
-    return same_state(run, one, pair, run.arch.name)
-
-
-def _numbers(run: Run, one: Check, pair: Pair, x: tuple[int, ...], train: bool) -> Finding:
-    try:
-        return compare_runs(run, one, pair, x, train)
-    except RvCheckError as error:
-        return one.finding(run, False, str(error))
-
-
-def _no_function(run: Run, check: Check) -> Outcome:
-    raise AssertionError("the checks of a module are run by check()")
-
-

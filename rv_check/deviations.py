@@ -5,8 +5,8 @@
         reason: our stem has no padding, on purpose
         link: https://example.org/issues/12
 
-`check` is a pattern (`*`, `?`, `[...]`) for `arch::check`, or for `file::arch::check`. A deviation has a reason; one
-that no longer occurs, or matches no check, fails.
+`check` is a pattern (`*`, `?`, `[...]`) for `arch::check`, or for `path/to/file.yaml::arch::check`. A deviation has a
+reason; one that no longer occurs, or matches no check, fails.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from rv_check.findings import Finding
+from rv_check.findings import Finding, Level
 from rv_check.problems import Place, Problem, SpecError, nearest, quote
-from rv_check.source import Fields, Items, Text, kind, read
+from rv_check.source import Fields, Items, Node, Text, kind, read
 
 KEYS = ("check", "reason", "link")
 
@@ -34,12 +34,27 @@ class Deviation:
 
     def matches(self, ids: Iterable[str]) -> bool:
         """Whether the pattern fits one of a check's ids."""
-        return any(fnmatchcase(id_, self.pattern) for id_ in ids)
+        return any(id_ == self.pattern or fnmatchcase(id_, self.pattern) for id_ in ids)
+
+    @property
+    def arch(self) -> str:
+        """The part of the pattern that names archs."""
+        return self.pattern.split("::")[-2]
+
+    def speaks_of(self, arch: str) -> bool:
+        """Whether the pattern names the arch, whatever the check."""
+        return arch == self.arch or fnmatchcase(arch, self.arch)
 
     @property
     def why(self) -> str:
         """The reason with its link, for a reader."""
         return f"known deviation: {self.reason}" + (f" ({self.link})" if self.link else "")
+
+    @property
+    def unmatched(self) -> Finding:
+        """The failure of a deviation that matches no check."""
+        message = f"the known deviation {quote(self.pattern)} matches no check"
+        return Finding(self.arch, "deviations", "spec", "failed", message, place=self.place)
 
 
 def load_deviations(path: Path) -> list[Deviation]:
@@ -47,57 +62,63 @@ def load_deviations(path: Path) -> list[Deviation]:
     top = read(path)
     entries = top.get("deviations")
     if not isinstance(entries, Items) or len(top.entries) != 1:
-        problem = Problem("this is not a list of known deviations", top.place, "deviations: and a list of entries")
-        raise SpecError([problem])
+        expected = "deviations: and a list of entries, and nothing else"
+        raise SpecError([Problem("this is not a list of known deviations", top.place, expected)])
     problems: list[Problem] = []
-    found = []
-    for node in entries.items:
-        if not isinstance(node, Fields):
-            problems.append(Problem(f"a deviation is {kind(node)}", node.place, "check:, reason: and link:"))
-            continue
-        texts = {}
-        for key, (key_node, value) in node.entries.items():
-            if key not in KEYS:
-                message = f"a deviation has no key {quote(key)}"
-                problems.append(Problem(message, key_node.place, ", ".join(KEYS), nearest(key, KEYS)))
-            elif isinstance(value, Text) and value.text.strip():
-                texts[key] = " ".join(value.text.split())
-        for key in ("check", "reason"):
-            if key not in texts:
-                problems.append(Problem(f"a deviation without a {key}", node.place, f"{key}: and text"))
-        if "check" in texts:
-            place = node.get("check")
-            assert place is not None
-            found.append(Deviation(texts["check"], texts.get("reason", ""), texts.get("link", ""), place.place))
+    found = [_entry(node, problems) for node in entries.items]
     if problems:
         raise SpecError(problems)
-    return found
+    return [deviation for deviation in found if deviation is not None]
 
 
-def known(finding: Finding, deviations: Sequence[Deviation]) -> Deviation | None:
-    """The deviation that speaks of a finding's check, if one does."""
-    return next((d for d in deviations if d.matches([finding.id])), None)
+def _entry(node: Node, problems: list[Problem]) -> Deviation | None:
+    if not isinstance(node, Fields):
+        problems.append(
+            Problem(f"a deviation is {kind(node)}", node.place, "check: and reason:, and link: if there is")
+        )
+        return None
+    texts: dict[str, str] = {}
+    for key, (key_node, value) in node.entries.items():
+        if key not in KEYS:
+            message = f"a deviation has no key {quote(key)}"
+            problems.append(Problem(message, key_node.place, ", ".join(KEYS), nearest(key, KEYS)))
+        elif isinstance(value, Text) and value.text.strip():
+            texts[key] = " ".join(value.text.split())
+        else:
+            problems.append(Problem(f"{key} is {kind(value)}", value.place, "text"))
+    for key in ("check", "reason"):
+        if key not in node:
+            problems.append(Problem(f"a deviation without a {key}", node.place, f"{key}: and text"))
+    pattern = node.get("check")
+    if pattern is None or "check" not in texts:
+        return None
+    if "::" not in texts["check"]:
+        problems.append(
+            Problem(f"check is {quote(texts['check'])}", pattern.place, "arch::check, as in resnet50::macs")
+        )
+    return Deviation(texts["check"], texts.get("reason", ""), texts.get("link", ""), pattern.place)
 
 
-def apply(findings: Sequence[Finding], deviations: Sequence[Deviation]) -> list[Finding]:
-    """The findings of one check with its known deviation taken into account.
+def first_match(deviations: Iterable[Deviation], ids: Sequence[str]) -> Deviation | None:
+    """The deviation that speaks of a check, if one does."""
+    return next((d for d in deviations if d.matches(ids)), None)
 
-    A known failure is skipped, for the reason given; where every finding passed, the deviation itself has failed.
+
+def settle(findings: Sequence[Finding], required: Sequence[Level], deviation: Deviation | None) -> list[Finding]:
+    """The findings of one check as its user judges them.
+
+    A skip at a required level has failed. A failure that is a known deviation is skipped, with the reason given; where
+    everything passed, it is the deviation that fails.
     """
-    if not findings or not deviations:
-        return list(findings)
-    deviation = known(findings[0], deviations)
-    if deviation is None:
-        return list(findings)
-    if all(f.status == "passed" for f in findings):
-        gone = f"the known deviation {quote(deviation.pattern)} no longer occurs: take it out"
-        return [*findings, replace(findings[0], status="failed", message=gone, place=deviation.place, found=None)]
-    return [
-        replace(f, status="skipped", reason=deviation.why) if f.status in ("failed", "blocked") else f for f in findings
-    ]
-
-
-def unmatched(deviations: Iterable[Deviation], ids: Iterable[str]) -> list[Deviation]:
-    """The deviations that match none of these check ids."""
-    all_ids = list(ids)
-    return [d for d in deviations if not d.matches(all_ids)]
+    settled = []
+    for finding in findings:
+        if finding.status == "skipped" and finding.level in required:
+            finding = replace(finding, status="failed", message=f"{finding.message}, and {finding.level} is required")
+        elif finding.status in ("failed", "blocked") and deviation is not None:
+            finding = replace(finding, status="skipped", reason=deviation.why, deviation=deviation.reason)
+        settled.append(finding)
+    if deviation is not None and all(finding.status == "passed" for finding in findings):
+        first = findings[0]
+        message = f"the known deviation {quote(deviation.pattern)} does not occur any more: take it out"
+        settled.append(Finding(first.subject, first.check, first.level, "failed", message, place=deviation.place))
+    return settled

@@ -7,19 +7,24 @@ and callables (an op, a block, or one of them with some arguments filled).
 from __future__ import annotations
 
 import ast
+import keyword
 import math
+import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
-from rv_check.problems import Place, Problem, SpecError, nearest, quote
+from rv_check.problems import Place, Problem, SpecError, listed, nearest, quote
 from rv_check.source import Text
 
 MAX_TEXT = 1_000  # characters of one expression
 MAX_TERMS = 200  # nodes of one expression
 MAX_NUMBER = 10**12  # largest numerator or denominator on the way
+MAX_PARTS = 200  # values within a value: a partial may hold partials
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"ceil": math.ceil, "min": min, "max": max}
 WORDS = ("True", "False", "and", "or", "not", *FUNCTIONS)
@@ -32,12 +37,24 @@ Value = Any  # int | Fraction | bool | tuple[Value, ...] | Partial
 class Partial:
     """An op or a block as a value, with the keyword arguments filled so far."""
 
-    target: Any  # an op class or a spec.Block: whatever `Scope.callable` gave
+    target: Any  # an op class or a spec.Block: whatever `Scope.find` gave
     filled: tuple[tuple[str, Value], ...] = ()
+
+    @cached_property
+    def parts(self) -> int:
+        """How many values are in it, each counted as often as it is written out."""
+        return 1 + sum(parts(value) for _, value in self.filled)
 
     def __str__(self) -> str:
         name = self.target.name
         return f"{name}({', '.join(f'{k}={show(v)}' for k, v in self.filled)})" if self.filled else str(name)
+
+
+def parts(value: Value) -> int:
+    """How many values a value is made of."""
+    if isinstance(value, tuple):
+        return sum(map(parts, value))
+    return value.parts if isinstance(value, Partial) else 1
 
 
 def show(value: Value) -> str:
@@ -54,7 +71,9 @@ def kind(value: Value) -> str:
     """What a value is, in the words of a message."""
     if isinstance(value, bool | int | Fraction):
         return show(value)
-    return f"the list {show(value)}" if isinstance(value, tuple) else f"the block {value}"
+    if isinstance(value, tuple):
+        return f"the list {show(value)}"
+    return f"the {'op' if isinstance(value.target, type) else 'block'} {value}"
 
 
 def key(value: Value) -> Any:
@@ -62,7 +81,7 @@ def key(value: Value) -> Any:
     if isinstance(value, tuple):
         return tuple(map(key, value))
     if isinstance(value, Partial):
-        return (id(value.target), tuple((k, key(v)) for k, v in value.filled))
+        return (value.target, tuple((k, key(v)) for k, v in value.filled))
     return (type(value), value)
 
 
@@ -90,7 +109,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Expr:
-    """A parsed expression that knows its place."""
+    """A parsed expression that knows its place. Its source is one line of ASCII: a column is a character."""
 
     node: ast.expr
     source: Text
@@ -98,7 +117,11 @@ class Expr:
     @property
     def text(self) -> str:
         """The expression as written."""
-        return ast.get_source_segment(self.source.text, self.node) or self.source.text.strip()
+        return self.text_of(self.node)
+
+    def text_of(self, node: ast.expr) -> str:
+        """A part of the expression as written."""
+        return self.source.text[node.col_offset : node.end_col_offset]
 
     @property
     def place(self) -> Place:
@@ -107,8 +130,7 @@ class Expr:
 
     def place_of(self, node: Any) -> Place:
         """Where a part of the expression begins."""
-        offset = len(self.source.text.encode()[: node.col_offset].decode())
-        return self.source.at(offset if node.lineno == 1 else 0)
+        return self.source.at(node.col_offset)
 
     def problem(self, node: Any, message: str, expected: str | None = None, near: str | None = None) -> SpecError:
         """An error at a part of the expression."""
@@ -154,6 +176,12 @@ class Call:
     expr: Expr
 
     @property
+    def target(self) -> Expr:
+        """The called name."""
+        node = self.expr.node
+        return Expr(node.func if isinstance(node, ast.Call) else node, self.expr.source)
+
+    @property
     def place(self) -> Place:
         """Where the called name stands."""
         return self.expr.place
@@ -164,55 +192,80 @@ class Call:
         return f"{self.name}(...)" if self.arguments else self.name
 
 
-def parse(text: Text) -> Expr:
-    """An expression of the language. Raises: SpecError."""
+EXPRESSIONS = "numbers, names, lists, + - * / //, comparisons, and or not, ceil min max"
+CALLS = "a call of an op or a block, as in relu or conv(64, kernel=3, bias=False)"
+
+
+def parse(text: Text, what: str = "an expression", expected: str = EXPRESSIONS) -> Expr:
+    """An expression of the language. `what`, `expected`: what it is and may be, for messages. Raises: SpecError."""
     if len(text.text) > MAX_TEXT:
         raise _error(f"an expression of {len(text.text):,} characters", text.place, f"at most {MAX_TEXT:,}")
-    if not text.text.strip():
-        raise _error("an expression is missing here", text.place)
-    leading = len(text.text) - len(text.text.lstrip())
+    line = re.sub(r"[\t\r\n]", " ", text.text)  # YAML folds a text over several lines; a list keeps its line breaks
+    if not line.strip():
+        raise _error(f"{what} is missing here", text.place, expected)
+    text = Text(line.strip(), text.at(len(line) - len(line.lstrip())), text.exact)
+    foreign = re.search(r"[^ -~]", text.text)  # Python would take some of them for their ASCII look-alikes
+    if foreign:
+        raise _error(f"{quote(foreign.group())} is not in the language", text.at(foreign.start()), expected)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # Inside parentheses a line break is only a space, as in the folded text of YAML.
-            node = ast.parse(text.text.lstrip().replace("\n", " "), mode="eval").body
-    except SyntaxError as error:
-        column = min(max((error.offset or 1) - 1, 0), len(text.text))
-        raise _error(_syntax(text, error), text.at(leading + column), EXPRESSIONS) from None
-    except (ValueError, MemoryError, RecursionError):
-        raise _error(f"{quote(text.text)} is not an expression", text.place, EXPRESSIONS) from None
-    if leading:
-        text = Text(text.text.lstrip(), text.at(leading), text.exact)
+            node = ast.parse(text.text, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise _not_parsed(text, error, what, expected) from None
     expr = Expr(node, text)
-    terms = 0
-    for part in ast.walk(node):
-        if isinstance(part, ast.expr):
-            terms += 1
-            _allow(expr, part)
-    if terms > MAX_TERMS:
-        raise _error(f"an expression of {terms} terms", text.place, f"at most {MAX_TERMS}")
+    nodes = [part for part in ast.walk(node) if isinstance(part, ast.expr)]
+    if len(nodes) > MAX_TERMS:
+        raise _error(f"an expression of {len(nodes):,} terms", text.place, f"at most {MAX_TERMS}")
+    for part in nodes:
+        _allow(expr, part, expected if part is node else EXPRESSIONS)
     return expr
 
 
-EXPRESSIONS = "numbers, names, lists, + - * / //, comparisons, and or not, ceil min max"
-EXPECTED_CALL = "an op or a block, as in relu or conv(64, kernel=3, bias=False)"
+def _not_parsed(text: Text, error: Exception, what: str, expected: str) -> SpecError:
+    """What is wrong with the syntax, in our words: Python's differ from version to version, and speak of Python."""
+    if str(error).startswith("positional argument follows keyword argument"):  # Python points at the closing bracket
+        return _error("an argument by position stands after one by name", text.place, "those without '=' first")
+    offset = (getattr(error, "offset", 1) or len(text.text) + 1) - 1  # none: there should be more
+    stray = _stray_bracket(text.text)
+    if stray is not None:
+        offset, expected = stray, f"a partner for {quote(text.text[stray])}"
+    elif "forgot a comma" in str(error):
+        expected = "a comma between two arguments"
+    word = re.match(r"\w*", text.text[offset:])
+    if word and keyword.iskeyword(word.group()):
+        return _error(f"{quote(word.group())} cannot stand here", text.at(offset), expected)
+    return _error(f"{quote(text.text)} is not {what}", text.at(offset), expected)
 
 
-def parse_call(text: Text) -> Call:
+def _stray_bracket(text: str) -> int | None:
+    """The first bracket that closes nothing, or the last that is never closed."""
+    open_ = []
+    for i, c in enumerate(text):
+        if c in "([{":
+            open_.append(i)
+        elif c in ")]}" and (not open_ or "([{".index(text[open_.pop()]) != ")]}".index(c)):
+            return i
+    return open_[-1] if open_ else None
+
+
+def parse_call(text: Text, what: str = "a call", expected: str = CALLS) -> Call:
     """A call of an op or block, as a step writes it. Raises: SpecError."""
-    expr = parse(text)
+    expr = parse(text, what, expected)
     if isinstance(expr.node, ast.Name):
         return Call(expr.node.id, (), expr)
     if isinstance(expr.node, ast.Call):
         return _call(expr, expr.node)
-    raise expr.problem(expr.node, f"{quote(expr.text)} is not a call", EXPECTED_CALL)
+    raise expr.problem(expr.node, f"{quote(expr.text)} is not {what}", expected)
 
 
-def dotted_call(text: Text) -> tuple[str, tuple[Argument, ...], Expr]:
+def dotted_call(text: Text, what: str = "a call", expected: str = CALLS) -> tuple[str, tuple[Argument, ...], Expr]:
     """A call of a dotted name, as `reference:` writes it: `torchvision.models.vgg16(num_classes=classes)`."""
-    name, bracket, rest = text.text.partition("(")
-    padded = Text("_" * len(name.rstrip()) + " " * (len(name) - len(name.rstrip())) + bracket + rest, text.place, text.exact)
-    call = parse_call(padded)
+    name = text.text.partition("(")[0]
+    builder = name.rpartition(".")[2]
+    # Spaces for what is before the last dot, so that every place stays what it is.
+    rest = text.text[len(name) - len(builder) :]
+    call = parse_call(Text(rest.rjust(len(text.text)), text.place, text.exact), what, expected)
     return name.strip(), call.arguments, call.expr
 
 
@@ -225,21 +278,12 @@ def _error(message: str, place: Place, expected: str | None = None) -> SpecError
     return SpecError([Problem(message, place, expected)])
 
 
-def _syntax(text: Text, error: SyntaxError) -> str:
-    """The two mistakes in calls that Python words well; its other words differ from version to version."""
-    if error.msg.startswith("keyword argument repeated: "):
-        return f"argument {quote(error.msg.removeprefix('keyword argument repeated: '))} is given twice"
-    if error.msg.startswith("positional argument follows keyword argument"):
-        return "an argument by position stands after one by name"
-    return f"{quote(text.text)} is not an expression"
-
-
 def _call(expr: Expr, node: ast.Call) -> Call:
     assert isinstance(node.func, ast.Name)
     arguments = [Argument(None, Expr(a, expr.source), expr.place_of(a)) for a in node.args]
-    for keyword in node.keywords:
-        assert keyword.arg is not None
-        arguments.append(Argument(keyword.arg, Expr(keyword.value, expr.source), expr.place_of(keyword)))
+    for given in node.keywords:
+        assert given.arg is not None
+        arguments.append(Argument(given.arg, Expr(given.value, expr.source), expr.place_of(given)))
     return Call(node.func.id, tuple(arguments), Expr(node, expr.source))
 
 
@@ -260,14 +304,14 @@ _COMPARE: dict[type, Callable[[Any, Any], bool]] = {
 }
 
 
-def _allow(expr: Expr, node: ast.expr) -> None:
+def _allow(expr: Expr, node: ast.expr, expected: str) -> None:
     """The whitelist: what is not named here is not in the language."""
     if isinstance(node, ast.Constant):
         if isinstance(node.value, bool | int) or (isinstance(node.value, float) and math.isfinite(node.value)):
             return
     elif isinstance(node, ast.Call):
         if isinstance(node.func, ast.Name) and not any(k.arg is None for k in node.keywords):
-            return
+            return _given_once(expr, node.keywords)
     elif isinstance(node, ast.List):
         for item in node.elts:
             if isinstance(item, ast.List):
@@ -289,19 +333,24 @@ def _allow(expr: Expr, node: ast.expr) -> None:
             return
     elif isinstance(node, ast.BoolOp):
         return
-    raise expr.problem(node, f"{quote(Expr(node, expr.source).text)} is not in the language", EXPRESSIONS)
+    raise expr.problem(node, f"{quote(expr.text_of(node))} is not in the language", expected)
+
+
+def _given_once(expr: Expr, keywords: list[ast.keyword]) -> None:
+    names = [given.arg for given in keywords]
+    for i, given in enumerate(keywords):
+        if given.arg in names[:i]:
+            raise expr.problem(given, f"argument {quote(str(given.arg))} is given twice", "one of them")
 
 
 def _evaluate(expr: Expr, node: ast.expr, scope: Scope) -> Value:
     match node:
         case ast.Constant():
-            number = node.value
-            value: Value = Fraction(repr(number)) if isinstance(number, float) else number
-            return _bounded(expr, node, value)
+            return _constant(expr, node)
         case ast.Name():
             return _name(expr, node, scope)
         case ast.List():
-            return tuple(_evaluate(expr, item, scope) for item in node.elts)
+            return _small(expr, node, tuple(_item(expr, item, scope) for item in node.elts))
         case ast.Subscript():
             return _index(expr, node, scope)
         case ast.BinOp():
@@ -309,7 +358,7 @@ def _evaluate(expr: Expr, node: ast.expr, scope: Scope) -> Value:
             try:
                 return _bounded(expr, node, _BINARY[type(node.op)](left, right))
             except ZeroDivisionError:
-                raise expr.problem(node, f"division by zero in {Expr(node, expr.source).text}") from None
+                raise expr.problem(node, f"division by zero in {expr.text_of(node)}") from None
         case ast.UnaryOp():
             if isinstance(node.op, ast.Not):
                 return not Expr(node.operand, expr.source).truth(scope)
@@ -324,12 +373,39 @@ def _evaluate(expr: Expr, node: ast.expr, scope: Scope) -> Value:
     raise AssertionError(f"the whitelist lets {type(node).__name__} through")
 
 
+def _constant(expr: Expr, node: ast.Constant) -> Value:
+    if not isinstance(node.value, float):
+        return _bounded(expr, node, node.value)
+    text = expr.text_of(node)
+    if not re.fullmatch(r"[\d._]+([eE][+-]?\d{1,2})?", text):
+        raise _too_large(expr, node)  # before its digits are written out
+    return _bounded(expr, node, Fraction(Decimal(text)))  # as written: a float keeps 17 digits
+
+
+def _item(expr: Expr, node: ast.expr, scope: Scope) -> Value:
+    value = _evaluate(expr, node, scope)
+    if isinstance(value, tuple):
+        raise expr.problem(node, f"{expr.text_of(node)} is {kind(value)}, within a list", "a list of one level")
+    return value
+
+
+def _small(expr: Expr, node: ast.expr, value: Value) -> Value:
+    """Partials in partials in partials grow by powers."""
+    if parts(value) > MAX_PARTS:
+        raise expr.problem(node, f"a value made of {parts(value):,} values", f"at most {MAX_PARTS}")
+    return value
+
+
 def _bounded(expr: Expr, node: ast.expr, value: Value) -> Value:
     if isinstance(value, bool):
         return value
     if max(abs(value.numerator), value.denominator) > MAX_NUMBER:
-        raise expr.problem(node, "the number is too large", f"at most {MAX_NUMBER:,}")
+        raise _too_large(expr, node)
     return int(value) if value.denominator == 1 else value
+
+
+def _too_large(expr: Expr, node: ast.expr) -> SpecError:
+    return expr.problem(node, "the number is too large", f"at most {MAX_NUMBER:,}, and 12 decimals")
 
 
 def _name(expr: Expr, node: ast.Name, scope: Scope) -> Value:
@@ -337,67 +413,79 @@ def _name(expr: Expr, node: ast.Name, scope: Scope) -> Value:
         return scope.values[node.id]
     target = scope.find(node.id)
     if target is None:
-        known = sorted(scope.values)
-        expected = ", ".join(known) if known else "no names here"
-        raise expr.problem(node, f"unknown name {quote(node.id)}", expected, nearest(node.id, known))
-    return target if isinstance(target, Partial) else Partial(target)
+        expected = listed(scope.values, none="no name here")
+        raise expr.problem(node, f"unknown name {quote(node.id)}", expected, nearest(node.id, scope.values))
+    return Partial(target)
 
 
 def _number(expr: Expr, node: ast.expr, scope: Scope) -> Number:
-    value = _evaluate(expr, node, scope)
+    return _as_number(expr, node, _evaluate(expr, node, scope))
+
+
+def _as_number(expr: Expr, node: ast.expr, value: Value) -> Number:
     if isinstance(value, bool) or not isinstance(value, int | Fraction):
-        raise expr.problem(node, f"{Expr(node, expr.source).text} is {kind(value)}", "a number")
+        raise expr.problem(node, f"{expr.text_of(node)} is {kind(value)}", "a number")
     return value
 
 
 def _index(expr: Expr, node: ast.Subscript, scope: Scope) -> Value:
     items = _evaluate(expr, node.value, scope)
+    text = expr.text_of(node.value)
     if not isinstance(items, tuple):
-        raise expr.problem(node, f"{Expr(node.value, expr.source).text} is {kind(items)}", "a list")
+        raise expr.problem(node, f"{text} is {kind(items)}", "a list")
     index = Expr(node.slice, expr.source).integer(scope)
     if not 0 <= index < len(items):
-        text = Expr(node.value, expr.source).text
-        what = f"{text} has {len(items)} entries, and none at index {index}"
-        raise expr.problem(node.slice, what, f"0 to {len(items) - 1}" if items else None)
+        found = f"{text} has {len(items)} entries, and none at index {index}"
+        raise expr.problem(node.slice, found, f"0 to {len(items) - 1}" if items else "a list that is not empty")
     return items[index]
 
 
 def _compare(expr: Expr, node: ast.Compare, scope: Scope) -> bool:
-    operands = [node.left, *node.comparators]
-    for op, left, right in zip(node.ops, operands, operands[1:], strict=False):
-        read = _evaluate if isinstance(op, ast.Eq | ast.NotEq) else _number
-        if not _COMPARE[type(op)](read(expr, left, scope), read(expr, right, scope)):
+    """`a < b <= c`: each operand is evaluated once, and the first that fails ends it."""
+    left_node, left = node.left, _evaluate(expr, node.left, scope)
+    for op, right_node in zip(node.ops, node.comparators, strict=True):
+        right = _evaluate(expr, right_node, scope)
+        if not isinstance(op, ast.Eq | ast.NotEq):
+            _as_number(expr, left_node, left)
+            _as_number(expr, right_node, right)
+        if not _COMPARE[type(op)](left, right):
             return False
+        left_node, left = right_node, right
     return True
 
 
 def _function(expr: Expr, node: ast.Call, scope: Scope) -> Value:
     assert isinstance(node.func, ast.Name)
     name = node.func.id
-    if name in FUNCTIONS and name not in scope.values:
+    if name in FUNCTIONS:
         enough = len(node.args) == 1 if name == "ceil" else len(node.args) >= 2
         if node.keywords or not enough:
             raise expr.problem(node, f"{name} takes {'one number' if name == 'ceil' else 'two numbers or more'}")
         return FUNCTIONS[name](*(_number(expr, argument, scope) for argument in node.args))
     base = _name(expr, node.func, scope)
     if not isinstance(base, Partial):
-        raise expr.problem(node, f"{name} is {kind(base)}", "an op or a block before (")
-    if node.args:
-        raise expr.problem(node.args[0], f"{name} is filled by position", "keywords only, as in bottleneck(groups=32)")
-    filled = dict(base.filled)
-    for keyword in node.keywords:
-        assert keyword.arg is not None
-        check_keyword(base.target, keyword.arg, expr.place_of(keyword))
-        if keyword.arg in filled:
-            raise expr.problem(keyword, f"{base.target.name} has its argument {quote(keyword.arg)} filled twice")
-        filled[keyword.arg] = _evaluate(expr, keyword.value, scope)
-    return Partial(base.target, tuple(filled.items()))
+        raise expr.problem(node, f"{name} is {kind(base)}", "an op or a block")
+    call = _call(expr, node)
+    check_partial(base.target, call, dict(base.filled))
+    filled = [(argument.keyword or "", argument.value.evaluate(scope)) for argument in call.arguments]
+    return _small(expr, node, Partial(base.target, (*base.filled, *filled)))
+
+
+def check_partial(target: Any, call: Call, filled: Mapping[str, Value]) -> None:
+    """Whether a call in argument position fits: keywords that `target` knows, each filled once. Raises: SpecError."""
+    for argument in call.arguments:
+        if argument.keyword is None:
+            found = f"{target.name} is filled by position"
+            raise SpecError([Problem(found, argument.place, f"NAME={argument.value.text}")])
+        check_keyword(target, argument.keyword, argument.place)
+        if argument.keyword in filled:
+            found = f"{target.name} has its argument {quote(argument.keyword)} filled twice"
+            raise SpecError([Problem(found, argument.place, f"{Partial(target, tuple(filled.items()))} as it is")])
 
 
 def check_keyword(target: Any, keyword: str, place: Place) -> None:
     """Raise SpecError where the op or block has no such argument."""
-    known: Iterable[str] = target.argument_names
+    known: tuple[str, ...] = target.argument_names
     if keyword not in known:
         message = f"{target.name} has no argument {quote(keyword)}"
-        expected = ", ".join(known) or "no arguments"
-        raise SpecError([Problem(message, place, expected, nearest(keyword, known))])
+        raise SpecError([Problem(message, place, listed(known, none="no arguments"), nearest(keyword, known))])

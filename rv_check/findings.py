@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
-from rv_check.problems import Place
+from rv_check.problems import Place, RvCheckError
 
 Status = Literal["passed", "failed", "skipped", "blocked"]
+STATUSES: tuple[Status, ...] = ("passed", "failed", "skipped", "blocked")
 Level = Literal["spec", "numbers"]
 LEVELS: tuple[Level, ...] = ("spec", "numbers")  # cheapest first
+
+
+def up_to(level: Level | None) -> tuple[Level, ...]:
+    """That level and the cheaper ones; all of them where none is given."""
+    return LEVELS if level is None else LEVELS[: LEVELS.index(level) + 1]
+
+
+class CannotRun(RvCheckError):
+    """Something that a check needs is not here. The message says what, and what would bring it."""
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that a check found.
 
-    passed: it holds. failed: it does not. skipped: it could not run; `reason` says why and what would run it.
-    blocked: what it builds on failed. Only passed ever counts as passed.
+    passed: it holds. failed: it does not. skipped: it could not run, or is known not to hold; `reason` says why and
+    what would run it. blocked: what it builds on failed. Only passed ever counts as passed.
     """
 
     subject: str  # the arch
@@ -33,32 +43,37 @@ class Finding:
     difference: float | None = None  # measured, relative to the largest expected value
     tolerance: float | None = None
     place: Place | None = None
+    deviation: str | None = None  # the known deviation that excuses it
 
     @property
     def id(self) -> str:
         """`resnet50::macs`."""
         return f"{self.subject}::{self.check}"
 
+    @property
+    def title(self) -> str:
+        """The first line of the message, with the values that differ: what a one-line summary shows."""
+        first = self.message.partition("\n")[0]
+        if self.status == "failed" and self.found is not None and self.expected is not None:
+            return f"{first}: found {self.found}, expected {self.expected}"
+        return first
+
     def lines(self) -> list[str]:
         """The finding in words, for a terminal."""
-        at = f"{self.place.short}: " if self.place else ""
-        lines = [f"{self.id} {self.status}: {self.message}"]
-        if self.status in ("failed", "blocked") and self.place:
-            lines[0] = f"{at}{lines[0]}"
-            lines += [f"    {line}" for line in self.place.excerpt()]
-        if self.found is not None:
-            lines.append(f"    found:    {self.found}")
-        if self.expected is not None:
-            lines.append(f"    expected: {self.expected}")
-        if self.reason is not None:
-            lines.append(f"    reason:   {self.reason}")
-        if self.source and self.status != "passed":
-            lines.append(f"    source:   {self.source}")
-        return lines
+        first, *more = self.message.splitlines()
+        lines = [f"{self.id} {self.status}: {first}", *more]
+        if self.status == "passed":
+            return lines[:1]
+        if self.status == "failed" and self.place is not None:
+            where = str(self.place)
+            lines[0] = f"{where}: {lines[0]}" if where else lines[0]
+            lines[1:1] = self.place.excerpt()
+        shown = {"found": self.found, "expected": self.expected, "reason": self.reason, "source": self.source}
+        lines += [f"{name + ':':<9} {text}" for name, text in shown.items() if text is not None]
+        return lines[:1] + [f"    {line}" for line in lines[1:]]
 
     def as_json(self) -> dict[str, Any]:
-        """The documented object: every key is always there."""
-        place = self.place
+        """The object that rv_check.report documents: every key is always there."""
         return {
             "id": self.id,
             "subject": self.subject,
@@ -70,26 +85,25 @@ class Finding:
             "expected": self.expected,
             "reason": self.reason,
             "source": self.source,
-            "difference": self.difference,
+            "difference": self.difference if self.difference is not None and isfinite(self.difference) else None,
             "tolerance": self.tolerance,
-            "file": place.document.shown if place else None,
-            "line": place.line if place else None,
+            "file": self.place.document.shown if self.place else None,
+            "line": self.place.line if self.place else None,
+            "deviation": self.deviation,
         }
 
 
 @dataclass(frozen=True)
 class Report:
-    """The findings on one subject.
-
-    `passed` is true when there is at least one finding and every one passed: a skip is no pass.
-    """
+    """The findings on one subject. `against`: a reference, or the arch that a module should be; None without one."""
 
     subject: str
-    against: str
-    findings: tuple[Finding, ...] = field(default=())
+    against: str | None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def passed(self) -> bool:
+        """Whether there is a finding and every one passed: a skip is no pass."""
         return bool(self.findings) and all(f.status == "passed" for f in self.findings)
 
     @property
@@ -98,38 +112,33 @@ class Report:
         return any(f.status in ("failed", "blocked") for f in self.findings)
 
     def reached(self, level: Level) -> bool:
-        """Whether there were checks of that level and all of them passed."""
+        """Whether there were checks of that level, all of them passed, and `numbers` had something to compare with."""
         of_level = [f for f in self.findings if f.level == level]
-        return bool(of_level) and all(f.status == "passed" for f in of_level)
+        comparable = level != "numbers" or self.against is not None
+        return comparable and bool(of_level) and all(f.status == "passed" for f in of_level)
 
     @property
     def level(self) -> Level | None:
-        """The highest level reached, every lower one included."""
+        """The highest level reached, every lower one that has checks included."""
         reached: Level | None = None
         for level in LEVELS:
-            if not self.reached(level):
+            if self.reached(level):
+                reached = level
+            elif any(f.level == level for f in self.findings):
                 break
-            reached = level
         return reached
 
-    def require(self, level: Level | None) -> Report:
-        """This report with every skip at that level or below turned into a failure."""
-        if level is None:
-            return self
-        wanted = LEVELS[: LEVELS.index(level) + 1]
-        return replace(self, findings=tuple(map(lambda f: required(f, wanted), self.findings)))
+    @property
+    def verdict(self) -> str:
+        """`holds (5 passed)`."""
+        words = "holds" if self.passed else "does not hold" if self.failed else "is not shown in full"
+        counts = {status: sum(f.status == status for f in self.findings) for status in STATUSES}
+        counted = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+        return f"{words} ({counted or 'no checks'})"
 
     def __str__(self) -> str:
-        verdict = "holds" if self.passed else "does not hold" if self.failed else "is not shown"
-        lines = [f"{self.subject} against {self.against}: {verdict}"]
+        lines = [f"{self.subject} against {self.against or 'its spec'}: {self.verdict}"]
         for finding in self.findings:
             if finding.status != "passed":
                 lines += [f"  {line}" for line in finding.lines()]
         return "\n".join(lines)
-
-
-def required(finding: Finding, levels: Iterable[Level]) -> Finding:
-    """A skip at a required level is a failure."""
-    if finding.status == "skipped" and finding.level in levels:
-        return replace(finding, status="failed", message=f"skipped, and level {finding.level} is required")
-    return finding

@@ -7,15 +7,34 @@ Nothing else is read, and only when its name is asked for.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from rv_check.expr import FUNCTIONS, Call, Expr, check_keyword
+from rv_check.expr import FUNCTIONS, Call, Expr, check_keyword, check_partial
 from rv_check.ops import OPS, Op
-from rv_check.problems import Place, Problem, SpecError, nearest, quote, shown_path
+from rv_check.problems import (
+    MAX_PROBLEMS,
+    Collector,
+    Document,
+    Enough,
+    Frame,
+    Place,
+    Problem,
+    SpecError,
+    in_order,
+    listed,
+    nearest,
+    quote,
+    shown_path,
+)
+from rv_check.source import MAX_BYTES
 from rv_check.spec import (
+    ArchEntry,
     Block,
     CallStep,
     Family,
@@ -30,6 +49,8 @@ from rv_check.spec import (
 )
 
 SUFFIXES = (".yaml", ".yml")
+SUGGESTED = 50  # files of a folder that are looked at to suggest a name
+SNIFFED_BYTES = 4096
 Target = type[Op] | Block
 
 
@@ -53,85 +74,191 @@ def block_files(folder: Path) -> list[Path]:
 
 
 def load(path: Path) -> Family | Block:
-    """The definition in a file, with every name in it known. Raises: SpecError with every error found."""
+    """The definition in a file, with every name in it known, and in the blocks that it leads to.
+
+    Raises: SpecError, with the errors of all these files.
+    """
     path = Path(os.path.abspath(path))
-    try:
-        status = path.stat()
-    except OSError:
-        return load_file(path)  # which says what is wrong
-    return _load(path, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=256)
-def _load(path: Path, changed_ns: int, size: int) -> Family | Block:
-    definition = load_file(path)
-    problems = _Names(definition).problems()
+    found = _check(path)
+    chains: dict[Path, tuple[Frame, ...]] = {path: ()}
+    problems: list[Problem] = []
+    size = found.size
+    for file in (queue := [path]):  # which grows on the way
+        checked = _check(file)
+        problems += [replace(problem, chain=chains[file]) for problem in checked.problems]
+        for use in checked.uses:
+            if use.path not in chains:
+                chains[use.path] = (*chains[file], use.frame)
+                queue.append(use.path)
+                size += use.size
+        if size > MAX_BYTES and not problems:
+            place = Place(Document(path, ()), 0, 0)
+            problems.append(Problem(f"with its blocks this makes {size:,} bytes", place, f"at most {MAX_BYTES:,}"))
+        if size > MAX_BYTES or len(problems) >= MAX_PROBLEMS:
+            break
     if problems:
         raise SpecError(problems)
-    return definition
+    assert found.definition is not None
+    return found.definition
+
+
+@dataclass(frozen=True)
+class Use:
+    """A block's file, and where it is first used."""
+
+    path: Path
+    size: int  # bytes
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file by itself: its definition, what is wrong with it, and the blocks it uses."""
+
+    path: Path
+    size: int
+    definition: Family | Block | None
+    problems: tuple[Problem, ...]
+    uses: tuple[Use, ...] = ()
+
+
+def _parse(path: Path) -> Checked:
+    """The file without a look at any other."""
+    return _parse_version(path, *_version(path))
+
+
+def _check(path: Path) -> Checked:
+    """The file with its names looked up."""
+    return _check_version(path, *_version(path))
+
+
+def _begins(path: Path) -> str:
+    """`family` or `block`, as the file seems to begin, without reading all of it."""
+    return _begins_version(path, *_version(path))
+
+
+# A file is read again when it has changed.
+
+
+def _version(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return 0, 0  # reading it says what is wrong
+    return status.st_mtime_ns, status.st_size
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse_version(path: Path, changed_ns: int, size: int) -> Checked:
+    definition, problems = load_file(path)
+    return Checked(path, size, definition, tuple(problems))
+
+
+@functools.lru_cache(maxsize=1024)
+def _check_version(path: Path, changed_ns: int, size: int) -> Checked:
+    parsed = _parse_version(path, changed_ns, size)
+    if parsed.definition is None:
+        return parsed
+    names = _Names(parsed.definition, whole=not parsed.problems)
+    names.look()
+    problems = in_order([*parsed.problems, *names.problems])
+    return replace(parsed, problems=tuple(problems), uses=tuple(names.uses))
+
+
+@functools.lru_cache(maxsize=4096)
+def _begins_version(path: Path, changed_ns: int, size: int) -> str:
+    try:
+        with path.open("rb") as file:
+            match = re.search(rb"^(?:\xef\xbb\xbf)?(family|block):", file.read(SNIFFED_BYTES), re.MULTILINE)
+    except OSError:
+        return ""
+    return match.group(1).decode() if match else ""
+
+
+# Blocks by name
 
 
 def find(name: str, folder: Path) -> Target | None:
     """The op or block of that name, seen from a file in `folder`. Raises: SpecError where the block's file is wrong."""
     if name in OPS:
         return OPS[name]
-    if not name.isidentifier():
-        return None
-    path = _find_file(name, folder)
+    path = _find_file(name, folder, None)
     if path is None:
         return None
-    definition = load(path)
-    if isinstance(definition, Family):
-        place = Place(definition.place.document, definition.place.line, definition.place.column)
-        raise SpecError([Problem(f"{quote(name)} is used as a block and is a family", place, "a block: file")])
-    return definition
+    checked = _check(path)
+    if checked.problems:
+        raise SpecError(checked.problems)
+    assert isinstance(checked.definition, Block)
+    return checked.definition
 
 
-def _find_file(name: str, folder: Path) -> Path | None:
-    levels = [[folder, folder / "blocks"], [shipped_folder(), shipped_folder() / "blocks"]]
-    if folder in levels[1]:
-        levels = levels[1:]
+def _find_file(name: str, folder: Path, place: Place | None) -> Path | None:
+    """The block file of that name. `place`: where the name is used.
+
+    Raises: SpecError where there are two, where it is a family, and where it is a link that leads out of the folder.
+    """
+    shipped = [shipped_folder(), shipped_folder() / "blocks"]
+    levels = [shipped] if folder in shipped else [[folder, folder / "blocks"], shipped]
+    families = []
     for level in levels:
-        found = [path for where in level for suffix in SUFFIXES if (path := where / (name + suffix)).is_file()]
-        # A family of that name beside the file is no block: `vgg.yaml` may use a block `vgg` of its `blocks/`.
-        blocks = [p for p in found if len(found) == 1 or not isinstance(load_file(p), Family)]
+        files = [path for where in level for suffix in SUFFIXES if (path := where / (name + suffix)).is_file()]
+        families += [path for path in files if _begins(path) == "family"]
+        blocks = [path for path in files if path not in families]
         if len(blocks) > 1:
-            where = " and ".join(shown_path(p) for p in blocks)
-            raise SpecError([Problem(f"block {quote(name)} is there twice: {where}", None, "one of them")])
-        if blocks:
-            real = blocks[0].resolve()
-            if level is levels[0] and not any(real.parent == w.resolve() for w in level):
-                problem = Problem(f"{shown_path(blocks[0])} is a link to a file outside its folder", None, "the file itself")
-                raise SpecError([problem])
-            return blocks[0]
+            where = " and ".join(map(shown_path, blocks))
+            raise SpecError([Problem(f"there are two blocks {quote(name)}: {where}", place, "one of them")])
+        if not blocks:
+            continue
+        if level is not shipped and not blocks[0].resolve().is_relative_to(folder.resolve()):
+            found = f"block {quote(name)} is a link out of its folder: {shown_path(blocks[0])}"
+            raise SpecError([Problem(found, place, "the file itself")])
+        return blocks[0]
+    if families:
+        found = f"{quote(name)} is a family: {shown_path(families[0])}"
+        raise SpecError([Problem(found, place, "an op or a block")])
     return None
 
 
 def known_blocks(folder: Path) -> list[str]:
     """The names of the blocks that a file in `folder` can use, for suggestions."""
-    names: set[str] = set()
-    for where in (folder, folder / "blocks", shipped_folder() / "blocks"):
-        if where.is_dir():
-            names |= {p.stem for p in where.iterdir() if p.suffix in SUFFIXES}
-    return sorted(names)
+    files = itertools.chain.from_iterable(map(_files, (folder, folder / "blocks", shipped_folder() / "blocks")))
+    return sorted({path.stem for path in files if _begins(path) == "block"})
 
 
-class _Names:
+def _files(folder: Path) -> Iterable[Path]:
+    """The spec files of a folder, the first of many."""
+    found = (Path(folder, name) for name in sorted(os.listdir(folder))) if folder.is_dir() else ()
+    return itertools.islice((path for path in found if path.suffix in SUFFIXES and path.is_file()), SUGGESTED)
+
+
+class _Names(Collector):
     """Checks, without expanding anything, that every name in a definition is known and every call can be filled."""
 
-    def __init__(self, definition: Family | Block):
+    def __init__(self, definition: Family | Block, whole: bool):
+        """`whole`: nothing is missing from the definition, because it could not be read."""
+        super().__init__()
         self.definition = definition
+        self.whole = whole
         self.folder = definition.path.parent
-        self.found: list[Problem] = []
+        self.used: set[str] = set()
+        self.targets: dict[str, Any] = {}  # what has been looked up
+        self.uses: list[Use] = []
 
-    @contextmanager
-    def collect(self) -> Iterator[None]:
+    @functools.cached_property
+    def blocks(self) -> list[str]:
+        """Names to suggest."""
+        return known_blocks(self.folder)
+
+    def look(self) -> None:
+        """Look up every name."""
         try:
-            yield
-        except SpecError as error:
-            self.found += error.problems
+            self.definition_names()
+            if self.whole and not self.problems:  # a name that is not known may be meant for one that is not used
+                self.unused()
+        except Enough:
+            pass
 
-    def problems(self) -> list[Problem]:
+    def definition_names(self) -> None:
         d = self.definition
         for default in d.arguments.values():
             if default is not None:
@@ -140,7 +267,7 @@ class _Names:
         if isinstance(d, Block):
             for term in d.inputs:
                 if term.expr is not None:
-                    self.expression(term.expr, scope)
+                    self.expression(term.expr, scope, hint="or one capital letter, which the input binds")
             scope += tuple(term.letter for term in d.inputs if term.letter is not None)
         for name, expr in d.let:
             self.expression(expr, scope)
@@ -152,13 +279,24 @@ class _Names:
         self.steps(d.body, scope)
         if isinstance(d, Family):
             for arch in d.archs.values():
-                for argument in arch.build.arguments:
-                    self.expression(argument.value, ())
-                self.call_of(d, arch.build)
-                if arch.reference:
-                    for argument in arch.reference.arguments:
-                        self.expression(argument.value, scope)
-        return list(dict.fromkeys(self.found))
+                self.arch(d, arch)
+
+    def arch(self, family: Family, arch: ArchEntry) -> None:
+        for argument in arch.build.arguments:
+            self.expression(argument.value, ())
+        with self.collect():
+            check_call(family, arch.build, ())
+        before = set(self.used)
+        for argument in arch.reference.arguments if arch.reference else ():
+            self.expression(argument.value, tuple(family.arguments))
+        self.used = before  # an argument that only the reference is told makes no difference to the spec
+
+    def unused(self) -> None:
+        """What is never used is a difference that nobody sees. Letters of `in:` say what an axis is."""
+        letters = {t.letter for t in self.definition.inputs} if isinstance(self.definition, Block) else set()
+        for name, place in self.definition.declared.items():
+            if name not in self.used and name not in letters:
+                self.add(f"{quote(name)} is never used", place, "a use, or no such name")
 
     def steps(self, steps: Steps, scope: tuple[str, ...]) -> None:
         for step in steps:
@@ -190,64 +328,92 @@ class _Names:
                 self.expression(part, scope)
 
     def call(self, call: Call, scope: tuple[str, ...]) -> None:
+        """A step: an op, a block, or an argument, of which is known only at its use what it holds."""
         for argument in call.arguments:
             self.expression(argument.value, scope)
         if call.name in scope:
-            return  # an argument: what it holds is known at its use
+            self.used.add(call.name)
+            return
         with self.collect():
-            target = find(call.name, self.folder)
+            target = self.target(call.name, call.place)
             if target is None:
-                blocks = known_blocks(self.folder)
-                near = nearest(call.name, [*OPS, *blocks, *scope])
-                expected = f"an op ({', '.join(OPS)}) or a block ({', '.join(blocks)})"
-                problem = Problem(f"unknown op or block {quote(call.name)}", call.place, expected, near)
-                raise SpecError([problem])
-            self.call_of(target, call)
+                near = nearest(call.name, [*OPS, *self.blocks, *scope])
+                every = f"an op ({listed(OPS)}) or a block ({listed(self.blocks)})"
+                expected = "an op or a block" if near else every
+                raise SpecError([Problem(f"unknown op or block {quote(call.name)}", call.place, expected, near)])
+            if target is not UNREADABLE:
+                check_call(target, call, ())
 
-    def call_of(self, target: Target | Family, call: Call) -> None:
-        with self.collect():
-            check_call(target, call, {})
-
-    def expression(self, expr: Expr, scope: tuple[str, ...]) -> None:
-        called = {call.name for call in expr.calls()}
-        for call in expr.calls():
-            if call.name in scope:
-                continue
-            with self.collect():
-                target = find(call.name, self.folder)
-                if target is None:
-                    known = [*FUNCTIONS, *known_blocks(self.folder)]
-                    expected = f"a function ({', '.join(FUNCTIONS)}) or a block"
-                    near = nearest(call.name, known)
-                    raise expr.problem(call.expr.node, f"unknown function or block {quote(call.name)}", expected, near)
-                for argument in call.arguments:
-                    if argument.keyword is not None:
-                        check_keyword(target, argument.keyword, argument.place)
+    def expression(self, expr: Expr, scope: tuple[str, ...], hint: str = "") -> None:
+        calls = list(expr.calls())
+        called = {call.name for call in calls}
+        for call in calls:
+            self.partial(expr, call, scope)
         for node in expr.names():
-            if node.id in scope or node.id in called:
-                continue
-            with self.collect():
-                if find(node.id, self.folder) is None:
-                    expected = ", ".join(scope) or "no names here"
-                    near = nearest(node.id, [*scope, *known_blocks(self.folder)])
-                    raise expr.problem(node, f"unknown name {quote(node.id)}", expected, near)
+            if node.id in scope:
+                self.used.add(node.id)
+            elif node.id not in called:
+                with self.collect():
+                    self.other_name(node.id, expr.place_of(node), scope, hint)
+
+    def other_name(self, name: str, place: Place, scope: tuple[str, ...], hint: str) -> None:
+        """A name in an expression that is not in scope must be an op's or a block's."""
+        declared = self.definition.declared.get(name)
+        if declared is not None:
+            found = f"{quote(name)} is not known here: it is declared at {declared.short}"
+            raise SpecError([Problem(found, place, listed(scope, none="no name here"))])
+        if self.target(name, place) is None:
+            near = nearest(name, [*scope, *self.blocks])
+            expected = ", ".join(filter(None, (listed(scope, none="" if hint else "no name here"), hint)))
+            raise SpecError([Problem(f"unknown name {quote(name)}", place, expected, near)])
+
+    def partial(self, expr: Expr, call: Call, scope: tuple[str, ...]) -> None:
+        """A call within an expression passes an op or a block on, with some arguments filled."""
+        if call.name in scope:
+            return
+        with self.collect():
+            target = self.target(call.name, call.place)
+            if target is None:
+                near = nearest(call.name, [*FUNCTIONS, *self.blocks, *OPS, *scope])
+                expected = f"a function ({listed(FUNCTIONS)}), an op or a block"
+                raise SpecError([Problem(f"unknown function or block {quote(call.name)}", call.place, expected, near)])
+            if target is not UNREADABLE:
+                check_partial(target, call, {})
+
+    def target(self, name: str, place: Place) -> Any:
+        """The op or block of that name, or None; UNREADABLE where its file is wrong, which is reported elsewhere."""
+        if name not in self.targets:
+            self.targets[name] = UNREADABLE  # said once, at the first use
+            self.targets[name] = OPS.get(name) or self.block(name, place)
+        return self.targets[name]
+
+    def block(self, name: str, place: Place) -> Any:
+        path = _find_file(name, self.folder, place)
+        if path is None:
+            return None
+        self.uses.append(Use(path, _version(path)[1], Frame(name, place)))
+        if sum(use.size for use in self.uses) > MAX_BYTES:
+            raise Enough  # `load` says so
+        parsed = _parse(path)
+        return UNREADABLE if parsed.problems else parsed.definition
+
+
+UNREADABLE = object()
 
 
 def check_call(target: Target | Family, call: Call, filled: Iterable[str]) -> None:
     """Whether the arguments of a call fit, by name. `filled` are those that a partial has. Raises: SpecError."""
-    taken = dict.fromkeys(filled, "already filled where it was passed on")
+    taken = dict.fromkeys(filled, "where it is passed on")
     names = target.argument_names
     problems: list[Problem] = []
     for position, argument in enumerate(call.arguments):
         name = argument.keyword
         if name is None:
-            free = [n for n in names if n not in filled]
-            if position >= len(free):
-                expected = f"{', '.join(names)}" if names else "no arguments"
-                message = f"{target.name} takes {len(free)} arguments, found one more: {argument.value.text}"
-                problems.append(Problem(message, argument.place, expected))
-                continue
-            name = free[position]
+            if position >= len(names):
+                found = f"{target.name} has no argument for {argument.value.text}"
+                problems.append(Problem(found, argument.place, listed(names, none="no arguments")))
+                break  # what is one too many are often two
+            name = names[position]
         else:
             try:
                 check_keyword(target, name, argument.place)
@@ -255,11 +421,12 @@ def check_call(target: Target | Family, call: Call, filled: Iterable[str]) -> No
                 problems += error.problems
                 continue
         if name in taken:
-            problems.append(Problem(f"argument {quote(name)} of {target.name} is {taken[name]}", argument.place))
-        taken[name] = "filled twice"
+            found = f"argument {quote(name)} of {target.name} is filled already, {taken[name]}"
+            problems.append(Problem(found, argument.place, "one of them"))
+        taken[name] = "by position"
     missing = [name for name in target.required if name not in taken]
     if missing and not problems:
-        what = ", ".join(map(quote, missing))
-        problems.append(Problem(f"{target.name} without its argument {what}", call.place, ", ".join(names)))
+        found = f"{target.name} without its argument{'s' * (len(missing) > 1)} {listed(map(quote, missing))}"
+        problems.append(Problem(found, call.place, listed(names)))
     if problems:
         raise SpecError(problems)

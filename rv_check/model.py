@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rv_check.arch import Arch, load
+from rv_check.problems import RvCheckError, quote
 from rv_check.spec import InitRule
 from rv_check.tree import Item, Join, Layer, Module, Repeat, Seq
 
@@ -34,22 +35,21 @@ class SpecModule(nn.Module):
 
     def __init__(self, label: str, plan: Plan, modules: Mapping[str, nn.Module]):
         super().__init__()
-        self.label = label
-        self.plan = plan
-        # Not add_module(), which refuses names that nn.Module has for something else, such as `type`.
+        self._label = label  # not `label` and `plan`, which a spec may well call a step
+        self._plan = plan
         for name, module in modules.items():
+            if name in self.__dict__:
+                raise RvCheckError(f"{label or 'a group'}: a torch module cannot have a child named {quote(name)}")
+            # Not add_module(), which refuses names that nn.Module has for something else, such as `type`.
             self._modules[name] = module
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._follow(self.plan, x)
+        return self._follow(self._plan, x)
 
     def _follow(self, plan: Plan, x: Tensor) -> Tensor:
         modules = self._modules
         for step in plan:
-            if isinstance(step, str):
-                x = modules[step](x)  # type: ignore[misc]
-            else:
-                x = self._join(step, x)
+            x = modules[step](x) if isinstance(step, str) else self._join(step, x)  # type: ignore[misc]
         return x
 
     def _join(self, join: _JoinPlan, x: Tensor) -> Tensor:
@@ -67,10 +67,10 @@ class SpecModule(nn.Module):
         return result
 
     def _get_name(self) -> str:
-        return self.label or "group"
+        return self._label or "group"
 
     def extra_repr(self) -> str:
-        return "\n".join(f"{_flow(step)}" for step in self.plan if not isinstance(step, str))
+        return "\n".join(_flow(step) for step in self._plan if not isinstance(step, str))
 
 
 def _flow(step: str | _JoinPlan) -> str:
@@ -85,19 +85,23 @@ def build(arch: Arch | str, device: str | torch.device | None = None, dtype: tor
 
     Args: `arch` an Arch or a name that `load` takes; `device` also "meta", where nothing is computed; `dtype` of the
     parameters, torch's default unless given. Input of the model: (N, C, H, W).
-    Raises: RvCheckError where the arch cannot be loaded or expanded.
+    Raises: RvCheckError where the arch cannot be loaded or expanded, or where torch cannot hold it.
     """
     if isinstance(arch, str):
         arch = load(arch)
-    with torch.device(device or torch.get_default_device()):
-        model = _module(arch.name, arch.tree.root.seq)
-        initialise(model, arch.family.init)
-    return model.to(dtype) if dtype is not None else model
+    root = arch.tree.root.seq
+    try:
+        with torch.device(device or torch.get_default_device()):
+            model = _module(arch.name, root, {})
+            initialise(model, arch.family.init)
+        return model.to(dtype) if dtype is not None else model
+    except RuntimeError as error:  # too large, or no such device
+        raise RvCheckError(f"{arch.name} cannot be built: {error}") from error
 
 
-def _module(label: str, seq: Seq) -> SpecModule:
+def _module(label: str, seq: Seq, indices: Mapping[str, int]) -> SpecModule:
     modules: dict[str, nn.Module] = {}
-    plan = _plan(seq, 0, {}, False, modules)
+    plan = _plan(seq, 0, indices, False, modules)
     return SpecModule(label, plan, modules)
 
 
@@ -113,9 +117,10 @@ def _plan(seq: Seq, position: int, indices: Mapping[str, int], fresh: bool, modu
         match node:
             case Layer() | Module():
                 name = _name(item, position, indices)
-                modules[name] = (
-                    node.op.build(nn, node.x, fresh) if isinstance(node, Layer) else _module(node.label, node.seq)
-                )
+                if isinstance(node, Layer):
+                    modules[name] = node.op.build(nn, node.x, fresh)
+                else:  # a group sees the indices around it, a block has names of its own
+                    modules[name] = _module(node.label, node.seq, {} if node.label else indices)
                 plan.append(name)
             case Join():
                 at = position
@@ -159,12 +164,11 @@ def _item_is_fresh(item: Item, before: bool) -> bool:
         case Layer():
             return node.op.writes_fresh
         case Join():
-            return (len(node.branches) > 1 and node.kind != "product") or (
-                len(node.branches) == 1 and _is_fresh(node.branches[0][1], False)
-            )
-        case Repeat() | Seq():
-            inner = node.seq if isinstance(node, Repeat) else node
-            return _is_fresh(inner, before) if inner.items else before
+            return len(node.branches) > 1 or _is_fresh(node.branches[0][1], False)
+        case Repeat():
+            return _is_fresh(node.seq, before)
+        case Seq():
+            return _is_fresh(node, before)
         case Module():
             return False
 

@@ -7,16 +7,23 @@ batch norm (mean 0, variance 1, weight 1, bias 0) or a zero head would hide whol
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rv_check.problems import RvCheckError
+
 # Relative to the largest value of the tensor. Reordered float64 arithmetic differs by about 1e-13, the smallest real
 # mistake seen by 1e-4; float32 noise stays below 1e-6 with TF32 off.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
+
+# A gradient that is 0 by construction, as of a bias in front of a batch norm in train mode, is noise on both sides. So
+# gradients are held against no less than this part of the largest one.
+SMALLEST_GRADIENT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -24,38 +31,44 @@ class Difference:
     """The largest difference of two tensors, relative to the largest expected value."""
 
     what: str
-    relative: float  # nan or inf where a value is not finite or the shapes differ
-    detail: str = ""
+    relative: float  # nan or inf where a value is not finite, or the shapes or types differ
+    found: str = ""
+    expected: str = ""
+    module: str = ""  # the module to blame, where one is known
+    decides: bool = True  # False for the output of a part, which only says where a difference begins
 
     def within(self, tolerance: float) -> bool:
         """NaN-safe: a comparison with NaN is no pass."""
         return self.relative <= tolerance
 
+    @property
+    def detail(self) -> str:
+        """`output: 3.5 at [1, 0], expected 3`."""
+        return f"{self.what}: {self.found}, expected {self.expected}"
 
-def compare(what: str, expected: Tensor | None, found: Tensor | None) -> Difference:
-    """The difference of two tensors; a missing tensor on one side, other shapes or a non-finite value never pass."""
+
+def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: float = 0.0) -> Difference:
+    """The difference of two tensors; a missing tensor, another shape or type, a non-finite value never pass.
+
+    Args: `floor` the least value that the difference is relative to.
+    """
     if expected is None or found is None:
-        if expected is None and found is None:
-            return Difference(what, 0.0)
-        missing = "expected" if expected is None else "found"
-        return Difference(what, math.inf, f"{what}: the {missing} one is not there")
+        words = ["nothing" if tensor is None else "a tensor" for tensor in (found, expected)]
+        return Difference(what, 0.0 if words[0] == words[1] else math.inf, words[0], words[1])
     if expected.shape != found.shape:
-        return Difference(what, math.inf, f"{what}: shape {list(found.shape)}, expected {list(expected.shape)}")
-    if expected.numel() == 0 or torch.equal(expected, found):
-        finite = bool(torch.isfinite(expected).all()) if expected.is_floating_point() else True
-        return Difference(what, 0.0 if finite else math.nan, "" if finite else f"{what}: not finite")
+        return Difference(what, math.inf, f"shape {list(found.shape)}", str(list(expected.shape)))
+    if expected.dtype != found.dtype:
+        return Difference(what, math.inf, str(found.dtype), str(expected.dtype))
+    if torch.equal(expected, found) and bool(torch.isfinite(expected).all()):
+        return Difference(what, 0.0)
     expected, found = expected.detach().double(), found.detach().double()
-    largest = float(expected.abs().max())
-    difference = float((expected - found).abs().max())
-    relative = difference / largest if largest else math.inf
-    return Difference(what, relative, f"{what}: {_at(expected, found)}")
-
-
-def _at(expected: Tensor, found: Tensor) -> str:
-    index = int(torch.nan_to_num((expected - found).abs(), nan=math.inf).argmax())
-    values = float(found.flatten()[index]), float(expected.flatten()[index])
+    difference = (expected - found).abs()
+    largest, most = max(float(expected.abs().max()), floor), float(difference.max())
+    relative = most / largest if largest else math.inf if most else 0.0
+    index = int(torch.nan_to_num(difference, nan=math.inf).argmax())
     where = [int(i) for i in torch.unravel_index(torch.tensor(index), expected.shape)] if expected.dim() else []
-    return f"{values[0]:.17g} at {where}, expected {values[1]:.17g}"
+    values = [f"{float(tensor.flatten()[index]):.17g}" for tensor in (found, expected)]
+    return Difference(what, relative, f"{values[0]} at {where}", values[1])
 
 
 def generic_point(model: nn.Module, seed: int = 1) -> None:
@@ -63,7 +76,7 @@ def generic_point(model: nn.Module, seed: int = 1) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(tensor: Tensor, low: float, high: float) -> None:
-        values = torch.empty(tensor.shape, dtype=torch.float32).uniform_(low, high, generator=generator)
+        values = torch.empty(tensor.shape, dtype=torch.float32, device="cpu").uniform_(low, high, generator=generator)
         tensor.copy_(values)
 
     with torch.no_grad():
@@ -83,20 +96,52 @@ def generic_point(model: nn.Module, seed: int = 1) -> None:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Torch's generators at `seed` inside, as they were after."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    in_use = torch.cuda.device_count() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=range(in_use)):
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would also seed a CUDA not yet in use
+        if in_use:
+            torch.cuda.manual_seed_all(seed)
         yield
 
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """TF32 off inside, as it was after."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    """TF32 and bfloat16 off in float32 products and convolutions inside, as they were after."""
+    backends: Any = torch.backends
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    settings = (backends.cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
+    before = [part.fp32_precision for part in settings]
+    for part in settings:
+        part.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for part, precision in zip(settings, before, strict=True):
+            part.fp32_precision = precision
+
+
+@contextmanager
+def steady() -> Iterator[None]:
+    """Torch as it is out of the box inside, whatever the caller has set, and as it was after.
+
+    Gradients on, autocast off, exact float32, and float32 on the cpu unless said otherwise.
+    """
+    cast = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    dtype = torch.get_default_dtype()
+    strict = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"), exact_float32():
+        try:
+            for kind in cast:
+                torch.set_autocast_enabled(kind, False)
+            torch.set_default_dtype(torch.float32)
+            torch.use_deterministic_algorithms(False)
+            yield
+        finally:
+            for kind in cast:
+                torch.set_autocast_enabled(kind, True)
+            torch.set_default_dtype(dtype)
+            torch.use_deterministic_algorithms(strict, warn_only=warn_only)
 
 
 @dataclass
@@ -110,33 +155,44 @@ class Trace:
     buffers: dict[str, Tensor]
 
 
-def run(model: nn.Module, x: Tensor, train: bool, modules: set[str], seed: int = 2) -> Trace:
+def run(model: nn.Module, x: Tensor, train: bool, modules: Collection[str], seed: int = 2) -> Trace:
     """Run forward and backward once. `modules`: the names whose outputs are kept.
 
     The loss is the sum of the outputs with random weights, so that no gradient is zero by symmetry. Outputs are cloned
     in the hook: an in-place relu overwrites the norm's output behind it.
     """
     kept: dict[str, Tensor] = {}
-    handles = []
-    for name, module in model.named_modules():
-        if name in modules:
-            handles.append(module.register_forward_hook(_keep(kept, name)))
+    named = [(name, module) for name, module in model.named_modules() if name in modules]
+    handles = [module.register_forward_hook(_keep(kept, name)) for name, module in named]
     x = x.clone().requires_grad_()
     model.train(train)
     model.zero_grad(set_to_none=True)
     try:
         with seeded(seed), exact_float32():
-            output = model(x)
+            output = forward(model, x)
             weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
             (output * weights.to(output)).sum().backward()  # type: ignore[no-untyped-call]
     finally:
         for handle in handles:
             handle.remove()
     gradients = {name: p.grad for name, p in model.named_parameters()}
-    return Trace(output.detach(), kept, x.grad, gradients, dict(model.named_buffers()))
+    state = model.state_dict()
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if name in state}
+    return Trace(output.detach(), kept, x.grad, gradients, buffers)
 
 
-def _keep(kept: dict[str, Tensor], name: str):  # type: ignore[no-untyped-def]
+def forward(model: nn.Module, x: Tensor) -> Tensor:
+    """The output for `x`. Raises: RvCheckError where it is no tensor, and where `x` is not what it was before."""
+    given = x.clone()
+    output = model(given)
+    if not isinstance(output, Tensor):
+        raise RvCheckError(f"it returns a {type(output).__name__}, expected a tensor")
+    if not torch.equal(given, x):
+        raise RvCheckError("it changes its input in place, expected an input that stays as it is")
+    return output
+
+
+def _keep(kept: dict[str, Tensor], name: str) -> Callable[[nn.Module, object, object], None]:
     def hook(module: nn.Module, args: object, output: object) -> None:
         if isinstance(output, Tensor) and name not in kept:
             kept[name] = output.detach().clone()
@@ -145,16 +201,25 @@ def _keep(kept: dict[str, Tensor], name: str):  # type: ignore[no-untyped-def]
 
 
 def differences(expected: Trace, found: Trace, train: bool) -> Iterator[Difference]:
-    """Every tensor of two runs, in the order of the flow: modules, output, gradients, then buffers after a step."""
+    """Every tensor of two runs: outputs in the order of the flow, gradients in that of backward, buffers after a step.
+
+    The outputs of parts say where a difference begins, and decide nothing: a network may be cut into other parts.
+    """
     for name, tensor in expected.modules.items():
-        yield compare(f"output of {name}", tensor, found.modules.get(name))
+        if name in found.modules:
+            at = compare(f"output of {name}", tensor, found.modules[name])
+            yield replace(at, module=name, decides=False)
     yield compare("output", expected.output, found.output)
+    known = [gradient for gradient in expected.gradients.values() if gradient is not None]
+    floor = SMALLEST_GRADIENT * max((float(gradient.abs().max()) for gradient in known), default=0.0)
+    for name in reversed(list(expected.gradients | found.gradients)):
+        at = compare(f"gradient of {name}", expected.gradients.get(name), found.gradients.get(name), floor)
+        yield replace(at, module=name.rpartition(".")[0])
     yield compare("gradient of the input", expected.input_gradient, found.input_gradient)
-    for name in expected.gradients.keys() | found.gradients.keys():
-        yield compare(f"gradient of {name}", expected.gradients.get(name), found.gradients.get(name))
     if train:
-        for name in expected.buffers.keys() | found.buffers.keys():
-            yield compare(f"{name} after a step", expected.buffers.get(name), found.buffers.get(name))
+        for name in expected.buffers | found.buffers:
+            at = compare(f"{name} after a step", expected.buffers.get(name), found.buffers.get(name))
+            yield replace(at, module=name.rpartition(".")[0])
 
 
 def shared_modules(a: nn.Module, b: nn.Module) -> set[str]:
@@ -162,7 +227,7 @@ def shared_modules(a: nn.Module, b: nn.Module) -> set[str]:
     return ({name for name, _ in a.named_modules()} & {name for name, _ in b.named_modules()}) - {""}
 
 
-def image(shape: tuple[int, ...], batch: int, dtype: torch.dtype, device: torch.device, seed: int = 3) -> Tensor:
+def image(shape: tuple[int, ...], batch: int, dtype: torch.dtype, device: torch.device | str, seed: int = 3) -> Tensor:
     """A batch of random images (batch, *shape), the same on every device."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((batch, *shape), generator=generator, dtype=torch.float32).to(device, dtype)

@@ -111,9 +111,10 @@ class Op:
     """What every op answers. Shapes: `x` in, `y` out, without the batch axis."""
 
     name: ClassVar[str]
+    sort: ClassVar[str] = "op"  # what a message calls it, where a block is a block
     weighted: ClassVar[bool] = False  # counts as a layer in the depth of a network
     projection: ClassVar[bool] = False  # may stand in a projection shortcut
-    writes_fresh: ClassVar[bool] = False  # its output is its own and no gradient needs it: what follows may overwrite it
+    writes_fresh: ClassVar[bool] = False  # its output is its own, no gradient needs it: it may be overwritten
     argument_names: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = ()
 
@@ -191,15 +192,13 @@ def _slide(op: Any, x: Shape, dilation: Pair, ceil_mode: bool = False) -> Pair:
     out = []
     for side, kernel, stride, padding, step in zip(sides, op.kernel, op.stride, op.padding, dilation, strict=True):
         extent = step * (kernel - 1) + 1
-        if extent > side + 2 * padding:
+        free = side + 2 * padding - extent
+        n = (-(-free // stride) if ceil_mode else free // stride) + 1
+        if n < 1:  # with ceil_mode a kernel may hang over by less than its stride
             padded = f"{side}" if not padding else f"{side} + 2*{padding}"
             raise OpError(f"the kernel spans {extent}, larger than its input of {padded}", "kernel")
-        free = side + 2 * padding - extent
-        n = free // stride + 1
-        if ceil_mode:
-            n = -(-free // stride) + 1
-            if (n - 1) * stride >= side + padding:  # torch drops a last window that starts in the right padding
-                n -= 1
+        if ceil_mode and (n - 1) * stride >= side + padding:
+            n -= 1  # torch drops a last window that starts in the right padding
         out.append(n)
     return out[0], out[1]
 
@@ -257,6 +256,7 @@ class Linear(Op):
     """y = x W^T + b on the last axis, (..., in) -> (..., out). Source: torch.nn.Linear."""
 
     weighted = True
+    projection = True
     writes_fresh = True
 
     out: int = arg(count)
@@ -349,10 +349,10 @@ def _pool_padding(op: Any) -> None:
 
 @op("maxpool")
 class MaxPool(Op):
-    """2-d max pooling, (C, H, W) -> (C, H', W'); the stride is the kernel unless given. Source: torch.nn.MaxPool2d."""
+    """2-d max pooling, (C, H, W) -> (C, H', W'); stride is kernel unless given. Source: torch.nn.MaxPool2d."""
 
     kernel: Pair = arg(pair)
-    stride: Pair = arg(pair, default=None)
+    stride: Pair | None = arg(pair, default=None)
     padding: Pair = arg(pair_from_zero, default=(0, 0))
     dilation: Pair = arg(pair, default=(1, 1))
     ceil_mode: bool = arg(flag, default=False)
@@ -374,12 +374,12 @@ class MaxPool(Op):
 
 @op("avgpool")
 class AvgPool(Op):
-    """2-d average pooling, (C, H, W) -> (C, H', W'); the stride is the kernel unless given. Source: torch.nn.AvgPool2d."""
+    """2-d average pooling, (C, H, W) -> (C, H', W'); stride is kernel unless given. Source: torch.nn.AvgPool2d."""
 
     projection = True
 
     kernel: Pair = arg(pair)
-    stride: Pair = arg(pair, default=None)
+    stride: Pair | None = arg(pair, default=None)
     padding: Pair = arg(pair_from_zero, default=(0, 0))
     ceil_mode: bool = arg(flag, default=False)
     count_include_pad: bool = arg(flag, default=True)

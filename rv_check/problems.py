@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SHOWN_WIDTH = 160  # characters of a source line that a message shows
+SHOWN_NAMES = 30  # names that a message lists
+SHOWN_LINKS = 10  # links of a chain: the first three and the last ones
+MAX_PROBLEMS = 100  # of one file; whoever has more mends these first
 
 
 @dataclass(frozen=True)
 class Document:
-    """A file that was read: its path as given, and its lines."""
+    """What was read: a file with its lines, or an argument that somebody typed."""
 
     path: Path
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = field(compare=False, repr=False)
+    is_file: bool = True
 
     @property
     def shown(self) -> str:
-        """The path as a reader at the current folder would type it."""
-        return shown_path(self.path)
+        """The path as a reader at the current folder would type it; nothing for an argument."""
+        return shown_path(self.path) if self.is_file else ""
 
 
 def shown_path(path: Path) -> str:
     """`path` relative to the current folder where it lies below it, else as it is."""
     absolute = os.path.abspath(path)
     here = os.getcwd()
-    if absolute.startswith(here + os.sep):
-        return os.path.relpath(absolute, here)
-    return absolute
+    below = absolute.startswith(here.rstrip(os.sep) + os.sep)
+    return quote_plain(os.path.relpath(absolute, here) if below else absolute)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ class Place:
     column: int
 
     def __str__(self) -> str:
-        """`file:line:column`, as editors and terminals link it."""
+        """`file:line:column`, as editors and terminals link it; nothing within an argument."""
+        if not self.document.is_file:
+            return ""
         column = f":{self.column}" if self.column else ""
         line = f":{self.line}" if self.line else ""
         return f"{self.document.shown}{line}{column}"
@@ -53,12 +60,17 @@ class Place:
         return f"{self.document.shown}:{self.line}"
 
     def excerpt(self) -> list[str]:
-        """The source line and a caret under the column; nothing where there is no such line."""
+        """The source line, cut where it is long, and a caret under the column; nothing where there is no such line."""
         if not (self.column and 0 < self.line <= len(self.document.lines)):
             return []
         text = self.document.lines[self.line - 1].replace("\t", " ")
+        if not text.strip():
+            return []
         start = max(0, self.column - SHOWN_WIDTH // 2) if len(text) > SHOWN_WIDTH else 0
-        return [quote_plain(text[start : start + SHOWN_WIDTH]).rstrip(), " " * (self.column - 1 - start) + "^"]
+        end = start + SHOWN_WIDTH
+        left, right = "..." if start else "", "..." if end < len(text) else ""
+        before = left + quote_plain(text[start : self.column - 1])
+        return [f"{left}{quote_plain(text[start:end]).rstrip()}{right}", " " * columns(before) + "^"]
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,8 @@ class Problem:
     chain: tuple[Frame, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
-        head = f"{self.place}: {self.message}" if self.place else self.message
-        lines = [head]
+        where = str(self.place) if self.place else ""
+        lines = [f"{where}: {self.message}" if where else self.message]
         if self.place:
             lines += [f"  {line}" for line in self.place.excerpt()]
         hints = []
@@ -95,8 +107,11 @@ class Problem:
         if hints:
             lines.append("  " + "    ".join(hints))
         if self.chain:
-            lines.append("  in " + " > ".join(map(str, self.chain)))
-        return "\n".join(lines)
+            links = [str(frame) for frame in self.chain]
+            if len(links) > SHOWN_LINKS:
+                links[3 : 3 - SHOWN_LINKS] = ["..."]
+            lines.append("  in " + " > ".join(links))
+        return "\n".join(map(quote_plain, lines))
 
 
 class RvCheckError(Exception):
@@ -107,18 +122,75 @@ class SpecError(RvCheckError):
     """Everything that is wrong with a spec, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]):
-        """Keep each problem once; the same place reached along several chains is one problem."""
+        """Keep each problem once, whatever the chains that led there."""
         self.problems: list[Problem] = list(dict.fromkeys(problems))
-        super().__init__(str(self))
+        super().__init__(self.problems)
 
     def __str__(self) -> str:
-        return "\n\n".join(map(str, self.problems))
+        shown = [str(problem) for problem in self.problems[:MAX_PROBLEMS]]
+        if len(self.problems) >= MAX_PROBLEMS:
+            shown.append(f"These are the first {MAX_PROBLEMS} problems; there may be more.")
+        return "\n\n".join(shown)
+
+
+class Enough(Exception):
+    """There are so many problems that no more are looked for."""
+
+
+class Collector:
+    """Gathers the problems of one file, so that its reader hears of all of them at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def add(self, message: str, place: Place, expected: str | None = None, near: str | None = None) -> None:
+        """Keep a problem. Raises: Enough."""
+        self.keep([Problem(message, place, expected, near)])
+
+    def keep(self, problems: Iterable[Problem]) -> None:
+        """Keep problems that were found elsewhere. Raises: Enough."""
+        self.problems += problems
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise Enough
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keep the problems that are raised within, and go on after it. Raises: Enough."""
+        try:
+            yield
+        except SpecError as error:
+            self.keep(error.problems)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems of one file in the order of its lines."""
+    return sorted(problems, key=lambda p: (p.place.line, p.place.column) if p.place else (0, 0))
+
+
+def once_per_place(problems: Iterable[Problem]) -> list[Problem]:
+    """The first problem of each place: a line that is wrong in every block of a network is one mistake."""
+    first: dict[object, Problem] = {}
+    for problem in problems:
+        first.setdefault(problem.place or problem, problem)
+    return list(first.values())
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like `name`, if one does."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return found[0] if found else None
+
+
+def listed(names: Iterable[str], none: str = "") -> str:
+    """Names as a message lists them, the first of many; `none` where there are none."""
+    every = list(names)
+    more = f", and {len(every) - SHOWN_NAMES} more" if len(every) > SHOWN_NAMES else ""
+    return ", ".join(every[:SHOWN_NAMES]) + more or none
+
+
+def columns(text: str) -> int:
+    """How many columns a terminal gives to `text`."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def quote_plain(text: str) -> str:

@@ -1,7 +1,7 @@
 """The pytest plugin: spec files are collected as items, one per arch and check.
 
-`specs/resnet.yaml::resnet50::params`. A file is claimed when it matches the ini option `rv_check_specs` or is named on
-the command line, and begins a family. Nothing of rv_check is imported before such a file is met.
+`specs/resnet.yaml::resnet50::params`. A file is claimed when it begins a family, and either the ini option
+`rv_check_specs` fits it or the command line names it. Nothing of rv_check is imported before such a file is met.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from rv_check.checks import Check, Run
     from rv_check.deviations import Deviation
     from rv_check.findings import Finding, Level
-    from rv_check.problems import SpecError
+    from rv_check.problems import Place, SpecError
 
 LEVELS = ("spec", "numbers")  # findings.LEVELS, which is not imported at start-up; a test holds them equal
+SUFFIXES = (".yaml", ".yml")
 SNIFFED_BYTES = 8192
 
 
@@ -41,14 +42,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rv-device", default="cpu", metavar="DEVICE", help="where models run, as torch names it")
     group.addoption("--rv-require", choices=LEVELS, help="a check of this level or a lower one that is skipped fails")
     group.addoption("--rv-deviations", metavar="FILE", help="a file of known deviations")
-    parser.addini("rv_check_specs", "which files are specs: patterns, from the root", type="args", default=["specs/*"])
+    parser.addini("rv_check_specs", "which files are specs: glob patterns, from the root", "args", ["specs/*"])
     parser.addini("rv_check_require", "as --rv-require", default="")
     parser.addini("rv_check_deviations", "as --rv-deviations, from the root", default="")
 
 
+REQUIRED: pytest.StashKey[Level | None] = pytest.StashKey()
+DEVIATIONS: pytest.StashKey[list[Deviation]] = pytest.StashKey()
+SPEC_FILES: pytest.StashKey[frozenset[Path]] = pytest.StashKey()
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the plugin's marker known."""
-    config.addinivalue_line("markers", "rv_check: a check of a spec (on every item that rv-check collects)")
+    """Read the settings, so that whatever is wrong with them is said at once, and make the marker known."""
+    config.addinivalue_line("markers", "rv_check(arch, check, level): a check of a spec, collected by rv-check")
+    level = config.getoption("--rv-require") or config.getini("rv_check_require") or None
+    if level is not None and level not in LEVELS:
+        raise pytest.UsageError(f"rv_check_require is {level!r}, expected: {' or '.join(LEVELS)}")
+    if any(Path(pattern).is_absolute() for pattern in config.getini("rv_check_specs")):
+        raise pytest.UsageError("rv_check_specs takes patterns relative to the root, as in specs/*")
+    config.stash[REQUIRED] = level
+    config.stash[DEVIATIONS] = _read_deviations(config)
+
+
+def _read_deviations(config: pytest.Config) -> list[Deviation]:
+    given, setting = config.getoption("--rv-deviations"), config.getini("rv_check_deviations")
+    if not given and not setting:
+        return []
+    from rv_check.deviations import load_deviations
+    from rv_check.problems import SpecError
+
+    try:
+        return load_deviations(config.invocation_params.dir / given if given else config.rootpath / setting)
+    except SpecError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -62,62 +88,35 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"rv-check: {', '.join(parts)}, device {config.getoption('--rv-device')}"
 
 
+# Collecting
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SpecFile | None:
     """Claim the file if it is a family of specs."""
-    if file_path.suffix not in (".yaml", ".yml"):
+    if file_path.suffix not in SUFFIXES:
         return None
-    patterns: list[str] = parent.config.getini("rv_check_specs")
-    named = parent.session.isinitpath(file_path)
-    if not named and not any(_below(file_path, parent.config.rootpath).match(pattern) for pattern in patterns):
+    if not (parent.session.isinitpath(file_path) or file_path in spec_files(parent.config)):
         return None
-    if not _begins_family(file_path):
-        return None
-    return SpecFile.from_parent(parent, path=file_path)  # type: ignore[no-any-return]
+    return SpecFile.from_parent(parent, path=file_path) if begins_family(file_path) else None
 
 
-def _below(path: Path, root: Path) -> Path:
-    return path.relative_to(root) if path.is_relative_to(root) else path
+def spec_files(config: pytest.Config) -> frozenset[Path]:
+    """The families that the ini option `rv_check_specs` fits."""
+    if SPEC_FILES not in config.stash:
+        found = (path for pattern in config.getini("rv_check_specs") for path in config.rootpath.glob(pattern))
+        families = (path for path in found if path.suffix in SUFFIXES and path.is_file() and begins_family(path))
+        config.stash[SPEC_FILES] = frozenset(families)
+    return config.stash[SPEC_FILES]
 
 
-def _begins_family(path: Path) -> bool:
-    with path.open("rb") as file:
-        return any(line.lstrip(b"\xef\xbb\xbf").startswith(b"family:") for line in file.read(SNIFFED_BYTES).splitlines())
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where everything was collected, a known deviation that matches no check is a failure of its own."""
-    narrowed = config.args_source == pytest.Config.ArgsSource.ARGS or config.getoption("--rv-arch")
-    deviations = deviations_of(config)
-    if narrowed or config.getoption("--rv-level") or not deviations:
-        return
-    from rv_check.deviations import unmatched
-
-    ids = [id_ for item in items if isinstance(item, CheckItem) for id_ in item.ids]
-    for deviation in unmatched(deviations, ids):
-        items.append(DeviationItem.from_parent(session, name=f"deviation[{deviation.pattern}]", deviation=deviation))
-
-
-DEVIATIONS = pytest.StashKey["list[Deviation]"]()
-
-
-def deviations_of(config: pytest.Config) -> list[Deviation]:
-    """The known deviations, read once."""
-    if DEVIATIONS not in config.stash:
-        name = config.getoption("--rv-deviations")
-        path = Path(name) if name else None
-        if path is None and config.getini("rv_check_deviations"):
-            path = config.rootpath / config.getini("rv_check_deviations")
-        config.stash[DEVIATIONS] = []
-        if path is not None:
-            from rv_check.deviations import load_deviations
-            from rv_check.problems import SpecError
-
-            try:
-                config.stash[DEVIATIONS] = load_deviations(path)
-            except SpecError as error:
-                raise pytest.UsageError(str(error)) from None
-    return config.stash[DEVIATIONS]
+def begins_family(path: Path) -> bool:
+    """Whether a line begins with `family:`; also of a file that cannot be opened, which will say so."""
+    try:
+        with path.open("rb") as file:
+            lines = file.read(SNIFFED_BYTES).removeprefix(b"\xef\xbb\xbf").splitlines()
+    except OSError:
+        return True
+    return any(line.startswith(b"family:") for line in lines)
 
 
 class SpecFile(pytest.File):
@@ -129,12 +128,11 @@ class SpecFile(pytest.File):
         from rv_check import library
         from rv_check.arch import archs_of
         from rv_check.problems import SpecError
-        from rv_check.spec import Family
+        from rv_check.spec import Block
 
         try:
             family = library.load(self.path)
-            assert isinstance(family, Family), "the file begins a family"
-            found = archs_of(family)
+            found = [] if isinstance(family, Block) else archs_of(family)
         except SpecError as error:
             yield UnreadableItem.from_parent(self, name="spec", error=error)
             return
@@ -153,7 +151,8 @@ class ArchCollector(pytest.Collector):
         self._run: Run | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
-        from rv_check.checks import checks_of, up_to
+        from rv_check.checks import checks_of
+        from rv_check.findings import up_to
 
         for check in checks_of(self.arch, up_to(self.config.getoption("--rv-level"))):
             yield CheckItem.from_parent(self, name=check.name, check=check)
@@ -171,6 +170,26 @@ class ArchCollector(pytest.Collector):
         self._run = None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where every check was collected, a known deviation that matches none is a failure of its own."""
+    deviations = config.stash[DEVIATIONS]
+    narrowed = config.getoption("--rv-arch") or config.getoption("--rv-level") or any("::" in a for a in config.args)
+    if not deviations or narrowed or any(isinstance(item, UnreadableItem) for item in items):
+        return
+    checks = [item for item in items if isinstance(item, CheckItem)]
+    if not checks or not spec_files(config) <= {item.path for item in checks}:
+        return
+    ids = [id_ for item in checks for id_ in item.ids]
+    for deviation in deviations:
+        if not deviation.matches(ids):
+            name = f"{deviation.place.document.shown}::{deviation.pattern}"
+            items.append(DeviationItem.from_parent(session, name=name, nodeid=name, deviation=deviation))
+
+
+# Running
+
+
 class CheckItem(pytest.Item):
     """One check of one arch."""
 
@@ -179,74 +198,65 @@ class CheckItem(pytest.Item):
     def __init__(self, *, check: Check, **kwargs: Any):
         super().__init__(**kwargs)
         self.check = check
-        self.add_marker(pytest.mark.rv_check)
+        self.add_marker(pytest.mark.rv_check(arch=self.parent.name, check=check.name, level=check.level))
 
     @property
     def ids(self) -> list[str]:
         """What a known deviation may call it."""
-        return [f"{self.parent.name}::{self.name}", self.nodeid]
+        from rv_check.checks import ids_of
+
+        return [*ids_of(self.parent.arch, self.check), self.nodeid]
 
     def runtest(self) -> None:
         from rv_check.checks import run_check
+        from rv_check.deviations import first_match, settle
+        from rv_check.findings import up_to
 
-        findings = run_check(self.check, self.parent.run())
-        deviation = next((d for d in deviations_of(self.config) if d.matches(self.ids)), None)
-        settle(self, findings, required_level(self.config), deviation)
+        level, deviations = self.config.stash[REQUIRED], self.config.stash[DEVIATIONS]
+        deviation = first_match(deviations, self.ids)
+        findings = settle(run_check(self.check, self.parent.run()), up_to(level) if level else (), deviation)
+        self.record(findings)
+        conclude(findings)
+
+    def record(self, findings: list[Finding]) -> None:
+        """For JUnit XML: the place of the contract, and the largest difference measured."""
+        place = next((f.place for f in sorted(findings, key=lambda f: f.status != "failed") if f.place), None)
+        if place is not None:
+            path, line = location(place)
+            self.user_properties += [("file", path), ("line", str(line))]
+        measured = [f.difference for f in findings if f.difference is not None]
+        if measured:
+            self.user_properties.append(("difference", f"{max(measured):.3g}"))
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, self.parent.arch.entry.place.line - 1, f"{self.parent.name} {self.name}"
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, DoesNotHold):
-            return FindingsRepr(excinfo.value.findings)
+            return findings_repr(excinfo.value.findings)
         return super().repr_failure(excinfo, style)
-
-
-def required_level(config: pytest.Config) -> Level | None:
-    """The level at which a skip is a failure."""
-    level = config.getoption("--rv-require") or config.getini("rv_check_require") or None
-    if level is not None and level not in LEVELS:
-        raise pytest.UsageError(f"rv_check_require is {level!r}, expected: {' or '.join(LEVELS)}")
-    return level  # type: ignore[no-any-return]
 
 
 class DoesNotHold(Exception):
     """Findings that failed, to be shown as findings and not as a traceback."""
 
     def __init__(self, findings: list[Finding]):
-        super().__init__("; ".join(f.message.splitlines()[0] for f in findings))
+        super().__init__("; ".join(finding.title for finding in findings))
         self.findings = findings
 
 
-def settle(item: pytest.Item, findings: list[Finding], require: Level | None, deviation: Deviation | None) -> None:
-    """Turn findings into pytest's outcome. A skip at a required level fails; a known deviation is an expected failure."""
-    from rv_check.checks import up_to
-    from rv_check.findings import required
-
-    if require is not None:
-        findings = [required(f, up_to(require)) for f in findings]
+def conclude(findings: list[Finding]) -> None:
+    """Findings as pytest's outcome: one failure for all that failed, an expected failure for a known deviation."""
     failed = [f for f in findings if f.status == "failed"]
-    blocked = [f for f in findings if f.status == "blocked"]
-    skipped = [f for f in findings if f.status == "skipped"]
-    place = next((f.place for f in [*failed, *findings] if f.place), None)
-    if place is not None:
-        item.user_properties.append(("file", place.document.shown))
-        item.user_properties.append(("line", str(place.line)))
-    measured = [f.difference for f in findings if f.difference is not None]
-    if measured:
-        item.user_properties.append(("difference", f"{max(measured):.3g}"))
-    if failed and deviation is not None:
-        pytest.xfail(deviation.why)
     if failed:
         raise DoesNotHold(failed)
-    if blocked:
-        pytest.skip(blocked[0].message)
-    if skipped:
-        pytest.skip(f"{skipped[0].message}: {skipped[0].reason}")
-    if deviation is not None:
-        from rv_check.deviations import apply
-
-        raise DoesNotHold([f for f in apply(findings, [deviation]) if f.status == "failed"])
+    for finding in findings:
+        if finding.deviation is not None:
+            pytest.xfail(str(finding.reason))
+    for finding in findings:
+        if finding.status != "passed":
+            reason = finding.message if finding.reason is None else f"{finding.message}: {finding.reason}"
+            raise pytest.skip.Exception(reason, _use_item_location=True)
 
 
 class UnreadableItem(pytest.Item):
@@ -260,13 +270,12 @@ class UnreadableItem(pytest.Item):
         raise self.error
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        place = self.error.problems[0].place
-        return self.path, max(place.line - 1, 0) if place else 0, "spec"
+        return self.path, location(self.error.problems[0].place)[1] - 1, self.name
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        place = self.error.problems[0].place
-        path, line = (place.document.shown, place.line) if place else (str(self.path), 0)
-        return PlainRepr([str(self.error)], path, line, self.error.problems[0].message)
+        first, *others = self.error.problems
+        message = first.message + (f" (and {len(others)} more)" if others else "")
+        return PlainRepr(str(self.error).splitlines(), first.place, message)
 
 
 class DeviationItem(pytest.Item):
@@ -277,23 +286,36 @@ class DeviationItem(pytest.Item):
         self.deviation = deviation
 
     def runtest(self) -> None:
-        raise ValueError("matches no check")
+        raise DoesNotHold([self.deviation.unmatched])
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        return self.deviation.place.document.path, self.deviation.place.line - 1, self.name
+        place = self.deviation.place
+        return Path(place.document.shown), place.line - 1, self.name
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        place = self.deviation.place
-        message = f"the known deviation {self.deviation.pattern!r} matches no check"
-        return PlainRepr([message, *place.excerpt()], place.document.shown, place.line, message)
+        return findings_repr([self.deviation.unmatched])
+
+
+# Showing
+
+
+def location(place: Place | None) -> tuple[str, int]:
+    """File and line; the first where the whole file is meant."""
+    return (place.document.shown, max(place.line, 1)) if place else ("", 1)
+
+
+def findings_repr(findings: list[Finding]) -> PlainRepr:
+    """Failed findings, as the command line shows them."""
+    lines = [line for finding in findings for line in finding.lines()]
+    return PlainRepr(lines, findings[0].place, findings[0].title)
 
 
 class PlainRepr(TerminalRepr):
     """Lines, and a location that terminals link and pytest's summary shows."""
 
-    def __init__(self, lines: Iterable[str], path: str, line: int, message: str):
+    def __init__(self, lines: Iterable[str], place: Place | None, message: str):
         self.lines = list(lines)
-        self.reprcrash = ReprFileLocation(path, line, message)
+        self.reprcrash = ReprFileLocation(*location(place), message)
 
     def toterminal(self, tw: TerminalWriter) -> None:
         for line in self.lines:
@@ -301,29 +323,20 @@ class PlainRepr(TerminalRepr):
         self.reprcrash.toterminal(tw)
 
 
-class FindingsRepr(PlainRepr):
-    """Failed findings, as the command line shows them."""
-
-    def __init__(self, findings: list[Finding]):
-        first = findings[0]
-        path, line = (first.place.document.shown, first.place.line) if first.place else ("", 0)
-        lines = [line for finding in findings for line in finding.lines()]
-        message = first.message.splitlines()[0]
-        if first.found is not None and first.expected is not None:
-            message += f": found {first.found}, expected {first.expected}"
-        super().__init__(lines, path, line, message)
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """One arch on one worker, so that its models are built once; every other test is spread as ever."""
-    if config.getvalue("dist") != "load":
+    """One arch on one worker, so that its models are built once; every other test is spread as ever.
+
+    A project without specs keeps xdist's own way.
+    """
+    named = any(argument.partition("::")[0].endswith(SUFFIXES) for argument in config.args)
+    if config.getvalue("dist") != "load" or not (named or spec_files(config)):
         return None
-    from xdist.scheduler.loadscope import LoadScopeScheduling
+    from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class ArchScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file, _, rest = nodeid.partition("::")
-            return nodeid.rpartition("::")[0] if rest and file.endswith((".yaml", ".yml")) else nodeid
+            return nodeid.rpartition("::")[0] if rest and file.endswith(SUFFIXES) else nodeid
 
     return ArchScheduling(config, log)

@@ -1,40 +1,46 @@
-"""Reference implementations: a registry of providers. A spec names a provider and a builder, and imports nothing else."""
+"""What is not ours: optional packages, devices, and reference implementations.
+
+References come from a registry of providers: a spec names a provider and a builder, and imports nothing else.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
+from importlib import import_module
 from typing import Any, Protocol
 
 from rv_check.arch import Arch
+from rv_check.findings import CannotRun
 from rv_check.problems import RvCheckError, nearest, quote
 from rv_check.tree import definition_scope, with_defaults
 
 
-class MissingDependency(RvCheckError):
-    """A package that is not installed. The message says what would install it."""
-
-
 def need(module: str) -> Any:
-    """Import an optional package. Raises: MissingDependency."""
-    import importlib
-
+    """Import an optional package. Raises: CannotRun."""
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ImportError as error:
-        message = f"{module} cannot be imported ({error}); pip install 'rv-check[torch]' brings it"
-        raise MissingDependency(message) from None
+        raise CannotRun(f"{module} cannot be imported ({error}); pip install 'rv-check[torch]' brings it") from None
+
+
+def need_device(device: str) -> None:
+    """See that torch can compute there, in float64. Raises: CannotRun."""
+    torch = need("torch")
+    try:
+        torch.ones(1, dtype=torch.float64, device=device).cpu()
+    except Exception as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise CannotRun(f"device {quote(device)} cannot be used here: {reason}") from None
 
 
 class Provider(Protocol):
     """What a provider of references answers."""
 
     def build(self, name: str, arguments: dict[str, Any]) -> Any:
-        """The freshly initialised module."""
-
-    def version(self) -> str:
-        """The version of the package."""
+        """The freshly initialised module. Raises: RvCheckError, CannotRun."""
 
 
 class Torchvision:
@@ -49,11 +55,8 @@ class Torchvision:
             raise RvCheckError(f"torchvision.models has no builder {quote(name)}{hint}")
         return models.get_model_builder(name)(weights=None, **arguments)
 
-    def version(self) -> str:
-        return str(need("torchvision").__version__)
 
-
-# To add a provider: a class with these two methods, a row here, and its name in spec.PROVIDERS.
+# To add a provider: a class with this method, a row here, and its name in spec.PROVIDERS.
 PROVIDERS: dict[str, Provider] = {"torchvision.models": Torchvision()}
 
 
@@ -73,17 +76,16 @@ def applies(arch: Arch) -> str | None:
 
 
 def build_reference(arch: Arch) -> Any:
-    """The reference's module, freshly initialised. Raises: RvCheckError, MissingDependency."""
+    """The reference's module, freshly initialised. Raises: RvCheckError, CannotRun."""
     reference = arch.entry.reference
     assert reference is not None
     provider, _, name = reference.name.rpartition(".")
     scope = definition_scope(arch.family, with_defaults(arch.family, {**arch.values, **arch.overrides}))
-    arguments = {}
-    for argument in reference.arguments:
-        if argument.keyword is None:
-            raise RvCheckError(f"{argument.place}: arguments of a reference are keywords")
-        arguments[argument.keyword] = argument.value.evaluate(scope)
-    return PROVIDERS[provider].build(name, arguments)
+    for word, expr in arch.family.let:
+        scope = scope.with_values({word: expr.evaluate(scope)})
+    arguments = {str(a.keyword): a.value.evaluate(scope) for a in reference.arguments}
+    plain = {word: float(value) if isinstance(value, Fraction) else value for word, value in arguments.items()}
+    return PROVIDERS[provider].build(name, plain)
 
 
 _METADATA = re.compile(r'torchvision (\w+)\.(\w+)\.meta((?:\["[^"]+"\])+)')
@@ -98,7 +100,7 @@ class MetadataSource:
     keys: tuple[str, ...]
 
     def look_up(self) -> float | int:
-        """The number in the installed package. Raises: RvCheckError, MissingDependency."""
+        """The number in the installed package. Raises: RvCheckError, CannotRun."""
         value: Any = self.entry().meta
         for key in self.keys:
             if not isinstance(value, dict) or key not in value:

@@ -1,4 +1,30 @@
-"""Results as text: the layer table of an arch, the comparison table of many, and where each number comes from."""
+"""Results as text and as JSON: the layer table of an arch, the comparison table of many, findings, and sources.
+
+JSON objects name their schema. Within a schema keys are neither renamed nor taken away, and each is always there; a
+change that breaks a reader is a new number. Shapes are lists without the batch axis, `macs` multiply-adds of one image.
+
+rv-check/show/1, of `rv-check show ARCH --json`:
+    schema, arch; input [C, H, W]; params, macs, activations, depth, skip_connections; receptive_field; layers;
+    unchecked_shape_lines: how many `shape:` lines hold at the declared input only, and were not checked.
+    layers: a list of {name, op, in, out, params, macs, receptive_field}, in the order of the flow.
+    receptive_field: {size, stride, padding, aligned, global}, in input pixels; [rows, columns] where these differ.
+    `global`: a unit sees the whole input, through a gate or behind a pool to a fixed size, a flatten, a linear layer.
+    Of an arch it is the field of the last feature map, `global` only through a gate.
+
+rv-check/check/1, of `rv-check check ARCH|MODULE --json`:
+    schema, subject; against: the reference, or the arch that a module should be, or null; passed; level: the highest
+    level of evidence reached, or null; findings.
+    findings: a list of {id, subject, check, level, status, message, found, expected, reason, source, difference,
+    tolerance, file, line, deviation}. status: passed, failed, skipped or blocked. reason: why it was skipped.
+    difference: relative to the largest expected value, null where it is not finite. deviation: the reason of the known
+    deviation that excuses it.
+
+rv-check/report/1, of `rv-check report --format json`:
+    schema; archs: a list of {arch, input, params, macs, activations, receptive_field, depth, skip_connections, parity,
+    level, published, findings}.
+    published: a list of {metric, printed, value, verdict, source, note, file, line}. value: what the spec gives, null
+    for an accuracy. verdict: holds, holds only under truncation, is wrong, is N% off, or quoted.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +32,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rv_check.analyses import ReceptiveField, Row
@@ -28,7 +54,7 @@ def shape(x: Iterable[int]) -> str:
 
 
 def field_json(field: ReceptiveField) -> dict[str, Any]:
-    """A receptive field as an object; rows and columns as a pair where they differ."""
+    """A receptive field as an object."""
     return {
         "size": field.size,
         "stride": field.stride,
@@ -38,10 +64,9 @@ def field_json(field: ReceptiveField) -> dict[str, Any]:
     }
 
 
-def show_json(arch: Arch, fold_at: int | None = None) -> dict[str, Any]:
-    """Everything static about an arch. Schema rv-check/show/1; `macs` are multiply-adds of one image."""
+def static_json(arch: Arch) -> dict[str, Any]:
+    """What both the listing and the comparison say of an arch."""
     return {
-        "schema": SHOW_SCHEMA,
         "arch": arch.name,
         "input": list(arch.input),
         "params": arch.params,
@@ -49,21 +74,25 @@ def show_json(arch: Arch, fold_at: int | None = None) -> dict[str, Any]:
         "activations": arch.activations,
         "depth": arch.depth,
         "skip_connections": arch.skip_connections,
-        "receptive_field": field_json(arch.receptive_field),
-        "unchecked_shape_lines": arch.tree.unchecked,
-        "layers": [
-            {
-                "name": row.name,
-                "op": row.op,
-                "in": list(row.x),
-                "out": list(row.y),
-                "params": row.params,
-                "macs": row.macs,
-                "receptive_field": field_json(row.receptive_field),
-            }
-            for row in arch.rows(fold_at)
-        ],
+        "receptive_field": field_json(replace(arch.receptive_field, collapsed=False)),
     }
+
+
+def show_json(arch: Arch, fold_at: int | None = None) -> dict[str, Any]:
+    """Everything static about an arch. Schema rv-check/show/1."""
+    layers = [
+        {
+            "name": row.name,
+            "op": row.op,
+            "in": list(row.x),
+            "out": list(row.y),
+            "params": row.params,
+            "macs": row.macs,
+            "receptive_field": field_json(row.receptive_field),
+        }
+        for row in arch.rows(fold_at)
+    ]
+    return {"schema": SHOW_SCHEMA, **static_json(arch), "unchecked_shape_lines": arch.tree.unchecked, "layers": layers}
 
 
 def show_text(arch: Arch, fold_at: int | None = None) -> str:
@@ -109,26 +138,35 @@ class Line:
     report: Report
 
     @property
+    def published(self) -> tuple[Published, ...]:
+        """What is published of the arch; nothing where it is not the arch as declared."""
+        return self.arch.entry.published if self.arch.is_declared else ()
+
+    @property
     def top1(self) -> Published | None:
         """The quoted top-1 accuracy: torchvision's weights where the arch has them."""
-        return next((p for p in self.arch.entry.published if p.metric == "top1"), None)
+        return next((p for p in self.published if p.metric == "top1"), None)
 
     @property
     def top1_error(self) -> Published | None:
         """The quoted top-1 error of a paper, for an arch without published weights."""
-        return next((p for p in self.arch.entry.published if p.metric == "top1_error"), None)
+        return next((p for p in self.published if p.metric == "top1_error"), None)
 
     @property
     def parity(self) -> str:
         """The level of evidence reached, and what stands against more."""
-        failed = [f for f in self.report.findings if f.status in ("failed", "blocked")]
-        if failed:
-            return f"{failed[0].check} {failed[0].status}"
-        skipped = [f for f in self.report.findings if f.status == "skipped"]
-        level = self.report.level or "-"
-        if level == "numbers" and self.arch.entry.reference is None:
-            return "spec, counters"  # there is nothing to compare numbers with
-        return f"{level}, {len(skipped)} skipped" if skipped else level
+        findings = self.report.findings
+        failed = next((f for f in findings if f.status in ("failed", "blocked")), None)
+        if failed is not None:
+            return f"{failed.check} {failed.status}"
+        known = sum(f.deviation is not None for f in findings)
+        skipped = sum(f.status == "skipped" for f in findings) - known
+        parts: list[str] = [self.report.level or "nothing shown"]
+        if self.report.against is None and self.report.passed and any(f.level == "numbers" for f in findings):
+            parts.append("counters")  # there is nothing to compare numbers with
+        parts += [f"{skipped} skipped"] if skipped else []
+        parts += [f"{known} known to fail"] if known else []
+        return ", ".join(parts)
 
 
 HEADERS = ("arch", "params", "MACs", "receptive field", "depth", "skips", "top-1 % (quoted)", "parity")
@@ -136,21 +174,11 @@ HEADERS = ("arch", "params", "MACs", "receptive field", "depth", "skips", "top-1
 
 def table_rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
     """The comparison table as text cells, in the order of HEADERS."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for line in lines:
         arch = line.arch
-        rows.append(
-            (
-                arch.name,
-                f"{arch.params:,}",
-                f"{arch.macs:,}",
-                str(arch.receptive_field),
-                str(arch.depth),
-                str(arch.skip_connections),
-                _quoted(line),
-                line.parity,
-            )
-        )
+        counts = (f"{arch.params:,}", f"{arch.macs:,}", str(arch.receptive_field), arch.depth, arch.skip_connections)
+        rows.append((arch.name, *map(str, counts), _quoted(line), line.parity))
     return rows
 
 
@@ -169,52 +197,60 @@ def _weights(source: str) -> str:
 
 
 LEGEND = (
-    "MACs: multiply-adds of one 3x224x224 image. Receptive field: size/stride/padding in input pixels, at the last\n"
-    "feature map. Top-1: quoted from the weights or paper named, not measured here; V1 is torchvision's IMAGENET1K_V1.\n"
-    "Parity: the level of evidence reached, as the README explains."
+    "MACs: multiply-adds of one image, 3x224x224 unless an arch says otherwise. Receptive field: size/stride/padding\n"
+    "in input pixels, at the last feature map. Top-1: quoted from the weights or paper named, not measured here;\n"
+    "V1 is torchvision's IMAGENET1K_V1. Parity: the level of evidence reached, as the README explains."
 )
+CSV_HEADERS = ("arch", "params", "macs", "receptive_field", "depth", "skip_connections", "top1", "top1_error", "parity")
 
 
 def comparison(lines: Sequence[Line], form: str) -> str:
     """The comparison table in one of FORMATS."""
     if form == "json":
         return json.dumps(comparison_json(lines), indent=2)
-    rows = table_rows(lines)
     if form == "csv":
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(("arch", "params", "macs", "receptive_field", "depth", "skip_connections", "top1", "parity"))
-        writer.writerows([(c.replace(",", "") if i in (1, 2) else c) for i, c in enumerate(row)] for row in rows)
-        return out.getvalue().rstrip("\n")
+        return _csv(CSV_HEADERS, [_csv_row(line) for line in lines])
+    align = ("left", "right", "right", "left", "right", "right", "left", "left")
+    table = _table(HEADERS, table_rows(lines), form, align)
+    return f"{table}\n\n{LEGEND}" if form == "text" else table
+
+
+def _csv_row(line: Line) -> tuple[str, ...]:
+    arch = line.arch
+    quoted = (entry.printed if entry else "" for entry in (line.top1, line.top1_error))
+    counts = (arch.params, arch.macs, arch.receptive_field, arch.depth, arch.skip_connections)
+    return (arch.name, *map(str, counts), *quoted, line.parity)
+
+
+def _csv(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(headers)
+    writer.writerows(rows)
+    return out.getvalue().rstrip("\n")
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], form: str, align: Sequence[str]) -> str:
     from tabulate import tabulate
 
-    align = ("left", "right", "right", "left", "right", "right", "left", "left")
-    table = tabulate(rows, HEADERS, tablefmt=TABULATE[form], colalign=align, disable_numparse=True)
-    return f"{table}\n\n{LEGEND}" if form == "text" else table
+    if form == "markdown":
+        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return tabulate(list(rows), headers, tablefmt=TABULATE[form], colalign=align, disable_numparse=True)
 
 
 def comparison_json(lines: Sequence[Line]) -> dict[str, Any]:
     """Schema rv-check/report/1."""
-    return {
-        "schema": REPORT_SCHEMA,
-        "archs": [
-            {
-                "arch": line.arch.name,
-                "input": list(line.arch.input),
-                "params": line.arch.params,
-                "macs": line.arch.macs,
-                "activations": line.arch.activations,
-                "receptive_field": field_json(line.arch.receptive_field),
-                "depth": line.arch.depth,
-                "skip_connections": line.arch.skip_connections,
-                "parity": line.parity,
-                "level": line.report.level,
-                "published": [published_json(line.arch, p) for p in line.arch.entry.published],
-                "findings": [finding.as_json() for finding in line.report.findings],
-            }
-            for line in lines
-        ],
-    }
+    archs = [
+        {
+            **static_json(line.arch),
+            "parity": line.parity,
+            "level": line.report.level,
+            "published": [published_json(line.arch, entry) for entry in line.published],
+            "findings": [finding.as_json() for finding in line.report.findings],
+        }
+        for line in lines
+    ]
+    return {"schema": REPORT_SCHEMA, "archs": archs}
 
 
 def published_json(arch: Arch, entry: Published) -> dict[str, Any]:
@@ -240,23 +276,19 @@ def verdict_of(arch: Arch, entry: Published) -> tuple[str, str | None]:
     return verdict, value
 
 
+SOURCE_HEADERS = ("arch", "metric", "printed", "spec gives", "verdict", "source")
+
+
 def sources(lines: Sequence[Line], form: str) -> str:
-    """Every printed number of these archs with its source and verdict."""
+    """Every printed number of these archs with its source and verdict, as text, markdown or csv."""
     rows = []
     for line in lines:
-        for entry in line.arch.entry.published:
+        for entry in line.published:
             verdict, value = verdict_of(line.arch, entry)
             rows.append((line.arch.name, entry.metric, entry.printed, value or "", verdict, entry.source))
-    headers = ("arch", "metric", "printed", "spec gives", "verdict", "source")
     if form == "csv":
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(headers)
-        writer.writerows(rows)
-        return out.getvalue().rstrip("\n")
-    from tabulate import tabulate
-
-    return tabulate(rows, headers, tablefmt=TABULATE[form], disable_numparse=True)
+        return _csv(SOURCE_HEADERS, rows)
+    return _table(SOURCE_HEADERS, rows, form, ("left", "left", "right", "right", "left", "left"))
 
 
 def check_json(report: Report) -> dict[str, Any]:

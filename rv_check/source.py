@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
-from rv_check.problems import Document, Place, Problem, SpecError, quote
+from rv_check.problems import Collector, Document, Enough, Place, Problem, SpecError, quote
 
-MAX_BYTES = 512 * 1024  # the shipped families take about 20 kB
+MAX_BYTES = 256 * 1024  # the shipped families take about 20 kB
 MAX_NESTING = 40
-MAX_NODES = 50_000
+MAX_NODES = 25_000
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML 1.1 takes for one
 
 
@@ -75,37 +75,48 @@ def kind(node: Node) -> str:
     """What a node is, in the words of a message."""
     if isinstance(node, Text):
         return quote(node.text) if node.text else "nothing"
-    return "a list" if isinstance(node, Items) else "a mapping"
+    if isinstance(node, Items):
+        return "a list"
+    return "a mapping" if node.entries else "an empty mapping"
 
 
 def read(path: Path) -> Fields:
-    """The mapping at the top of the YAML file `path`.
+    """The mapping at the top of the YAML file `path`. Raises: SpecError, with every error."""
+    top, problems = read_all(path)
+    if problems:
+        raise SpecError(problems)
+    return top
 
-    Raises: SpecError, with every error that can be told apart.
+
+def read_all(path: Path, expected: str = "keys with their values, one a line") -> tuple[Fields, list[Problem]]:
+    """The mapping at the top of the YAML file `path`, and what is wrong with it that does not stop a reader.
+
+    Args: `expected` what is said to be missing where there is no mapping.
+    Raises: SpecError where there is nothing to go on with.
     """
     path = Path(os.path.abspath(path))
     document, text = _read_text(path)
     reader = _Reader(document, text)
     try:
         node = reader.document_node()
+    except Enough:
+        raise SpecError(reader.problems) from None
     except yaml.YAMLError as error:
         raise SpecError([*reader.problems, _not_yaml(document, text, error)]) from None
     if node is None:
-        raise SpecError([Problem("the file is empty", Place(document, 0, 0), "a 'family:' or a 'block:'")])
+        raise SpecError([*reader.problems, Problem("the file is empty", Place(document, 0, 0), expected)])
     if not isinstance(node, Fields):
-        reader.problem(f"a spec is a mapping, found {kind(node)}", node.place, "a 'family:' or a 'block:'")
-    if reader.problems:
+        reader.problems.append(Problem(f"the file is {kind(node)}", node.place, expected))
+    if reader.is_broken or not isinstance(node, Fields):
         raise SpecError(reader.problems)
-    assert isinstance(node, Fields)
-    return node
+    return node, reader.problems
 
 
 def _read_text(path: Path) -> tuple[Document, str]:
     """The file's text. Only regular files are opened, so that a pipe or a device cannot hang the reader."""
-    nowhere = Document(path, ())
 
     def failed(message: str, expected: str | None = None) -> SpecError:
-        return SpecError([Problem(message, Place(nowhere, 0, 0), expected)])
+        return SpecError([Problem(message, Place(Document(path, ()), 0, 0), expected)])
 
     try:
         status = path.stat()
@@ -118,18 +129,38 @@ def _read_text(path: Path) -> tuple[Document, str]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise failed("there is no such file") from None
-    except OSError as error:
-        raise failed(f"the file cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise failed(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8", "replace")
-        line = before.count("\n") + 1
-        column = len(before) - (before.rfind("\n") + 1) + 1
-        shown = Document(path, tuple(LINE_BREAK.split(data.decode("utf-8", "replace"))))
-        problem = Problem(f"byte 0x{data[error.start]:02x} is not UTF-8", Place(shown, line, column), "UTF-8 text")
-        raise SpecError([problem]) from None
+        before, whole = (data[:end].decode("utf-8", "replace") for end in (error.start, None))
+        place = _place_of_character(Document(path, tuple(LINE_BREAK.split(whole))), before)
+        raise SpecError([Problem(f"byte 0x{data[error.start]:02x} is not UTF-8", place, "UTF-8 text")]) from None
     return Document(path, tuple(LINE_BREAK.split(text))), text
+
+
+def _place_of_character(document: Document, before: str) -> Place:
+    """The place of the character that has this text before it."""
+    lines = LINE_BREAK.split(before)
+    return Place(document, len(lines), len(lines[-1]) + 1)
+
+
+# What people get wrong in YAML, in our words: a part of PyYAML's words, what to say, what to do, and whether the
+# culprit is where the parser began to read (a bracket, a quote) and not where it gave up.
+YAML_WORDS = (
+    ("mapping values are not allowed", "a second ': ' in one line", "one key a line, or quotes around the text", False),
+    ("found character '\\t'", "a tab", "spaces", False),
+    ("cannot start any token", "nothing begins with this character", "a letter, a digit, a bracket or a quote", False),
+    ("alphabetic or numeric", "nothing begins with this character", "a letter, a digit, a bracket or a quote", True),
+    ("expected the node content", "there is no value here", "a value", False),
+    ("could not find expected ':'", "a key without its colon", "key: value", True),
+    ("expected ',' or ']'", "'[' is never closed", "]", True),
+    ("expected ',' or '}'", "'{' is never closed", "}", True),
+    ("unexpected end of stream", "the quote is never closed", "a quote at the end of the text", True),
+    ("found '<scalar>'", "text after the closing quote", "quotes around all of it", False),
+    ("expected <block end>", "this does not align with what is before it", "equal indentation for equal things", False),
+)
 
 
 def _not_yaml(document: Document, text: str, error: yaml.YAMLError) -> Problem:
@@ -139,14 +170,19 @@ def _not_yaml(document: Document, text: str, error: yaml.YAMLError) -> Problem:
             pass
     except yaml.YAMLError as plain:
         error = plain
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:  # a character that YAML does not allow
-        position = int(getattr(error, "position", 0))
-        before = text[:position]
-        place = Place(document, before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1)
-        return Problem("this is not YAML: a character that YAML does not allow", place)
-    what = " ".join(str(getattr(error, "problem", error)).split())
-    return Problem(f"this is not YAML: {what}", Place(document, mark.line + 1, mark.column + 1))
+    if isinstance(error, yaml.reader.ReaderError):
+        place = _place_of_character(document, text[: error.position])
+        return Problem(f"this is not YAML: the character U+{ord(text[error.position]):04X}", place, "printable text")
+    assert isinstance(error, yaml.MarkedYAMLError)
+    assert error.problem_mark is not None
+    words = " ".join(str(error.problem).split())
+    mark, expected = error.problem_mark, None
+    for part, message, hint, at_begin in YAML_WORDS:
+        if part in words:
+            words, expected = message, hint
+            mark = error.context_mark if at_begin and error.context_mark else mark
+            break
+    return Problem(f"this is not YAML: {words}", Place(document, mark.line + 1, mark.column + 1), expected)
 
 
 @functools.cache
@@ -155,19 +191,17 @@ def _loader() -> Any:
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Reader:
+class _Reader(Collector):
     """Turns the parser's events into nodes, collecting problems on the way."""
 
     def __init__(self, document: Document, text: str):
+        super().__init__()
         self.document = document
         self.text = text
         self.line_starts = [0, *(match.end() for match in LINE_BREAK.finditer(text))]
         self.events: Iterator[Any] = yaml.parse(text, Loader=_loader())
-        self.problems: list[Problem] = []
         self.nodes = 0
-
-    def problem(self, message: str, place: Place, expected: str | None = None) -> None:
-        self.problems.append(Problem(message, place, expected))
+        self.is_broken = False  # a value is not known: whoever went on would report what follows from that
 
     def place(self, mark: Any) -> Place:
         return Place(self.document, mark.line + 1, mark.column + 1)
@@ -177,8 +211,8 @@ class _Reader:
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if node is not None:
-                    self.problem("a second document begins here", self.place(event.start_mark), "one document a file")
-                    return node
+                    self.add("a second document begins here", self.place(event.start_mark), "one document a file")
+                    break
                 node = self.node(next(self.events), 0)
         if isinstance(node, Text) and not node.text:
             return None
@@ -192,12 +226,14 @@ class _Reader:
         if self.nodes > MAX_NODES:
             raise SpecError([*self.problems, Problem(f"the file has more than {MAX_NODES:,} values", place)])
         if isinstance(event, yaml.AliasEvent):
-            self.problem(f"alias '*{event.anchor}': specs have no aliases", place, "the text itself, or a block")
+            self.add(f"alias {quote(f'*{event.anchor}')}: specs have no aliases", place, "the text itself, or a block")
+            self.is_broken = True
             return Text("", place, exact=False)
         if event.anchor is not None:
-            self.problem(f"anchor '&{event.anchor}': specs have no anchors", place, "the text itself, or a block")
+            self.add(f"anchor {quote(f'&{event.anchor}')}: specs have no anchors", place, "no anchor")
         if event.tag is not None:
-            self.problem(f"tag {quote(str(event.tag))}: specs have no tags", place, "plain text")
+            tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+            self.add(f"tag {quote(tag)}: specs have no tags", place, "plain text")
         if isinstance(event, yaml.ScalarEvent):
             return self.scalar(event, place)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -208,7 +244,8 @@ class _Reader:
         one_line = event.start_mark.line == event.end_mark.line
         if event.style in (None, ""):
             return Text(event.value, place, exact=one_line)
-        if event.style in "'\"" and one_line and len(event.value) == event.end_mark.column - event.start_mark.column - 2:
+        width = event.end_mark.column - event.start_mark.column
+        if event.style in "'\"" and one_line and len(event.value) == width - 2:  # quotes, and no escapes between
             return Text(event.value, Place(place.document, place.line, place.column + 1))
         return Text(event.value, place, exact=False)
 
@@ -225,8 +262,6 @@ class _Reader:
         return Items(tuple(items), place)
 
     def mapping(self, event: Any, place: Place, depth: int) -> Node:
-        if event.flow_style:
-            self.problem("flow style '{...}': write one key a line", place, "block style")
         entries: dict[str, tuple[Text, Node]] = {}
         for start in self.events:
             if isinstance(start, yaml.MappingEndEvent):
@@ -234,14 +269,16 @@ class _Reader:
             key = self.node(start, depth + 1)
             value = self.node(next(self.events), depth + 1)
             if not isinstance(key, Text):
-                self.problem(f"a key is text, found {kind(key)}", key.place)
+                self.add(f"a key is {kind(key)}", key.place, "text")
             elif key.text == "<<":
-                self.problem("merge key '<<': specs have no merge keys", key.place, "the keys themselves")
+                self.add("merge key '<<': specs have no merge keys", key.place, "the keys themselves")
             elif key.text in entries:
                 first = entries[key.text][0].place
-                self.problem(f"key {quote(key.text)} stands twice, first in line {first.line}", key.place)
+                self.add(f"key {quote(key.text)} stands twice, first in line {first.line}", key.place)
             else:
                 entries[key.text] = (key, value)
+        if event.flow_style and entries:
+            self.add("flow style '{...}'", place, "block style: one key a line")
         return Fields(entries, place)
 
     def slice(self, start: Any, end: Any) -> str:

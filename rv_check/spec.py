@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from rv_check.expr import WORDS, Argument, Call, Expr, Value, dotted_call, literal, parse, parse_call
-from rv_check.ops import OPS
-from rv_check.problems import Place, Problem, SpecError, nearest, quote
-from rv_check.source import Fields, Items, Node, Text, kind, read
+from rv_check.expr import WORDS, Argument, Call, Expr, Scope, Value, dotted_call, literal, parse, parse_call, show
+from rv_check.ops import OPS, Op
+from rv_check.problems import Collector, Document, Enough, Place, Problem, SpecError, in_order, listed, nearest, quote
+from rv_check.source import Fields, Items, Node, Text, kind, read_all
 
 JOINS = ("sum", "concat", "product")
 STEP_WORDS = (*JOINS, "shape", "repeat", "steps", "index", "if", "then", "else", "identity", "none")
@@ -24,8 +23,12 @@ METRICS = (
     "params", "mparams", "macs", "gmacs", "depth", "receptive_field",
     "top1", "top5", "top1_error", "top5_error",
 )  # fmt: skip
+WHOLE_METRICS = ("params", "macs", "depth")
 VERDICTS = ("truncated", "wrong")
+PROVIDERS = ("torchvision.models",)  # of references; `reference` has a class for each
 CONTRACT_KEYS = ("shape", "params", "macs", "receptive_field")
+OUT_OF_SCOPE = {"inputs": "several inputs", "outputs": "several outputs"}
+MAX_NAME = 100  # characters: a name may stand in a million rounds
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LETTER = re.compile(r"[A-Z]")
 
@@ -44,6 +47,8 @@ class Name:
 
 @dataclass(frozen=True)
 class CallStep:
+    """`relu`, or `name: relu`."""
+
     name: Name | None
     call: Call
     place: Place
@@ -51,6 +56,8 @@ class CallStep:
 
 @dataclass(frozen=True)
 class GroupStep:
+    """`name:` with a list of steps."""
+
     name: Name
     steps: Steps
     place: Place
@@ -58,12 +65,16 @@ class GroupStep:
 
 @dataclass(frozen=True)
 class ShapeStep:
+    """`shape: 64 _ _`."""
+
     terms: tuple[Expr | None, ...]  # None: any
     place: Place
 
 
 @dataclass(frozen=True)
 class JoinStep:
+    """`sum:`, `concat:` or `product:` with labelled branches."""
+
     kind: str
     branches: tuple[tuple[str, Steps], ...]
     place: Place
@@ -71,15 +82,19 @@ class JoinStep:
 
 @dataclass(frozen=True)
 class RepeatStep:
+    """`repeat:` with `steps:`."""
+
     times: Expr
     index: str | None
-    index_is_used: bool  # in an expression other than a name: then no two rounds need be equal
+    index_is_used: bool  # other than in the names of its own steps: then no two rounds need be equal
     steps: Steps
     place: Place
 
 
 @dataclass(frozen=True)
 class IfStep:
+    """`if:` with `then:` and `else:`."""
+
     condition: Expr
     then: Steps
     otherwise: Steps
@@ -107,19 +122,17 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """A block file: its arguments, its contract and its body."""
+class Definition:
+    """What a block file and a family file have in common."""
 
     name: str
     arguments: dict[str, Expr | None]  # the default, or None
-    inputs: tuple[Term, ...]
-    outputs: tuple[Term, ...]
     let: tuple[tuple[str, Expr], ...]
     body: Steps
-    inline: bool
     source: str
     path: Path
     place: Place
+    declared: dict[str, Place]  # where each argument, letter, let and index is
 
     @property
     def argument_names(self) -> tuple[str, ...]:
@@ -130,6 +143,15 @@ class Block:
     def required(self) -> tuple[str, ...]:
         """The arguments without a default."""
         return tuple(name for name, default in self.arguments.items() if default is None)
+
+
+@dataclass(frozen=True, eq=False)
+class Block(Definition):
+    """A block file: its arguments, its contract and its body."""
+
+    inputs: tuple[Term, ...]
+    outputs: tuple[Term, ...]
+    inline: bool
 
 
 @dataclass(frozen=True)
@@ -200,29 +222,12 @@ class ArchEntry:
 
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class Family(Definition):
     """A family file: the paper's table. A body, and its archs."""
 
-    name: str
-    arguments: dict[str, Expr | None]
     input: tuple[int, ...]
-    let: tuple[tuple[str, Expr], ...]
-    body: Steps
     init: tuple[InitRule, ...]
     archs: dict[str, ArchEntry]
-    source: str
-    path: Path
-    place: Place
-
-    @property
-    def argument_names(self) -> tuple[str, ...]:
-        """In order."""
-        return tuple(self.arguments)
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        """The arguments without a default."""
-        return tuple(name for name, default in self.arguments.items() if default is None)
 
 
 # How the parameters of an op may start, with the arguments that each method takes. Required ones first; what is left
@@ -233,50 +238,51 @@ INIT_METHODS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "normal": (("mean", "std"), ("bias",)),
     "kaiming_normal": (("mode", "nonlinearity"), ("bias",)),
 }
+INIT_OPS = tuple(name for name, cls in OPS.items() if cls.params is not Op.params)
 INIT_WORDS = {"mode": ("fan_in", "fan_out"), "nonlinearity": ("linear", "relu", "leaky_relu", "tanh", "sigmoid")}
 
 
-def load_file(path: Path) -> Family | Block:
-    """The definition in a spec file. Raises: SpecError, with every error found."""
-    return _File(read(path), path).definition()
+def load_file(path: Path) -> tuple[Family | Block | None, list[Problem]]:
+    """The definition in a spec file, and all that is wrong with how it is written.
+
+    What is wrong is left out of the definition; where not even its arguments can be told, there is none.
+    """
+    try:
+        top, problems = read_all(path, "family: or block:")
+    except SpecError as error:
+        return None, error.problems
+    file = _File(top, path)
+    definition = None
+    try:
+        with file.collect():
+            definition = file.definition()
+    except Enough:
+        pass
+    said = {problem.place for problem in problems}
+    definition = definition if file.has_signature else None
+    return definition, in_order([*problems, *(problem for problem in file.problems if problem.place not in said)])
 
 
-class _File:
-    """Parses one file, collecting problems, so that a reader hears of all of them at once."""
+class _File(Collector):
+    """Parses one file, collecting problems."""
 
     def __init__(self, top: Fields, path: Path):
+        super().__init__()
         self.top = top
         self.path = path
-        self.problems: list[Problem] = []
+        self.has_signature = True  # without it no name can be told from an unknown one
+        self.scope: dict[str, str] = {}  # what each name is, where the parser stands
+        self.declared: dict[str, Place] = {}  # where each name is first declared
 
     def definition(self) -> Family | Block:
-        result: Family | Block | None = None
-        with self.collect():
-            if "family" in self.top and "block" in self.top:
-                self.add("a file is a family or a block, not both", self.top.key("block").place)
-            elif "family" in self.top:
-                result = self.family()
-            elif "block" in self.top:
-                result = self.block()
-            else:
-                found = ", ".join(map(quote, list(self.top.entries)[:5]))
-                near = next(filter(None, (nearest(k, ("family", "block")) for k in self.top.entries)), None)
-                self.add(f"neither a family nor a block, found {found}", self.top.place, "family: or block:", near)
-        if self.problems:
-            raise SpecError(sorted(self.problems, key=_position))
-        assert result is not None
-        return result
-
-    def add(self, message: str, place: Place, expected: str | None = None, near: str | None = None) -> None:
-        self.problems.append(Problem(message, place, expected, near))
-
-    @contextmanager
-    def collect(self) -> Iterator[None]:
-        """Keep a problem and go on after the block."""
-        try:
-            yield
-        except SpecError as error:
-            self.problems += error.problems
+        if "family" in self.top and "block" in self.top:
+            raise _error("a file is a family or a block, not both", self.top.key("block").place, "one of them")
+        if "family" in self.top:
+            return self.family()
+        if "block" in self.top:
+            return self.block()
+        near = next(filter(None, (nearest(key, ("family", "block")) for key in self.top.entries)), None)
+        raise _error("neither a family nor a block", self.top.place, "family: or block:", near)
 
     # The two kinds of file
 
@@ -286,409 +292,414 @@ class _File:
         name, arguments = self.signature("family")
         size: tuple[int, ...] = ()
         with self.collect():
-            size = self.input(top)
-        let = self.let(top)
-        body = self.body(top)
-        init = self.init(top)
-        archs: dict[str, ArchEntry] = {}
-        entries = top.get("archs")
-        if isinstance(entries, Fields) and entries.entries:
-            for arch, (key, node) in entries.entries.items():
-                with self.collect():
-                    archs[arch] = self.arch(name, key, node)
-        elif entries is not None:
-            self.add("a family without archs", top.key("archs").place, "archs: and an entry for each, with build:")
-        source = self.prose(top, "source")
-        self.letters(arguments, let, (), body)
-        return Family(name, arguments, size, let, body, init, archs, source, self.path, top.key("family").place)
+            size = self.input(top) or ()
+        return Family(
+            name=name,
+            arguments=arguments,
+            let=self.let(top),
+            body=self.body(top),
+            source=self.prose(top, "source"),
+            path=self.path,
+            place=top.key("family").place,
+            declared=self.declared,
+            input=size,
+            init=self.init(top),
+            archs=self.archs(top, name),
+        )
 
     def block(self) -> Block:
         top = self.top
         self.keys(top, "a block", ("block", "in", "body"), ("source", "out", "let", "inline"))
         name, arguments = self.signature("block")
         place = top.key("block").place
-        if name and name != self.path.stem:
+        if name != self.path.stem and name:
             self.add(f"block {quote(name)} in a file named {quote(self.path.name)}", place, f"{name}.yaml")
         if name in OPS:
             self.add(f"{quote(name)} is an op", place, "another name")
-        inputs = self.terms(top, "in", bind=True)
-        outputs = self.terms(top, "out", bind=False)
-        let = self.let(top)
-        inline = False
-        node = top.get("inline")
-        if node is not None:
-            if isinstance(node, Text) and node.text in ("true", "false"):
-                inline = node.text == "true"
-            else:
-                self.add(f"inline is {kind(node)}", node.place, "true or false")
-        body = self.body(top)
-        self.letters(arguments, let, inputs, body)
-        return Block(name, arguments, inputs, outputs, let, body, inline, self.prose(top, "source"), self.path, place)
+        inputs = self.terms(top, "in")
+        for term in inputs:
+            if term.letter is not None and self.scope.get(term.letter) != "a letter of in:":
+                self.declare(term.letter, term.place, "a letter of in:")
+        return Block(
+            name=name,
+            arguments=arguments,
+            inputs=inputs,
+            outputs=self.terms(top, "out"),
+            let=self.let(top),
+            body=self.body(top),
+            source=self.prose(top, "source"),
+            path=self.path,
+            place=place,
+            declared=self.declared,
+            inline=self.inline(top),
+        )
 
     # Their parts
 
     def keys(self, node: Fields, what: str, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
         """Report keys that are not known and those that are missing."""
         known = (*required, *optional)
+        missing = [key for key in required if key not in node]
         for name, (key, _) in node.entries.items():
             if name not in known:
-                self.add(f"{what} has no key {quote(name)}", key.place, ", ".join(known), nearest(name, known))
-        for name in required:
-            if name not in node:
-                self.add(f"{what} without {quote(name + ':')}", node.place, f"{name}:")
+                near = nearest(name, known)
+                why = f"{OUT_OF_SCOPE[name]} are not in the language" if name in OUT_OF_SCOPE else ""
+                self.add(why or f"{what} has no key {quote(name)}", key.place, ", ".join(known), near)
+                missing = [key for key in missing if key != near]  # one slip of the pen is one mistake
+        if missing:
+            keys = listed(f"{name}:" for name in missing)
+            self.add(f"{what} without {keys}", node.place, keys)
 
-    def text(self, node: Node | None, what: str) -> Text:
+    def text(self, node: Node | None, what: str, expected: str = "text") -> Text:
         if isinstance(node, Text) and node.text.strip():
             return node
         assert node is not None
-        raise SpecError([Problem(f"{what} is {kind(node)}", node.place, "text")])
+        raise _error(f"{what} is {kind(node)}", node.place, expected)
 
     def prose(self, node: Fields, key: str) -> str:
         """Words for a reader; nothing where the key is missing."""
-        value = node.get(key)
-        if value is None:
-            return ""
+        words: list[str] = []
         with self.collect():
-            return " ".join(self.text(value, key).text.split())
-        return ""
+            if key in node:
+                words = self.text(node.get(key), key).text.split()
+        return " ".join(words)
+
+    def declare(self, name: str, place: Place, what: str) -> bool:
+        """Take a name into the scope, if it can be one. It means one thing in a file."""
+        if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+            self.add(f"{quote(name)} cannot be a name", place, f"letters, digits and _, at most {MAX_NAME}")
+        elif name in OPS or name in WORDS or name in STEP_WORDS:
+            self.add(f"{quote(name)} is a word of the language", place, "another name")
+        elif name in self.scope:
+            self.add(f"{quote(name)} is {self.scope[name]} already", place, "another name")
+        else:
+            self.scope[name] = what
+            self.declared.setdefault(name, place)
+            return True
+        return False
 
     def signature(self, key: str) -> tuple[str, dict[str, Expr | None]]:
         """`name(argument, argument=default)`."""
         arguments: dict[str, Expr | None] = {}
-        if key not in self.top:
-            return "", arguments
+        name, before = "", len(self.problems)
         with self.collect():
-            call = parse_call(self.text(self.top.get(key), key))
+            call = parse_call(self.text(self.top.get(key), key, SIGNATURE), "a signature", SIGNATURE)
+            name = call.name
             for argument in call.arguments:
-                name, default = argument.keyword, argument.value
-                if name is None:
-                    if not isinstance(default.node, ast.Name):
-                        self.add(f"argument {default.text} is not a name", argument.place, "name, or name=default")
-                        continue
-                    name = default.node.id
-                if name in arguments:
-                    self.add(f"argument {quote(name)} is there twice", argument.place)
-                elif name in OPS or name in WORDS or name in STEP_WORDS:
-                    self.add(f"{quote(name)} is a word of the language", argument.place, "another name")
-                arguments[name] = default if argument.keyword else None
-            return call.name, arguments
-        return "", arguments
+                default = argument.value
+                if argument.keyword is None and not isinstance(default.node, ast.Name):
+                    self.add(f"argument {default.text} is not a name", argument.place, "NAME, or NAME=default")
+                    continue
+                self.declare(argument.keyword or default.text, argument.place, "an argument")
+                arguments[argument.keyword or default.text] = default if argument.keyword else None
+        self.has_signature = len(self.problems) == before
+        return name, arguments
 
-    def input(self, node: Fields) -> tuple[int, ...]:
+    def input(self, node: Fields) -> tuple[int, ...] | None:
         """`input: 3 224 224`."""
         value = node.get("input")
-        if value is None:
-            return ()
-        return parse_input(self.text(value, "input"))
+        return None if value is None else parse_input(self.text(value, "input", INPUT))
 
     def let(self, top: Fields) -> tuple[tuple[str, Expr], ...]:
-        node = top.get("let")
+        found = []
+        for name, (key, value) in self.mapping(top, "let", "names, each with an expression").items():
+            expr = UNREADABLE  # what is wrong with it is said once: the name stays known
+            is_free = self.declare(name, key.place, "a let")
+            with self.collect():
+                expr = parse(self.text(value, f"let {name}", "an expression"))
+            if is_free:
+                found.append((name, expr))
+        return tuple(found)
+
+    def mapping(self, node: Fields, key: str, expected: str) -> dict[str, tuple[Text, Node]]:
+        """The entries of the mapping at `key`, which may be missing."""
+        value = node.get(key)
+        if value is None:
+            return {}
+        if isinstance(value, Fields) and value.entries:
+            return value.entries
+        self.add(f"{key} is {kind(value)}", value.place, expected)
+        return {}
+
+    def terms(self, top: Fields, key: str) -> tuple[Term, ...]:
+        """The terms of `in:` or `out:`. A single capital letter in `in:` is bound by the block's input."""
+        node = top.get(key)
         if node is None:
             return ()
-        if not isinstance(node, Fields):
-            self.add(f"let is {kind(node)}", node.place, "names, each with an expression")
-            return ()
-        found = []
-        for name, (key, value) in node.entries.items():
-            with self.collect():
-                if not _NAME.fullmatch(name) or name in OPS or name in WORDS or name in STEP_WORDS:
-                    self.add(f"{quote(name)} cannot be a name", key.place, "letters, digits, _; no word of the language")
-                found.append((name, parse(self.text(value, name))))
-        return tuple(found)
-
-    def terms(self, top: Fields, key: str, bind: bool) -> tuple[Term, ...]:
-        """The terms of `in:` or `out:`. A single capital letter in `in:` is bound by the block's input."""
         found: list[Term] = []
-        if key not in top:
-            return ()
         with self.collect():
-            line = self.text(top.get(key), key)
-            for match in re.finditer(r"\S+", line.text):
-                text, place = match.group(), line.at(match.start())
-                if text == "_":
-                    found.append(Term(None, None, place))
-                elif bind and _LETTER.fullmatch(text):
-                    found.append(Term(text, None, place))
-                else:
-                    with self.collect():
-                        found.append(Term(None, parse(Text(text, place, line.exact)), place))
+            line = self.text(node, key, SHAPE)
+            words = _words(line)
+            if key == "in":  # the letters first: what is wrong with another term is no reason not to know them
+                found = [Term(word.text, None, word.place) for word in words if _LETTER.fullmatch(word.text)]
+            terms = self.shape_terms(line, key)
+            found = [
+                Term(word.text, None, word.place)
+                if key == "in" and _LETTER.fullmatch(word.text)
+                else Term(None, term, word.place)
+                for word, term in zip(words, terms, strict=True)
+            ]
         return tuple(found)
 
-    def letters(
-        self,
-        arguments: dict[str, Expr | None],
-        let: tuple[tuple[str, Expr], ...],
-        inputs: tuple[Term, ...],
-        body: Steps,
-    ) -> None:
-        """A name means one thing in a file: report what shadows an earlier name."""
-        seen = dict.fromkeys(arguments, "an argument")
-        for term in inputs:
-            if term.letter is not None:
-                if seen.get(term.letter) == "an argument":
-                    self.add(f"{quote(term.letter)} of in: shadows an argument", term.place, "another name")
-                seen[term.letter] = "a letter of in:"
-        for name, expr in let:
-            if name in seen:
-                self.add(f"let {quote(name)} shadows {seen[name]}", expr.place, "another name")
-            seen[name] = "a let"
-        for step in walk(body):
-            if isinstance(step, RepeatStep) and step.index is not None and step.index in seen:
-                self.add(f"index {quote(step.index)} shadows {seen[step.index]}", step.place, "another name")
+    def shape_terms(self, line: Text, what: str) -> tuple[Expr | None, ...]:
+        """The terms of a shape, None for `_`. Raises: SpecError for the first that is none: with spaces in it, the
+        others are only its rest."""
+        if line.text.startswith("["):
+            raise _error(f"{what} is {_found(line)}", line.place, SHAPE)
+        words = _words(line)
+        terms = tuple(None if word.text == "_" else parse(word, f"a term of {what}", SHAPE) for word in words)
+        if len(terms) not in (1, 3):
+            raise _error(f"{what} has {len(terms)} terms", line.place, SHAPE)
+        return terms
+
+    def inline(self, top: Fields) -> bool:
+        node = top.get("inline")
+        if node is None:
+            return False
+        if not isinstance(node, Text) or node.text not in ("true", "false"):
+            self.add(f"inline is {kind(node)}", node.place, "true or false")
+            return False
+        return node.text == "true"
+
+    # Steps
 
     def body(self, top: Fields) -> Steps:
         node = top.get("body")
-        if node is None:
-            return ()
-        return self.steps(node, "body", ())
+        return () if node is None else self.steps(node, "body")
 
-    def steps(self, node: Node, what: str, indices: tuple[str, ...]) -> Steps:
+    def steps(self, node: Node, what: str) -> Steps:
         """A list of steps."""
         if not isinstance(node, Items):
-            flow = isinstance(node, Text) and node.text.startswith("[")
-            expected = "a list of steps, one a line, each after a dash"
-            found = "flow style '[...]'" if flow else kind(node)
-            self.add(f"{what} is {found}", node.place, expected)
+            self.add(f"{what} is {_found(node)}", node.place, STEPS)
             return ()
-        if not node.items:
-            self.add(f"{what} has no steps", node.place)
         steps = []
         for item in node.items:
             with self.collect():
-                steps.append(self.step(item, indices))
+                steps.append(self.step(item))
         return tuple(steps)
 
-    def step(self, node: Node, indices: tuple[str, ...]) -> Step:
+    def step(self, node: Node) -> Step:
         if isinstance(node, Text):
             if node.text in ("identity", "none"):
-                problem = Problem(f"{node.text} is a whole branch, not a step", node.place, f"skip: {node.text}")
-                raise SpecError([problem])
-            return CallStep(None, parse_call(_not_flow(node)), node.place)
+                raise _error(f"{node.text} is a whole branch, not a step", node.place, f"LABEL: {node.text}")
+            if node.text in STEP_WORDS:
+                raise _error(f"{quote(node.text)} stands alone", node.place, f"{node.text}: and what it takes")
+            return CallStep(None, self.call(node, "a step"), node.place)
         if isinstance(node, Items) or not node.entries:
-            raise SpecError([Problem(f"a step is {kind(node)}", node.place, "a call, or a name with a call or a list")])
+            raise _error(f"a step is {kind(node)}", node.place, "a call, or a name with a call or a list of steps")
         if "repeat" in node:
-            return self.repeat(node, indices)
+            return self.repeat(node)
         if "if" in node:
-            return self.branch_if(node, indices, in_branch=False)
+            return self.condition(node, in_branch=False)
         first, (key, value) = next(iter(node.entries.items()))
         if len(node.entries) > 1:
-            extra = list(node.entries.values())[1][0]
-            message = f"the step {quote(first)} has a second key {quote(extra.text)}"
-            expected = "one key a step (a dash before each, or more indentation below it)"
-            raise SpecError([Problem(message, extra.place, expected)])
+            second = list(node.entries.values())[1][0]
+            expected = "a dash before each step, and what is in a step indented below its name"
+            raise _error(f"the step {quote(first)} has a second key {quote(second.text)}", second.place, expected)
         if first == "shape":
-            return ShapeStep(self.shape_terms(self.text(value, "shape")), key.place)
+            line = self.text(value, "shape", SHAPE)
+            return ShapeStep(self.shape_terms(line, "shape"), line.place)
         if first in JOINS:
-            return self.join(first, key, value, indices)
-        if first in STEP_WORDS:
-            raise SpecError([Problem(f"{quote(first)} is a word of the language, not a name", key.place, "a name")])
+            return self.join(first, key, value)
         name = self.name(key)
         if isinstance(value, Items):
-            return GroupStep(name, self.steps(value, first, indices), key.place)
-        if isinstance(value, Fields):
-            # `skip: {sum: ...}` is no step: what a name holds is a call or a list.
-            raise SpecError([Problem(f"{first} is a mapping", value.place, "a call, or a list of steps")])
-        return CallStep(name, parse_call(_not_flow(self.text(value, first))), key.place)
+            return GroupStep(name, self.steps(value, first), key.place)
+        return CallStep(name, self.call(value, f"step {quote(first)}"), key.place)
+
+    def call(self, node: Node, what: str) -> Call:
+        """A call of an op or a block."""
+        if not isinstance(node, Text) or not node.text.strip() or node.text.startswith("["):
+            raise _error(f"{what} is {_found(node)}", node.place, "a call, or a list of steps, one a line")
+        return parse_call(node)
 
     def name(self, key: Text) -> Name:
-        parts: list[str | Expr] = []
-        for match in re.finditer(r"\{([^{}]*)\}|([^{}]+)|(.)", key.text, re.DOTALL):
-            inner, plain, stray = match.groups()
-            if stray is not None or (plain is not None and not re.fullmatch(r"[A-Za-z0-9_]+", plain)):
-                place = key.at(match.start())
-                expected = "letters, digits, _ and {expression}, not beginning with a digit"
-                raise SpecError([Problem(f"{quote(key.text)} cannot be a name", place, expected)])
-            if plain is not None:
-                parts.append(plain)
-            else:
-                parts.append(parse(Text(inner, key.at(match.start() + 1), key.exact)))
-        if isinstance(parts[0], str) and parts[0][0].isdigit():
-            message = f"{quote(key.text)} cannot be a name: digits are the positions of steps without one"
-            raise SpecError([Problem(message, key.place, "a name, or no name")])
-        return Name(tuple(parts), key.text, key.place)
+        """A name; what is wrong with it is reported, and its step read all the same."""
+        parts: tuple[str | Expr, ...] = ()
+        with self.collect():
+            parts = _name_parts(key)
+        return Name(parts, key.text, key.place)
 
-    def shape_terms(self, line: Text) -> tuple[Expr | None, ...]:
-        terms: list[Expr | None] = []
-        for match in re.finditer(r"\S+", line.text):
-            text = Text(match.group(), line.at(match.start()), line.exact)
-            terms.append(None if text.text == "_" else parse(text))
-        return tuple(terms)
-
-    def join(self, kind_: str, key: Text, value: Node, indices: tuple[str, ...]) -> JoinStep:
+    def join(self, kind_: str, key: Text, value: Node) -> JoinStep:
         if not isinstance(value, Fields):
-            expected = "labelled branches, as in main: and skip:"
-            raise SpecError([Problem(f"{kind_} is {kind(value)}", value.place, expected)])
+            expected = "labelled branches, as in main: and skip: (steps that stand elsewhere cannot be joined)"
+            raise _error(f"{kind_} is {_found(value)}", value.place, expected)
         if len(value.entries) < 2:
-            raise SpecError([Problem(f"{kind_} of {len(value.entries)} branch", key.place, "two branches or more")])
+            raise _error(f"{kind_} of {len(value.entries)} branch", key.place, "two branches or more")
         branches = []
         for label, (label_key, node) in value.entries.items():
+            if not _NAME.fullmatch(label) or label in STEP_WORDS:
+                expected = "letters, digits and _, no word of the language"
+                self.add(f"{quote(label)} cannot label a branch", label_key.place, expected)
             with self.collect():
-                if not _NAME.fullmatch(label) or label in STEP_WORDS:
-                    self.add(f"{quote(label)} cannot label a branch", label_key.place, "a name")
-                branches.append((label, self.branch(node, f"branch {label}", indices)))
+                branches.append((label, self.branch(node, f"branch {quote(label)}")))
         return JoinStep(kind_, tuple(branches), key.place)
 
-    def branch(self, node: Node, what: str, indices: tuple[str, ...]) -> Steps:
-        """A list of steps, `identity`, `none`, or one `if` whose arms are such."""
+    def branch(self, node: Node, what: str, in_branch: bool = True) -> Steps:
+        """A list of steps, `identity`, `none` (of a branch only), or one `if` whose arms are such."""
         if isinstance(node, Text) and node.text == "identity":
             return ()
         if isinstance(node, Text) and node.text == "none":
+            if not in_branch:
+                raise _error("none stands for a branch, and this is no branch", node.place, "identity")
             return (NoneStep(node.place),)
         if isinstance(node, Fields) and "if" in node:
-            return (self.branch_if(node, indices, in_branch=True),)
+            return (self.condition(node, in_branch),)
         if not isinstance(node, Items):
-            expected = "a list of steps, identity, none, or if: with then: and else:"
-            raise SpecError([Problem(f"{what} is {kind(node)}", node.place, expected)])
-        return self.steps(node, what, indices)
+            none = ", none" if in_branch else ""
+            raise _error(f"{what} is {_found(node)}", node.place, f"a list of steps, identity{none}, or if:")
+        return self.steps(node, what)
 
-    def branch_if(self, node: Fields, indices: tuple[str, ...], in_branch: bool) -> IfStep:
-        place = node.key("if").place
-        before = len(self.problems)
+    def condition(self, node: Fields, in_branch: bool) -> IfStep:
+        """`if:` with `then:` and `else:`; in a branch both are needed."""
         required = ("if", "then", "else") if in_branch else ("if", "then")
         self.keys(node, "an if in a branch" if in_branch else "an if", required, () if in_branch else ("else",))
-        if len(self.problems) > before:
-            raise SpecError([])  # said already
-        arms = []
+        arms: list[Steps] = []
         for key in ("then", "else"):
+            arms.append(())
             arm = node.get(key)
-            if arm is None:
-                arms.append(())
-            elif in_branch:
-                arms.append(self.branch(arm, key, indices))
-            elif isinstance(arm, Text) and arm.text == "none":
-                raise SpecError([Problem("none is a branch, and this is no branch", arm.place, "identity, or steps")])
-            else:
-                arms.append(self.branch(arm, key, indices))
-        return IfStep(parse(self.text(node.get("if"), "if")), arms[0], arms[1], place)
+            if arm is not None:
+                with self.collect():
+                    arms[-1] = self.branch(arm, key, in_branch)
+        condition = parse(self.text(node.get("if"), "if", "a comparison, or an argument that is True or False"))
+        return IfStep(condition, arms[0], arms[1], node.key("if").place)
 
-    def repeat(self, node: Fields, indices: tuple[str, ...]) -> RepeatStep:
-        place = node.key("repeat").place
-        before = len(self.problems)
+    def repeat(self, node: Fields) -> RepeatStep:
+        """`repeat:` with `steps:`, and `index:` for a name that counts the rounds from 0."""
         self.keys(node, "a repeat", ("repeat", "steps"), ("index",))
-        if len(self.problems) > before:
-            raise SpecError([])
+        outside = dict(self.scope)
         index = None
-        node_index = node.get("index")
-        if node_index is not None:
-            text = self.text(node_index, "index")
-            index = text.text
-            if not _NAME.fullmatch(index) or index in OPS or index in WORDS or index in STEP_WORDS:
-                self.add(f"{quote(index)} cannot be a name", text.place, "a name")
-            if index in indices:
-                self.add(f"index {quote(index)} shadows the index of an outer repeat", text.place, "another name")
-        steps_node = node.get("steps")
-        assert steps_node is not None
-        steps = self.steps(steps_node, "steps", (*indices, index) if index else indices)
-        used = index is not None and any(n.id == index for e in expressions(steps) for n in e.names())
-        return RepeatStep(parse(self.text(node.get("repeat"), "repeat")), index, used, steps, place)
+        with self.collect():
+            if "index" in node:
+                text = self.text(node.get("index"), "index", "a name")
+                index = text.text if self.declare(text.text, text.place, "an index") else None
+        body = node.get("steps")
+        steps = self.steps(body, "steps") if body is not None else ()
+        self.scope = outside
+        used = any(name.id == index for expr in per_round(steps) for name in expr.names())
+        times = parse(self.text(node.get("repeat"), "repeat", "a number of rounds"))
+        return RepeatStep(times, index, used, steps, node.key("repeat").place)
+
+    # The initialisation
 
     def init(self, top: Fields) -> tuple[InitRule, ...]:
-        node = top.get("init")
-        if node is None:
-            return ()
-        if not isinstance(node, Fields):
-            self.add(f"init is {kind(node)}", node.place, "ops, each with a method")
-            return ()
         rules = []
-        for op, (key, value) in node.entries.items():
+        for op, (key, value) in self.mapping(top, "init", "ops, each with a method").items():
             with self.collect():
-                rules.append(self.init_rule(op, key, self.text(value, op)))
+                rules.append(self.init_rule(op, key, self.text(value, f"init of {op}", listed(INIT_METHODS))))
         return tuple(rules)
 
     def init_rule(self, op: str, key: Text, text: Text) -> InitRule:
-        if op not in OPS:
-            raise SpecError([Problem(f"unknown op {quote(op)}", key.place, ", ".join(OPS), nearest(op, OPS))])
+        if op not in INIT_OPS:
+            what = "has nothing to initialise" if op in OPS else "is no op"
+            raise _error(f"{quote(op)} {what}", key.place, ", ".join(INIT_OPS), nearest(op, INIT_OPS))
         call = parse_call(text)
         if call.name not in INIT_METHODS:
             near = nearest(call.name, INIT_METHODS)
-            raise SpecError(
-                [Problem(f"unknown initialisation {quote(call.name)}", call.place, ", ".join(INIT_METHODS), near)]
-            )
+            raise _error(f"unknown initialisation {quote(call.name)}", call.place, ", ".join(INIT_METHODS), near)
         required, optional = INIT_METHODS[call.name]
+        known = (*required, *optional)
         arguments: dict[str, Value | str] = {}
         for argument in call.arguments:
             name = argument.keyword
-            if name is None or name not in (*required, *optional):
-                found = argument.value.text if name is None else quote(name)
-                expected = ", ".join((*required, *optional)) or "no arguments"
-                near = nearest(name, (*required, *optional)) if name else None
-                raise SpecError([Problem(f"{call.name} has no argument {found}", argument.place, expected, near)])
-            words = INIT_WORDS.get(name)
-            if words is None:
-                value = literal(Text(argument.value.text, argument.place))
-                if isinstance(value, bool | tuple):
-                    raise SpecError([Problem(f"{name} is {argument.value.text}", argument.place, "a number")])
-                arguments[name] = value
-            elif argument.value.text in words:
-                arguments[name] = argument.value.text
-            else:
-                problem = Problem(f"{name} is {argument.value.text}", argument.place, " or ".join(words))
-                raise SpecError([problem])
-        for name in required:
-            if name not in arguments:
-                raise SpecError([Problem(f"{call.name} without its argument {quote(name)}", call.place)])
+            if name is None:
+                found = f"an argument of {call.name} without a name"
+                raise _error(found, argument.place, listed((f"{n}=..." for n in known), none="no arguments"))
+            if name not in known:
+                found = f"{call.name} has no argument {quote(name)}"
+                raise _error(found, argument.place, listed(known, none="no arguments"), nearest(name, known))
+            arguments[name] = _init_value(name, argument.value)
+        missing = [name for name in required if name not in arguments]
+        if missing:
+            found = f"{call.name} without its argument {listed(map(quote, missing))}"
+            raise _error(found, call.place, ", ".join(known))
         return InitRule(op, call.name, arguments, key.place)
 
+    # Archs
+
+    def archs(self, top: Fields, family: str) -> dict[str, ArchEntry]:
+        found = {}
+        for name, (key, node) in self.mapping(top, "archs", "an entry for each arch, with build:").items():
+            with self.collect():
+                found[name] = self.arch(family, key, node)
+        return found
+
     def arch(self, family: str, key: Text, node: Node) -> ArchEntry:
-        if not _NAME.fullmatch(key.text):
-            self.add(f"{quote(key.text)} cannot be the name of an arch", key.place, "letters, digits, _")
+        if not _NAME.fullmatch(key.text) or len(key.text) > MAX_NAME:
+            expected = f"letters, digits and _, at most {MAX_NAME}"
+            self.add(f"{quote(key.text)} cannot be the name of an arch", key.place, expected)
+        what = f"arch {quote(key.text)}"
         if not isinstance(node, Fields):
-            raise SpecError([Problem(f"arch {key.text} is {kind(node)}", node.place, "build: and a call of the family")])
-        before = len(self.problems)
-        self.keys(node, f"arch {key.text}", ("build",), ("input", "reference", "contract", "published", "source"))
+            raise _error(f"{what} is {kind(node)}", node.place, f"build: {family or 'FAMILY'}(...)")
+        self.keys(node, what, ("build",), ("input", "reference", "contract", "published", "source"))
+        size, reference, build = None, None, None
+        with self.collect():
+            if "build" in node:
+                build = self.build(node, family, what)
+        with self.collect():
+            size = self.input(node)
+        with self.collect():
+            reference = self.reference(node)
         contract = self.contracts(node)
         published = self.published(node)
-        reference, size = None, None
-        with self.collect():
-            if "reference" in node:
-                text = self.text(node.get("reference"), "reference")
-                name, arguments, expr = dotted_call(text)
-                reference = Reference(name, arguments, expr.place)
-        with self.collect():
-            if "input" in node:
-                size = self.input(node)
         source = self.prose(node, "source")
-        if "build" not in node:
-            raise SpecError(self.problems[before:])
-        call = parse_call(self.text(node.get("build"), "build"))
+        if build is None:
+            raise SpecError([])  # said already
+        return ArchEntry(key.text, build, size, reference, contract, published, source, key.place)
+
+    def build(self, arch: Fields, family: str, what: str) -> Call:
+        expected = f"{family}(...), the family of this file"
+        call = parse_call(self.text(arch.get("build"), "build", expected))
         if call.name != family and family:
-            message = f"arch {key.text} builds {quote(call.name)}"
-            raise SpecError([Problem(message, call.place, f"the family of this file, {family}(...)")])
-        return ArchEntry(key.text, call, size, reference, contract, published, source, key.place)
+            raise _error(f"{what} builds {quote(call.name)}", call.place, expected)
+        return call
+
+    def reference(self, arch: Fields) -> Reference | None:
+        """A registered provider and one of its builders, with arguments by name."""
+        if "reference" not in arch:
+            return None
+        expected = listed(f"{provider}.BUILDER" for provider in PROVIDERS)
+        text = self.text(arch.get("reference"), "reference", expected)
+        name = text.text.partition("(")[0]
+        provider = name.rpartition(".")[0]
+        if provider not in PROVIDERS:
+            near = nearest(provider, PROVIDERS)
+            raise _error(f"{quote(name)} has no registered provider", text.place, expected, near)
+        name, arguments, _ = dotted_call(text, "a builder", expected)
+        for argument in arguments:
+            if argument.keyword is None:
+                raise _error("an argument of a reference without a name", argument.place, f"NAME={argument.value.text}")
+        return Reference(name, arguments, text.place)
 
     def contracts(self, arch: Fields) -> tuple[Contract, ...]:
-        node = arch.get("contract")
-        if node is None:
-            return ()
-        if not isinstance(node, Fields):
-            self.add(f"contract is {kind(node)}", node.place, "step names, each with what holds of it")
-            return ()
         found = []
-        for step, (key, value) in node.entries.items():
+        for step, (key, value) in self.mapping(arch, "contract", "step names, each with what holds of it").items():
             with self.collect():
                 found.append(self.contract(step, key, value))
         return tuple(found)
 
     def contract(self, step: str, key: Text, node: Node) -> Contract:
+        what = f"the contract of {step}"
         if not isinstance(node, Fields) or not node.entries:
-            raise SpecError([Problem(f"contract of {step} is {kind(node)}", node.place, ", ".join(CONTRACT_KEYS))])
-        self.keys(node, f"the contract of {step}", (), CONTRACT_KEYS)
+            raise _error(f"{what} is {kind(node)}", node.place, ", ".join(f"{k}:" for k in CONTRACT_KEYS))
+        self.keys(node, what, (), CONTRACT_KEYS)
         places = {name: value.place for name, (_, value) in node.entries.items()}
         shape: tuple[int | None, ...] | None = None
         numbers: dict[str, int] = {}
         receptive_field = None
         with self.collect():
             if "shape" in node:
-                terms = self.shape_terms(self.text(node.get("shape"), "shape"))
-                shape = tuple(None if term is None else _integer(term.source) for term in terms)
+                terms = self.shape_terms(self.text(node.get("shape"), "shape", SHAPE), "shape")
+                shape = tuple(None if term is None else _whole(term.source) for term in terms)
         for name in ("params", "macs"):
             with self.collect():
                 if name in node:
-                    numbers[name] = _integer(self.text(node.get(name), name))
+                    numbers[name] = _whole(self.text(node.get(name), name, "a whole number"))
         with self.collect():
             if "receptive_field" in node:
-                receptive_field = parse_field(self.text(node.get("receptive_field"), "receptive_field"))
+                receptive_field = parse_field(self.text(node.get("receptive_field"), "receptive_field", FIELD))
         return Contract(step, shape, numbers.get("params"), numbers.get("macs"), receptive_field, key.place, places)
+
+    # Published numbers
 
     def published(self, arch: Fields) -> tuple[Published, ...]:
         node = arch.get("published")
@@ -705,55 +716,77 @@ class _File:
 
     def published_number(self, node: Node) -> Published:
         if not isinstance(node, Fields):
-            raise SpecError([Problem(f"a published number is {kind(node)}", node.place, "a metric and its source:")])
-        extra = ("source", "within", "verdict", "note")
-        metrics = [name for name in node.entries if name not in extra]
-        known = [name for name in metrics if name in METRICS]
-        for name in metrics:
-            if name not in METRICS:
-                near = nearest(name, METRICS)
-                self.add(f"unknown metric {quote(name)}", node.key(name).place, ", ".join(METRICS), near)
-        if len(known) > 1:
-            self.add("two metrics in one entry", node.key(known[1]).place, "an entry for each")
+            raise _error(f"a published number is {kind(node)}", node.place, "METRIC: number, and its source:")
+        metric = self.metric(node)
         if "source" not in node:
-            what = known[0] if known else "number"
-            self.add(f"a published {what} without a source", node.place, "source: and where it is printed")
-        if not metrics:
-            self.add("a published entry without a metric", node.place, ", ".join(METRICS))
-        if len(metrics) != 1 or not known:
-            raise SpecError([])
-        metric = known[0]
-        value = self.text(node.get(metric), metric)
-        printed = value.text.strip()
-        if metric == "receptive_field" and "/" in printed:
-            parse_field(value)
-        elif not re.fullmatch(r"\d[\d_,]*(\.\d+)?", printed):
-            raise SpecError([Problem(f"{metric} is {quote(printed)}", value.place, "a decimal number, as printed")])
+            what = metric or "a published number"
+            self.add(f"{what} without a source", node.place, "source: and where it is printed")
+        source, note = self.prose(node, "source"), self.prose(node, "note")
         within, verdict = None, None
+        with self.collect():
+            within = self.within(node)
+        with self.collect():
+            verdict = self.verdict(node)
+        if metric is None:
+            raise SpecError([])  # said already
+        text = self.text(node.get(metric), metric, "a number, as printed")
+        printed = text.text.strip()
+        if metric == "receptive_field" and "/" in printed:
+            parse_field(text)
+        elif metric in WHOLE_METRICS and not re.fullmatch(r"\d[\d_,]{0,30}", printed):
+            near = f"m{metric}" if metric == "params" else f"g{metric}" if metric == "macs" else None
+            raise _error(f"{metric} is {quote(printed)}", text.place, "a whole number", near)
+        elif not re.fullmatch(r"\d[\d_,]{0,30}(\.\d{1,30})?", printed):
+            raise _error(f"{metric} is {quote(printed)}", text.place, "a decimal number, as printed")
+        return Published(metric, printed, source, within, verdict, note, text.place)
+
+    def metric(self, node: Fields) -> str | None:
+        """The one metric of an entry; what is wrong with it is reported."""
+        names = [name for name in node.entries if name not in ("source", "within", "verdict", "note")]
+        unknown = [name for name in names if name not in METRICS]
+        for name in unknown:
+            near = nearest(name.replace("flop", "mac"), METRICS)  # many call MACs flops
+            self.add(f"unknown metric {quote(name)}", node.key(name).place, ", ".join(METRICS), near)
+        if not names:
+            self.add("a published number without its metric", node.place, ", ".join(METRICS))
+        elif len(names) > 1 and not unknown:
+            self.add(f"two metrics in one entry: {listed(names)}", node.key(names[1]).place, "an entry for each")
+        return names[0] if len(names) == 1 and not unknown else None
+
+    def within(self, node: Fields) -> Decimal | None:
+        if "within" not in node:
+            return None
+        text = self.text(node.get("within"), "within", "a percentage, as in 2%")
+        match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*%", text.text)
+        if not match:
+            raise _error(f"within is {quote(text.text)}", text.place, "a percentage, as in 2%")
+        return Decimal(match.group(1))
+
+    def verdict(self, node: Fields) -> str | None:
+        if "verdict" not in node:
+            return None
+        text = self.text(node.get("verdict"), "verdict", " or ".join(VERDICTS))
+        if text.text not in VERDICTS:
+            near = nearest(text.text, VERDICTS)
+            raise _error(f"unknown verdict {quote(text.text)}", text.place, " or ".join(VERDICTS), near)
         if "within" in node:
-            text = self.text(node.get("within"), "within")
-            match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.text)
-            if not match:
-                raise SpecError([Problem(f"within is {quote(text.text)}", text.place, "a percentage, as in 2%")])
-            within = Decimal(match.group(1))
-        if "verdict" in node:
-            text = self.text(node.get("verdict"), "verdict")
-            verdict = text.text
-            if verdict not in VERDICTS:
-                near = nearest(verdict, VERDICTS)
-                raise SpecError([Problem(f"unknown verdict {quote(verdict)}", text.place, " or ".join(VERDICTS), near)])
-            if within is not None:
-                raise SpecError([Problem("both a verdict and within", text.place, "one of them")])
-        return Published(
-            metric, printed, self.prose(node, "source"), within, verdict, self.prose(node, "note"), value.place
-        )
+            raise _error("both verdict: and within:", node.key("verdict").place, "one of them")
+        return text.text
+
+
+SIGNATURE = "a name with its arguments, as in basic(width, stride=1)"
+UNREADABLE = parse(Text("0", Place(Document(Path(), ("0",)), 1, 1)))
+STEPS = "a list of steps, one a line, each after a dash"
+SHAPE = "1 or 3 terms without spaces in them, as in 64 _ ceil(H/2)"
+INPUT = "channels rows columns, as in 3 224 224"
+FIELD = "size/stride/padding, as in 427/32/213, or rows and columns 3/1/1 5/1/2"
 
 
 def parse_input(text: Text) -> tuple[int, ...]:
     """`3 224 224`: channels, rows, columns. Raises: SpecError."""
-    terms = re.findall(r"\S+", text.text)
+    terms = text.text.split()
     if not all(re.fullmatch(r"[1-9]\d{0,6}", t) for t in terms) or len(terms) not in (1, 3):
-        raise SpecError([Problem(f"input is {quote(text.text)}", text.place, "channels rows columns, as in 3 224 224")])
+        raise _error(f"input is {quote(text.text)}", text.place, INPUT)
     return tuple(map(int, terms))
 
 
@@ -761,8 +794,7 @@ def parse_field(text: Text) -> Field:
     """`267/16/133`, or rows and columns `3/1/1 5/1/2`. Raises: SpecError."""
     parts = text.text.split()
     if len(parts) not in (1, 2) or not all(re.fullmatch(r"\d{1,9}/\d{1,9}/-?\d{1,9}", p) for p in parts):
-        expected = "size/stride/padding, as in 427/32/213, or rows and columns 3/1/1 5/1/2"
-        raise SpecError([Problem(f"receptive_field is {quote(text.text)}", text.place, expected)])
+        raise _error(f"receptive_field is {quote(text.text)}", text.place, FIELD)
     axes = []
     for part in parts:
         size, stride, padding = map(int, part.split("/"))
@@ -785,8 +817,9 @@ def walk(steps: Steps) -> Iterator[Step]:
                 yield from walk(step.otherwise)
 
 
-def expressions(steps: Steps) -> Iterator[Expr]:
-    """Every expression of these steps but those in names."""
+def per_round(steps: Steps) -> Iterator[Expr]:
+    """The expressions that make the rounds of a repeat differ if they use its index: all but the names in the module
+    around it, which a tree can tell later."""
     for step in walk(steps):
         match step:
             case CallStep():
@@ -797,23 +830,60 @@ def expressions(steps: Steps) -> Iterator[Expr]:
                 yield step.times
             case IfStep():
                 yield step.condition
+            case GroupStep():
+                for inner in walk(step.steps):
+                    if isinstance(inner, CallStep | GroupStep) and inner.name is not None:
+                        yield from (part for part in inner.name.parts if isinstance(part, Expr))
 
 
-def _not_flow(text: Text) -> Text:
-    if text.text.startswith("["):
-        raise SpecError([Problem("flow style '[...]' around calls: write one step a line", text.place, "block style")])
-    return text
+def _error(message: str, place: Place, expected: str | None = None, near: str | None = None) -> SpecError:
+    return SpecError([Problem(message, place, expected, near)])
 
 
-def _integer(text: Text) -> int:
+def _words(line: Text) -> list[Text]:
+    """The words of a line, each in its place."""
+    return [Text(m.group(), line.at(m.start()), line.exact) for m in re.finditer(r"\S+", line.text)]
+
+
+def _name_parts(key: Text) -> tuple[str | Expr, ...]:
+    """`layer{i+1}`: text and expressions. A digit first would be the position of a step without a name."""
+    if key.text in STEP_WORDS:
+        raise _error(f"{quote(key.text)} is a word of the language, not a name", key.place, "another name")
+    expected = f"letters, digits, _ and {{expression}}, a letter or _ first, at most {MAX_NAME}"
+    if not re.match("[A-Za-z_]", key.text) or len(key.text) > MAX_NAME:
+        raise _error(f"{quote(key.text)} cannot be a name", key.place, expected)
+    parts: list[str | Expr] = []
+    for match in re.finditer(r"\{([^{}]*)\}|([A-Za-z0-9_]+)|(.)", key.text, re.DOTALL):
+        inner, plain, stray = match.groups()
+        if stray is not None:
+            raise _error(f"{quote(key.text)} cannot be a name", key.at(match.start()), expected)
+        parts.append(plain or parse(Text(inner, key.at(match.start() + 1), key.exact)))
+    return tuple(parts)
+
+
+def _found(node: Node) -> str:
+    """What a node is that should have been a list of steps or of branches."""
+    if not isinstance(node, Text) or not node.text.startswith("["):
+        return kind(node)
+    return "in flow style, [...]" if node.text.strip("[] ") else "an empty list"
+
+
+def _whole(text: Text) -> int:
     value = literal(text)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise SpecError([Problem(f"{quote(text.text)} is not a whole number", text.place, "an integer")])
+        raise _error(f"{quote(text.text)} is not a whole number", text.place, "an integer of at least 0")
     return value
 
 
-def _position(problem: Problem) -> tuple[int, int]:
-    return (problem.place.line, problem.place.column) if problem.place else (0, 0)
-
-
-Finder = Callable[[str], Block | None]
+def _init_value(name: str, expr: Expr) -> Value | str:
+    """A word of INIT_WORDS, or a number."""
+    words = INIT_WORDS.get(name)
+    if words is None:
+        value = expr.evaluate(Scope({}))
+        if isinstance(value, bool | tuple) or (name == "std" and value < 0):
+            expected = "a number of at least 0" if name == "std" else "a number"
+            raise _error(f"{name} is {show(value)}", expr.place, expected)
+        return value
+    if expr.text not in words:
+        raise _error(f"{name} is {expr.text}", expr.place, " or ".join(words), nearest(expr.text, words))
+    return expr.text

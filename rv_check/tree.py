@@ -7,16 +7,17 @@ of three, and what is computed from it can be computed once for each node.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rv_check import ops
 from rv_check.expr import Call, Expr, Partial, Scope, Value, key, kind, show
 from rv_check.library import check_call, find
 from rv_check.ops import Op, OpError, Shape
-from rv_check.problems import Frame, Place, Problem, SpecError, quote
+from rv_check.problems import Frame, Place, Problem, SpecError, once_per_place, quote
 from rv_check.spec import (
     ArchEntry,
     Block,
@@ -29,12 +30,14 @@ from rv_check.spec import (
     NoneStep,
     RepeatStep,
     ShapeStep,
+    Step,
     Steps,
 )
 
-MAX_LAYERS = 1_000_000
-MAX_EXPANSIONS = 30_000  # steps that are not equal to an earlier one; about a second of work
-MAX_BLOCKS_DEEP = 40
+MAX_SIZE = 1_000_000  # layers, blocks and joins, every round of a repeat counted
+MAX_STEPS = 30_000  # steps that are expanded, since they are not equal to earlier ones: about a second of work
+MAX_DEPTH = 50  # blocks, groups, branches and arms within one another
+MAX_AXIS = 10**15  # channels, rows or columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,8 @@ class Layer:
 
     slots = 1
     layers = 1
+    size = 1
+    height = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +75,14 @@ class Module:
     def layers(self) -> int:
         return self.seq.layers
 
+    @property
+    def size(self) -> int:
+        return 1 + self.seq.size
+
+    @property
+    def height(self) -> int:
+        return self.seq.height
+
 
 @dataclass(frozen=True, eq=False)
 class Join:
@@ -79,8 +92,22 @@ class Join:
     branches: tuple[tuple[str, Seq], ...]
     x: Shape
     y: Shape
-    slots: int
-    layers: int
+
+    @property
+    def slots(self) -> int:
+        return sum(branch.slots for _, branch in self.branches)
+
+    @property
+    def layers(self) -> int:
+        return sum(branch.layers for _, branch in self.branches)
+
+    @property
+    def size(self) -> int:
+        return 1 + sum(branch.size for _, branch in self.branches)
+
+    @property
+    def height(self) -> int:
+        return max(branch.height for _, branch in self.branches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,16 +135,26 @@ class Repeat:
     def layers(self) -> int:
         return self.times * self.seq.layers
 
+    @property
+    def size(self) -> int:
+        return self.times * self.seq.size
+
+    @property
+    def height(self) -> int:
+        return self.seq.height
+
 
 @dataclass(frozen=True, eq=False)
 class Seq:
-    """Items in the order of the flow. `slots`: how many positions they take in the nearest module."""
+    """Items in the order of the flow."""
 
     items: tuple[Item, ...]
     x: Shape
     y: Shape
-    slots: int
-    layers: int
+    slots: int  # positions that they take in the nearest module
+    layers: int  # when every round of a repeat is written out, as is
+    size: int  # the number of layers, modules and joins, which bounds the work of whoever goes through them
+    height: int  # how deep sequences stand within one another, which bounds the recursion
     named: bool  # an item here, or in what is transparent here, has a name of its own
 
 
@@ -131,7 +168,14 @@ class LateName:
     def text(self, indices: Mapping[str, int]) -> str:
         """The name in the round that `indices` tell."""
         scope = Scope({**indices, **self.scope.values}, self.scope.find)
-        return "".join(p if isinstance(p, str) else str(p.integer(scope)) for p in self.name.parts)
+        return "".join(part if isinstance(part, str) else _digits(part, scope) for part in self.name.parts)
+
+
+def _digits(part: Expr, scope: Scope) -> str:
+    number = part.integer(scope)
+    if number < 0:
+        raise part.problem(part.node, f"{part.text} is {number}", "an integer of at least 0")
+    return str(number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,22 +227,70 @@ def children(seq: Seq, position: int = 0, indices: Mapping[str, int] | None = No
         position += node.slots
 
 
-def expand(family: Family, arch: ArchEntry, values: Mapping[str, Value], x: Shape, at_declared_input: bool) -> Tree:
+@dataclass
+class Budget:
+    """Steps that may still be expanded. The archs of a file that are expanded together share one."""
+
+    steps: int = MAX_STEPS
+
+
+def child(seq: Seq, name: str, position: int = 0, indices: Mapping[str, int] | None = None) -> Item | None:
+    """The module or layer of that name in a sequence, as `children` gives it, but without writing out the rounds of a
+    repeat whose names are positions."""
+    indices = indices or {}
+    number = int(name) if name.isdecimal() and len(name) < 10 else -1
+    for item in seq.items:
+        node = item.node
+        found: Item | None = None
+        match node:
+            case Layer() | Module():
+                own = str(position) if item.name is None else item.name
+                found = item if name == (own if isinstance(own, str) else own.text(indices)) else None
+            case Join():
+                at = position
+                for _, branch in node.branches:
+                    found = found or child(branch, name, at, indices)
+                    at += branch.slots
+            case Repeat() if node.seq.named:
+                for turn in range(node.times):
+                    within = {**indices, node.index: node.first + turn} if node.index else indices
+                    found = found or child(node.seq, name, position + turn * node.seq.slots, within)
+            case Repeat() if position <= number < position + node.slots:
+                turn = (number - position) // node.seq.slots
+                found = child(node.seq, name, position + turn * node.seq.slots, indices)
+            case Seq():
+                found = child(node, name, position, indices)
+        if found is not None:
+            return found
+        position += node.slots
+    return None
+
+
+def expand(
+    family: Family,
+    arch: ArchEntry,
+    values: Mapping[str, Value],
+    x: Shape,
+    at_declared_input: bool,
+    budget: Budget | None = None,
+) -> Tree:
     """The tree of an arch.
 
-    Args: `values` the family's arguments; `x` the input shape C H W; `at_declared_input` whether `shape:` lines hold.
+    Args: `values` the family's arguments; `x` the input shape C H W; `at_declared_input` whether `shape:` lines hold;
+    `budget` of this and other archs.
     Raises: SpecError, with the chain of calls that led to each problem.
     """
-    return _Expander(arch.name, at_declared_input).family(family, values, x)
+    return _Expander(arch.name, at_declared_input, budget or Budget()).family(family, values, x)
 
 
-def bind(target: Any, filled: Mapping[str, Value], call: Call, scope: Scope) -> tuple[dict[str, Value], dict[str, Place]]:
+def bind(
+    target: Any, filled: Mapping[str, Value], call: Call, scope: Scope
+) -> tuple[dict[str, Value], dict[str, Place]]:
     """The values of a call's arguments by name, and where each was written. Raises: SpecError."""
     check_call(target, call, filled)
-    free = [name for name in target.argument_names if name not in filled]
     values, places = dict(filled), {}
     for position, argument in enumerate(call.arguments):
-        name = argument.keyword if argument.keyword is not None else free[position]
+        name = argument.keyword if argument.keyword is not None else target.argument_names[position]
         values[name] = argument.value.evaluate(scope)
         places[name] = argument.value.place
     return values, places
@@ -227,24 +319,28 @@ class _Stop(Exception):
 
 
 class _Expander:
-    def __init__(self, arch: str, check_shapes: bool):
+    def __init__(self, arch: str, check_shapes: bool, budget: Budget):
         self.check_shapes = check_shapes
         self.unchecked = 0
-        self.expansions = 0
+        self.budget = budget
+        self.depth = 0
         self.chain: list[Frame] = [Frame(arch)]
         self.active: list[Block] = []
         self.memo: dict[Any, Seq] = {}
+        self.find = functools.cache(find)  # the files do not change while they are read
         self.problems: list[Problem] = []
 
-    # Problems. The first of a sequence ends it, since the shape is unknown from there on; other branches go on.
+    # Problems. One that leaves the shape unknown ends its sequence; other branches go on, and so does what comes after
+    # a contract that does not hold.
 
-    def stop(self, error: SpecError) -> _Stop:
-        for p in error.problems:
-            self.problems.append(Problem(p.message, p.place, p.expected, p.near, p.chain or tuple(self.chain)))
-        return _Stop()
+    def note(self, problems: Iterable[Problem]) -> None:
+        """Keep problems, with the chain that led there."""
+        chain = tuple(self.chain)
+        self.problems += [replace(problem, chain=problem.chain or chain) for problem in problems]
 
     def fail(self, message: str, place: Place, expected: str | None = None) -> _Stop:
-        return self.stop(SpecError([Problem(message, place, expected)]))
+        self.note([Problem(message, place, expected)])
+        return _Stop()
 
     @contextmanager
     def read(self) -> Iterator[None]:
@@ -252,32 +348,44 @@ class _Expander:
         try:
             yield
         except SpecError as error:
-            raise self.stop(error) from None
+            self.note(error.problems)
+            raise _Stop from None
 
     @contextmanager
     def within(self, frame: Frame) -> Iterator[None]:
+        """A link of the chain. On an error it stays, until who goes on restores the chain."""
         self.chain.append(frame)
         yield
-        self.chain.pop()  # on an error the chain is not needed again, but for branches, which restore it
+        self.chain.pop()
 
     def spend(self, place: Place) -> None:
-        self.expansions += 1
-        if self.expansions > MAX_EXPANSIONS:
-            raise self.fail(f"more than {MAX_EXPANSIONS:,} steps that all differ", place, "a smaller network")
+        self.budget.steps -= 1
+        if self.budget.steps < 0:
+            raise self.fail(f"more than {MAX_STEPS:,} steps and names, none like another", place, "a smaller network")
+
+    def deep(self, depth: int, place: Place) -> None:
+        if depth > MAX_DEPTH:
+            found = "too many blocks, groups and branches within one another"
+            raise self.fail(found, place, f"at most {MAX_DEPTH}")
 
     # Definitions
 
     def family(self, family: Family, values: Mapping[str, Value], x: Shape) -> Tree:
         try:
             with self.read():
-                scope = self.let(definition_scope(family, with_defaults(family, values)), family.let)
+                scope = self.let(self.scope(family, values), family.let)
             seq = self.steps(family.body, scope, x, 0)
             self.names(seq)
         except _Stop:
             pass
         if self.problems:
-            raise SpecError(self.problems)
+            raise SpecError(once_per_place(self.problems))
         return Tree(Module("", seq), self.unchecked)
+
+    def scope(self, target: Family | Block, values: Mapping[str, Value]) -> Scope:
+        """The scope of a file: all its arguments, and the ops and blocks seen from its folder."""
+        folder = target.path.parent
+        return Scope(with_defaults(target, values), lambda name: self.find(name, folder))
 
     def let(self, scope: Scope, let: Iterable[tuple[str, Expr]]) -> Scope:
         for name, expr in let:
@@ -285,17 +393,16 @@ class _Expander:
         return scope
 
     def block(self, block: Block, values: Mapping[str, Value], x: Shape, place: Place) -> Seq:
-        memo = (id(block), tuple((name, key(value)) for name, value in sorted(values.items())), x)
+        memo = (block, tuple((name, key(value)) for name, value in sorted(values.items())), x)
         if memo in self.memo:
+            self.deep(self.depth + self.memo[memo].height, place)
             return self.memo[memo]
         if block in self.active:
-            names = " > ".join(b.name for b in [*self.active, block])
+            names = " > ".join(b.name for b in [*self.active[self.active.index(block) :], block])
             raise self.fail(f"block {quote(block.name)} contains itself: {names}", place, "blocks without recursion")
-        if len(self.active) >= MAX_BLOCKS_DEEP:
-            raise self.fail(f"blocks nested deeper than {MAX_BLOCKS_DEEP}", place)
         self.active.append(block)
         with self.read():
-            scope = definition_scope(block, with_defaults(block, values))
+            scope = self.scope(block, values)
         scope = self.inputs(block, scope, x)
         with self.read():
             scope = self.let(scope, block.let)
@@ -308,38 +415,38 @@ class _Expander:
         return seq
 
     def inputs(self, block: Block, scope: Scope, x: Shape) -> Scope:
-        wanted = " ".join(t.letter or (t.expr.text if t.expr else "_") for t in block.inputs)
+        """The scope with the letters of `in:`. What else stands there must hold."""
+        found = f"the input of {block.name} is {_shown(x)}"
         if len(block.inputs) != len(x):
-            place = block.inputs[0].place if block.inputs else block.place
-            raise self.fail(f"the input of {block.name} is {' '.join(map(str, x))}", place, wanted)
+            wanted = " ".join(term.letter or (term.expr.text if term.expr else "_") for term in block.inputs)
+            raise self.fail(found, block.inputs[0].place, wanted)
         letters: dict[str, Value] = {}
         for term, size in zip(block.inputs, x, strict=True):
-            if term.letter is not None:
-                if letters.setdefault(term.letter, size) != size:
-                    found = f"{term.letter} is {letters[term.letter]} and {size}"
-                    raise self.fail(f"the input of {block.name} is {' '.join(map(str, x))}: {found}", term.place, wanted)
-            elif term.expr is not None:
-                with self.read():
-                    expected = term.expr.integer(scope)
-                if expected != size:
-                    shown = " ".join(map(str, x))
-                    raise self.fail(f"the input of {block.name} is {shown}", term.place, f"{term.expr.text} = {expected}")
+            if term.letter is not None and letters.setdefault(term.letter, size) != size:
+                raise self.fail(found, term.place, f"{term.letter} = {letters[term.letter]}")
+            if term.expr is not None:
+                self.holds(term.expr, scope, size, found)
         return scope.with_values(letters)
 
     def outputs(self, block: Block, scope: Scope, y: Shape) -> None:
+        """What `out:` says must hold; what comes after goes on with the shape that is there."""
         if not block.outputs:
             return
-        found = " ".join(map(str, y))
+        found = f"the output of {block.name} is {_shown(y)}"
         if len(block.outputs) != len(y):
-            wanted = " ".join(t.expr.text if t.expr else "_" for t in block.outputs)
-            raise self.fail(f"the output of {block.name} is {found}", block.outputs[0].place, wanted)
+            wanted = " ".join(term.expr.text if term.expr else "_" for term in block.outputs)
+            self.note([Problem(found, block.outputs[0].place, wanted)])
+            return
         for term, size in zip(block.outputs, y, strict=True):
-            if term.expr is None:
-                continue
-            with self.read():
-                expected = term.expr.integer(scope)
-            if expected != size:
-                raise self.fail(f"the output of {block.name} is {found}", term.place, f"{term.expr.text} = {expected}")
+            if term.expr is not None:
+                self.holds(term.expr, scope, size, found)
+
+    def holds(self, expr: Expr, scope: Scope, size: int, found: str) -> None:
+        with self.read():
+            wanted = expr.integer(scope)
+        if wanted != size:
+            expected = expr.text if expr.text == str(wanted) else f"{expr.text} = {wanted}"
+            self.note([Problem(found, expr.place, expected)])
 
     def names(self, seq: Seq) -> None:
         """No name twice in a module."""
@@ -350,10 +457,15 @@ class _Expander:
             for name, place in self.explicit(seq, {}):
                 self.spend(place)
                 if name in seen:
-                    first = seen[name]
-                    where = "in a repeat without an index in the name" if first == place else f"first at {first.short}"
-                    expected = f"names that differ, as in {name}{{i+1}}" if first == place else "names that differ"
-                    raise self.fail(f"{quote(name)} names two steps of one module, {where}", place, expected)
+                    repeated = seen[name] == place
+                    first = "" if repeated else f", the first at {seen[name].short}"
+                    expected = (
+                        "a name that differs in every round, as in NAME{i+1}"
+                        if repeated
+                        else "another name (weights cannot be shared)"
+                    )
+                    self.note([Problem(f"{quote(name)} names two steps of one module{first}", place, expected)])
+                    return
                 seen[name] = place
 
     def explicit(self, seq: Seq, indices: Mapping[str, int]) -> Iterator[tuple[str, Place]]:
@@ -377,44 +489,55 @@ class _Expander:
     # Steps
 
     def steps(self, steps: Steps, scope: Scope, x: Shape, position: int) -> Seq:
+        self.depth += 1
+        if steps:
+            self.deep(self.depth, steps[0].place)
         items: list[Item] = []
         begin = x
         for step in steps:
             self.spend(step.place)
-            added: list[Item] = []
-            match step:
-                case CallStep():
-                    added = [self.call(step, scope, x, position)]
-                case GroupStep():
-                    name = self.name(step.name, scope)
-                    with self.within(Frame(step.name.text, step.place)):
-                        seq = self.steps(step.steps, scope, x, 0)
-                        self.names(seq)
-                    added = [Item(name, Module("", seq), step.place)]
-                case ShapeStep():
-                    self.shape(step, scope, x)
-                case JoinStep():
-                    added = [Item(None, self.join(step, scope, x, position), step.place)]
-                case RepeatStep():
-                    added = self.repeat(step, scope, x, position)
-                case IfStep():
-                    with self.read():
-                        arm = step.then if step.condition.truth(scope) else step.otherwise
-                    if arm:
-                        added = [Item(None, self.steps(arm, scope, x, position), step.place)]
-                case NoneStep():
-                    raise AssertionError("join() reads a branch that is none")
-            for item in added:
+            for item in self.step(step, scope, x, position):
                 items.append(item)
                 x = item.node.y
                 position += item.node.slots
+            if max(x) > MAX_AXIS:
+                raise self.fail(f"the shape after this is {_shown(x)}", step.place, f"at most {MAX_AXIS:,} of each")
+        self.depth -= 1
         return self.seq(items, begin, x, steps)
 
+    def step(self, step: Step, scope: Scope, x: Shape, position: int) -> list[Item]:
+        match step:
+            case CallStep():
+                return [self.call(step, scope, x, position)]
+            case GroupStep():
+                return [self.group(step, scope, x)]
+            case ShapeStep():
+                self.shape(step, scope, x)
+            case JoinStep():
+                return [Item(None, self.join(step, scope, x, position), step.place)]
+            case RepeatStep():
+                return self.repeat(step, scope, x, position)
+            case IfStep():
+                with self.read():
+                    arm = step.then if step.condition.truth(scope) else step.otherwise
+                return [Item(None, self.steps(arm, scope, x, position), step.place)] if arm else []
+            case NoneStep():
+                raise AssertionError("join() reads a branch that is none")
+        return []
+
     def seq(self, items: list[Item], x: Shape, y: Shape, steps: Steps) -> Seq:
-        layers = sum(item.node.layers for item in items)
-        if layers > MAX_LAYERS:
-            raise self.fail(f"{layers:,} layers", steps[0].place, f"at most {MAX_LAYERS:,} layers")
-        return Seq(tuple(items), x, y, sum(i.node.slots for i in items), layers, any(map(_named, items)))
+        layers, size = sum(item.node.layers for item in items), sum(item.node.size for item in items)
+        if size > MAX_SIZE:
+            raise self.fail(f"{size:,} layers and blocks", steps[0].place, f"at most {MAX_SIZE:,}")
+        slots, height = sum(item.node.slots for item in items), 1 + max((item.node.height for item in items), default=0)
+        return Seq(tuple(items), x, y, slots, layers, size, height, any(map(_named, items)))
+
+    def group(self, step: GroupStep, scope: Scope, x: Shape) -> Item:
+        name = self.name(step.name, scope)
+        with self.within(Frame(step.name.text, step.place)):
+            seq = self.steps(step.steps, scope, x, 0)
+            self.names(seq)
+        return Item(name, Module("", seq), step.place)
 
     def name(self, name: Name | None, scope: Scope) -> str | LateName | None:
         if name is None:
@@ -430,12 +553,9 @@ class _Expander:
         shown = step.name.text if step.name else str(position)
         call = step.call
         with self.read():
-            target: Any = scope.values.get(call.name)
-            if call.name not in scope.values:
-                target = Partial(scope.find(call.name))
-            if not isinstance(target, Partial) or target.target is None:
-                found = f"{quote(call.name)} is {kind(target)}"
-                raise SpecError([Problem(found, call.place, "an op or a block")])
+            target = call.target.evaluate(scope)
+            if not isinstance(target, Partial):
+                raise SpecError([Problem(f"{call.name} is {kind(target)}", call.place, "an op or a block")])
             values, places = bind(target.target, dict(target.filled), call, scope)
         if isinstance(target.target, Block):
             block = target.target
@@ -461,14 +581,21 @@ class _Expander:
         return Layer(op, x, y)
 
     def shape(self, step: ShapeStep, scope: Scope, x: Shape) -> None:
+        """A line that must hold; what comes after goes on with the shape that is there."""
         if not self.check_shapes:
             self.unchecked += 1
             return
         with self.read():
             wanted = [None if term is None else term.integer(scope) for term in step.terms]
-        if len(wanted) != len(x) or any(w is not None and w != size for w, size in zip(wanted, x, strict=True)):
-            expected = " ".join("_" if w is None else str(w) for w in wanted)
-            raise self.fail(f"the shape here is {' '.join(map(str, x))}", step.place, expected)
+        expected = " ".join("_" if size is None else str(size) for size in wanted)
+        problem = Problem(f"the shape here is {_shown(x)}", step.place, expected)
+        if len(wanted) != len(x):
+            self.note([problem])
+            return
+        for term, size, found in zip(step.terms, wanted, x, strict=True):
+            if term is not None and size != found:
+                self.note([replace(problem, place=term.place)])
+                return
 
     def repeat(self, step: RepeatStep, scope: Scope, x: Shape, position: int) -> list[Item]:
         with self.read():
@@ -484,11 +611,11 @@ class _Expander:
             seq = self.steps(step.steps, inner, x, position)
             # From a round that keeps the shape on, all rounds are equal, unless they use the index.
             rest = 1 if step.index_is_used or seq.y != x else times - turn
-            if rest * seq.layers > MAX_LAYERS:
-                raise self.fail(
-                    f"{rest:,} rounds of {seq.layers:,} layers", step.times.place, f"at most {MAX_LAYERS:,} layers"
-                )
-            rounds.append(Item(None, Repeat(rest, turn, step.index, seq), step.place))
+            if rest * seq.size > MAX_SIZE:
+                found = f"{rest:,} rounds make {rest * seq.size:,} layers and blocks"
+                raise self.fail(found, step.times.place, f"at most {MAX_SIZE:,}")
+            if seq.size:  # a round of nothing leaves nothing, however often
+                rounds.append(Item(None, Repeat(rest, turn, step.index, seq), step.place))
             x = seq.y
             position += rest * seq.slots
             turn += rest
@@ -497,13 +624,14 @@ class _Expander:
     def join(self, step: JoinStep, scope: Scope, x: Shape, position: int) -> Join:
         branches: list[tuple[str, Seq]] = []
         stopped = False
-        depth, blocks = len(self.chain), len(self.active)
+        depth, links, blocks = self.depth, len(self.chain), len(self.active)
         for label, steps in step.branches:
             try:
                 branch = self.branch(steps, scope, x, position)
             except _Stop:
                 stopped = True
-                del self.chain[depth:], self.active[blocks:]
+                self.depth = depth
+                del self.chain[links:], self.active[blocks:]
                 continue
             if branch is not None:
                 branches.append((label, branch))
@@ -512,9 +640,7 @@ class _Expander:
             raise _Stop
         if not branches:
             raise self.fail(f"every branch of {step.kind} is none", step.place, "a branch that is there")
-        y = self.joined(step, branches)
-        slots = sum(b.slots for _, b in branches)
-        return Join(step.kind, tuple(branches), x, y, slots, sum(b.layers for _, b in branches))
+        return Join(step.kind, tuple(branches), x, self.joined(step, branches))
 
     def branch(self, steps: Steps, scope: Scope, x: Shape, position: int) -> Seq | None:
         """The branch, or None where it is `none`."""
@@ -536,13 +662,17 @@ class _Expander:
                 return tuple(max(axis) for axis in zip(*shapes, strict=True))
         if step.kind == "sum" and all(s == first for s in shapes):
             return first
-        shown = ", ".join(f"{label} {' '.join(map(str, b.y))}" for label, b in branches)
+        shown = ", ".join(f"{label} {_shown(branch.y)}" for label, branch in branches)
         expected = {
             "sum": "equal shapes",
             "concat": "shapes that differ in channels only",
             "product": "equal shapes, or axes of size 1",
         }[step.kind]
         raise self.fail(f"the branches of {step.kind} differ: {shown}", step.place, expected)
+
+
+def _shown(x: Shape) -> str:
+    return " ".join(map(str, x))
 
 
 def _named(item: Item) -> bool:
@@ -555,4 +685,3 @@ def _named(item: Item) -> bool:
             return item.node.seq.named
         case Seq():
             return item.node.named
-

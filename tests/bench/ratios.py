@@ -1,6 +1,6 @@
 """The speed claims of the README, each a ratio of two things measured in turn, A B A B, in one run.
 
-    tox -e bench              or   python tests/bench/ratios.py [--rounds N]
+    tox -e bench              or   python tests/bench/ratios.py [--rounds N] [--only depths]
 
 Prints one line a claim: the median ratio, its smallest and largest value over the rounds, and both medians. Nothing here
 passes or fails; times depend on the machine, ratios much less.
@@ -24,7 +24,7 @@ from torch import nn
 
 from rv_check import load
 from rv_check.arch import Arch
-from rv_check.checks import CHECKS, Pair, Run, run_check, test_sizes
+from rv_check.checks import CHECKS, Pair, Run, input_sizes, run_check
 from rv_check.model import build
 from rv_check.reference import build_reference
 
@@ -145,7 +145,7 @@ def numbers(rounds: int) -> None:
             for model in models:
                 model.eval()(torch.randn(2, *arch.input))
         for train in (False, True):
-            for size in test_sizes(arch):
+            for size in input_sizes(arch):
                 for model in models:
                     model.double().train(train).zero_grad(set_to_none=True)
                     model(torch.randn(2, *size, dtype=torch.float64, requires_grad=True)).sum().backward()
@@ -168,16 +168,21 @@ def models(rounds: int) -> None:
         compare(claim, lambda m=ours: step(m), lambda m=theirs: step(m), rounds)  # type: ignore[misc]
 
 
+CLAIMS = {"static": static, "depths": depths, "numbers": numbers, "models": models}
+
+
 def main() -> None:
     """Every claim in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", choices=CLAIMS, help="one kind of claim")
+    options = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, Python {sys.version.split()[0]}")
-    for claims in (static, depths, numbers, models):
-        claims(rounds)
+    for name, claims in CLAIMS.items():
+        if options.only in (None, name):
+            claims(options.rounds)
 
 
 if __name__ == "__main__":

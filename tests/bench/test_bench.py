@@ -1,0 +1,49 @@
+"""Timings through pytest-benchmark: `pytest tests/bench --benchmark-only`. They measure; none of them judges a time.
+
+Under xdist, and so in the default run, pytest-benchmark runs each once without timing it.
+"""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from rv_check import build, load
+from rv_check.reference import build_reference
+
+RATIOS = Path(__file__).with_name("ratios.py")
+
+
+@pytest.mark.benchmark(group="static analysis from the parsed spec")
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet152", "vgg16"])
+def test_static_analysis(benchmark, name: str) -> None:
+    """Parameters, MACs and receptive field, with no tree kept."""
+    arch = load(name)
+
+    def analyse() -> tuple[object, ...]:
+        fresh = replace(arch)
+        return fresh.params, fresh.macs, fresh.receptive_field
+
+    assert benchmark(analyse) == (arch.params, arch.macs, arch.receptive_field)
+
+
+@pytest.mark.benchmark(group="resnet18 forward in eval mode, 1x3x64x64")
+@pytest.mark.parametrize("whose", ["spec", "torchvision"])
+def test_forward(benchmark, whose: str) -> None:
+    """The model built from the spec beside torchvision's."""
+    arch = load("resnet18")
+    model = (build(arch) if whose == "spec" else build_reference(arch)).eval()
+    image = torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        assert benchmark(model, image).shape == (1, 1000)
+
+
+def test_the_ratio_script_runs() -> None:
+    """The script behind the README's speed claims runs and prints a ratio for each claim."""
+    command = [sys.executable, str(RATIOS), "--rounds", "1", "--only", "depths"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": ratio ") == 3
