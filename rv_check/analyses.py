@@ -276,8 +276,7 @@ def _rows(
                 elif fold_at is not None and full.count(".") + 1 >= fold_at:
                     yield _row(full, node.label or "group", item, after, counts)
                 else:
-                    inner = {} if node.label else indices
-                    yield from _rows(node.seq, f"{full}.", 0, inner, field, fold_at, counts)
+                    yield from _rows(node.seq, f"{full}.", 0, {}, field, fold_at, counts)
             case Join():
                 at = position
                 for _, branch in node.branches:

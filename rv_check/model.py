@@ -92,16 +92,16 @@ def build(arch: Arch | str, device: str | torch.device | None = None, dtype: tor
     root = arch.tree.root.seq
     try:
         with torch.device(device or torch.get_default_device()):
-            model = _module(arch.name, root, {})
+            model = _module(arch.name, root)
             initialise(model, arch.family.init)
         return model.to(dtype) if dtype is not None else model
-    except RuntimeError as error:  # too large, or no such device
+    except (RuntimeError, ValueError) as error:  # too large, no such device, an `init:` that does not fit
         raise RvCheckError(f"{arch.name} cannot be built: {error}") from error
 
 
-def _module(label: str, seq: Seq, indices: Mapping[str, int]) -> SpecModule:
+def _module(label: str, seq: Seq) -> SpecModule:
     modules: dict[str, nn.Module] = {}
-    plan = _plan(seq, 0, indices, False, modules)
+    plan = _plan(seq, 0, {}, False, modules)
     return SpecModule(label, plan, modules)
 
 
@@ -117,10 +117,9 @@ def _plan(seq: Seq, position: int, indices: Mapping[str, int], fresh: bool, modu
         match node:
             case Layer() | Module():
                 name = _name(item, position, indices)
-                if isinstance(node, Layer):
-                    modules[name] = node.op.build(nn, node.x, fresh)
-                else:  # a group sees the indices around it, a block has names of its own
-                    modules[name] = _module(node.label, node.seq, {} if node.label else indices)
+                modules[name] = (
+                    node.op.build(nn, node.x, fresh) if isinstance(node, Layer) else _module(node.label, node.seq)
+                )
                 plan.append(name)
             case Join():
                 at = position

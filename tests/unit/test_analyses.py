@@ -153,6 +153,8 @@ SKIPS = {
     "an activation": ("- conv(4, kernel=1, bias=False)\n- relu", 0),
     "two layers": ("- conv(4, kernel=1, bias=False)\n- conv(4, kernel=1, bias=False)", 0),
     "a max-pool": ("- maxpool(1)", 0),
+    "repeated norms": ("- repeat: 2\n  steps:\n    - batchnorm", 1),
+    "repeated activations": ("- repeat: 2\n  steps:\n    - relu", 0),
     "a join": ("- concat:\n    a: identity\n    b: identity\n- conv(4, kernel=1, bias=False)", 0),
 }
 
@@ -277,6 +279,25 @@ def test_one_axis_can_be_out_of_line(folder: Folder) -> None:
     )
     # rows 3/2/1 on both; columns [0, 0] and [0, 1]: 2/2/0; then +2*2 and +1*2
     assert arch.receptive_field == ReceptiveField(Axis(7, 2, 3), Axis(6, 2, 2), aligned=False)
+
+
+def test_a_branch_that_is_out_of_line_stays_so(folder: Folder) -> None:
+    """A sum that is not aligned within makes the sum around it not aligned, though the branches see the same pixels."""
+    arch = folder.net(
+        "1 32 32",
+        """
+        - sum:
+            joined:
+              - sum:
+                  even:
+                    - conv(1, kernel=2, stride=2, padding=1, bias=False)
+                  odd:
+                    - conv(1, kernel=3, stride=2, padding=2, bias=False)
+            plain:
+              - conv(1, kernel=3, stride=2, padding=2, bias=False)
+        """,
+    )
+    assert arch.receptive_field == ReceptiveField(Axis(3, 2, 2), Axis(3, 2, 2), aligned=False)
 
 
 def test_branches_beside_each_other(folder: Folder) -> None:
@@ -675,23 +696,22 @@ def test_a_shipped_block(folder: Folder, size: str, call: str, params: int, macs
 
 
 def all_positive(model: nn.Module) -> nn.Module:
-    """The model in float64 with nothing that could hide a path: weights of 1, averages for maxima, no norms."""
+    """The model with nothing that could hide a path: equal weights, averages for maxima, no norms and relus."""
     for module in model.modules():
         for name, child in module._modules.items():
             if isinstance(child, nn.ReLU | nn.BatchNorm2d):
                 module._modules[name] = nn.Identity()
             if isinstance(child, nn.MaxPool2d):
                 module._modules[name] = nn.AvgPool2d(child.kernel_size, child.stride, child.padding)
-    model.double()
     for parameter in model.parameters():
-        nn.init.ones_(parameter)
+        nn.init.constant_(parameter, 0.1)
     return model
 
 
 def measured(arch: Arch) -> list[list[tuple[int, int]]]:
     """First and last input pixel of two neighbouring units in the middle of the output, for rows and columns."""
     model = all_positive(build(arch))
-    x = torch.ones(1, *arch.input, dtype=torch.float64, requires_grad=True)
+    x = torch.ones(1, *arch.input, requires_grad=True)
     y = model(x)
     middle = [side // 2 for side in y.shape[2:]]
     axes: list[list[tuple[int, int]]] = []
@@ -833,6 +853,29 @@ def test_equal_blocks_are_analysed_once(figure: str, monkeypatch: pytest.MonkeyP
     assert cost(1) < cost(3) == cost(3000)
 
 
+def test_a_block_in_many_places_is_analysed_once(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of two blocks, each of two blocks, 16 deep: 65,536 convolutions, whose figures are asked for once."""
+    folder.block("twice1()", "- conv(4, kernel=3, padding=1, bias=False)\n" * 2)
+    for i in range(2, 17):
+        folder.block(f"twice{i}()", f"- twice{i - 1}\n" * 2)
+    arch = folder.net("4 8 8", "- twice16")
+    assert arch.tree.root.layers == 2**16
+    asked = []
+    conv = OPS["conv"]
+    for rule in ("params", "macs", "window"):
+        method = getattr(conv, rule)
+        monkeypatch.setattr(conv, rule, lambda *args, method=method, rule=rule: asked.append(rule) or method(*args))
+    assert figures(arch) == {
+        "params": 144 * 2**16,  # 9*4*4
+        "macs": 9216 * 2**16,  # on 8*8
+        "activations": 256 * 2**16,  # 4*8*8
+        "depth": 2**16,
+        "skips": 0,
+    }
+    assert arch.receptive_field.size == 1 + 2 * 2**16
+    assert sorted(asked) == ["macs", "macs", "params", "params", "window", "window"]  # of the two in the innermost
+
+
 def test_depth_costs_nothing() -> None:
     """A ResNet of 90,002 layers, with the figures that its rule gives: 3*(64*64 + 9*64*64 + ...) added up by blocks."""
     deep, deeper = load("resnet50(depths=[3, 4, 6, 3])"), load("resnet50(depths=[3, 4, 30_000, 3])")
@@ -871,6 +914,34 @@ def test_rows_are_in_the_order_of_the_flow(folder: Folder) -> None:
         ("body.2", "relu", 0, 0, "5/1/2"),
     ]
     assert {r.place.document.path for r in arch.rows()} == {arch.family.path}
+
+
+def test_names_that_count_rounds(folder: Folder) -> None:
+    """A name may hold the index of a repeat, in a group too; every listing and the `state_dict` agree on it."""
+    arch = folder.net(
+        "4 8 8",
+        """
+        - repeat: 3
+          index: i
+          steps:
+            - conv{i+1}: conv(4, kernel=1, bias=False)
+        - repeat: 2
+          index: i
+          steps:
+            - layer{i}:
+                - conv{i}: conv(4, kernel=1, bias=False)
+                - sum:
+                    main:
+                      - norm{2*i}: batchnorm
+                    skip: identity
+        """,
+    )
+    layers = [*("conv1", "conv2", "conv3"), *("layer0.conv0", "layer0.norm0", "layer1.conv1", "layer1.norm2")]
+    assert [row.name for row in arch.rows() if not row.op.startswith("sum")] == layers
+    assert [name.removesuffix(".weight") for name in arch.state if name.endswith(".weight")] == layers
+    assert [row.name for row in arch.rows(fold_at=1)] == ["conv1", "conv2", "conv3", "layer0", "layer1"]
+    assert analyses.names(arch.tree.root) == ["conv1", "conv2", "conv3", "layer0", "layer1"]
+    assert list(build(arch, "meta").state_dict()) == list(arch.state)
 
 
 def test_rows_can_be_folded() -> None:

@@ -33,12 +33,13 @@ class Folder:
         self.path = path
         self.made = 0
 
-    def net(self, size: str, body: str) -> Arch:
-        """The network of this input and these steps."""
+    def net(self, size: str, body: str, init: str = "default") -> Arch:
+        """The network of this input and these steps. `init` is how its norms start."""
         self.made += 1
         path = self.path / f"net{self.made}.yaml"
         steps = textwrap.indent(textwrap.dedent(body).strip("\n"), "  ")
-        path.write_text(f"family: net()\ninput: {size}\nbody:\n{steps}\narchs:\n  net:\n    build: net()\n")
+        start = f"init:\n  batchnorm: {init}"
+        path.write_text(f"family: net()\ninput: {size}\nbody:\n{steps}\n{start}\narchs:\n  net:\n    build: net()\n")
         return load(f"{path}::net")
 
     def block(self, signature: str, body: str) -> None:
@@ -265,6 +266,29 @@ def test_error_no_such_device() -> None:
     """A device that torch does not know is an error of the question."""
     with pytest.raises(RvCheckError, match=r"^resnet18 cannot be built: .+nowhere"):
         build("resnet18", "nowhere")
+
+
+def test_error_a_start_that_does_not_fit(folder: Folder) -> None:
+    """A norm has no fan to start from: torch's reason is told as an error of the question."""
+    arch = folder.net("4 8 8", "- batchnorm", init="kaiming_normal(mode=fan_in, nonlinearity=relu)")
+    with pytest.raises(RvCheckError, match=r"^net cannot be built: Fan in and fan out"):
+        build(arch)
+
+
+STARTS = {
+    "default": (1.0, 0.0),
+    "constant(weight=0.5, bias=2)": (0.5, 2.0),
+    "normal(mean=3, std=0)": (3.0, 0.0),
+    "normal(mean=3, std=0, bias=1/4)": (3.0, 0.25),
+}
+
+
+@pytest.mark.parametrize(("init", "values"), STARTS.items(), ids=STARTS.keys())
+def test_a_start_is_the_one_declared(folder: Folder, init: str, values: tuple[float, float]) -> None:
+    """Weight and bias start as `init:` says; a bias that it leaves out starts as torch's."""
+    norm = build(folder.net("4 8 8", "- norm: batchnorm", init=init)).norm
+    assert norm.weight.tolist() == [values[0]] * 4
+    assert norm.bias.tolist() == [values[1]] * 4
 
 
 def test_error_no_such_arch() -> None:

@@ -332,7 +332,13 @@ ERRORS: list[tuple[str, Shape, str | None, str, Callable[[], Any] | str]] = [
         "kernel is the list [3, 3, 3]",
         lambda: nn.Conv2d(4, 8, (3, 3, 3))(MANY),
     ),
-    ("conv(8, kernel=relu, bias=False)", (4, 5, 5), "kernel", "kernel is the op relu", lambda: nn.Conv2d(4, 8, nn.ReLU)),
+    (
+        "conv(8, kernel=relu, bias=False)",
+        (4, 5, 5),
+        "kernel",
+        "kernel is the op relu",
+        lambda: nn.Conv2d(4, 8, nn.ReLU),
+    ),
     ("conv(8, kernel=[3, True], bias=False)", (4, 5, 5), "kernel", "kernel is True", "torch takes True for 1"),
     (
         "conv(8, kernel=3, stride=0, bias=False)",

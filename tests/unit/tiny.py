@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from rv_check import Arch, load, reference
+from rv_check import Arch, load
 from rv_check.library import shipped_folder
 
 # Width 4. conv1: 3*9*4 = 108 weights, at 32*32 places. layer1: 4*9*8 + 8*9*8 + 4*8 = 896 weights and 3 norms of 2*8,
@@ -156,11 +155,3 @@ class World:
         """The reference, as a provider builds it."""
         self.asked.append(name)
         return self.reference(**arguments)
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A folder of its own, and a provider in torchvision's place."""
-    made = World(tmp_path)
-    monkeypatch.setitem(reference.PROVIDERS, "torchvision.models", made)
-    return made
