@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from rv_check import ops
 from rv_check.ops import POINT, Axis, Shape
-from rv_check.problems import Place
+from rv_check.problems import Place, RvCheckError
 from rv_check.tree import Item, Join, Layer, Module, Node, Repeat, Seq, children
 
 T = TypeVar("T")
-LARGEST = 10**15  # pixels: what is larger stands as this, since a million strides of 2 make a number of 300,000 digits
+MAX_PIXELS = 10**15  # of a receptive field; a million strides of 2 would make a number of 300,000 digits
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ class ReceptiveField:
         while n:
             if n & 1:
                 result = result.then(power)
-            power = power.then(power)
             n >>= 1
+            if n:
+                power = power.then(power)
         return result
 
 
@@ -89,11 +90,14 @@ def _one(a: int, b: int) -> int | tuple[int, int]:
 
 
 def _compose(outer: Axis, inner: Axis) -> Axis:
-    return Axis(
-        min(LARGEST, outer.size + (inner.size - 1) * outer.stride),
-        min(LARGEST, outer.stride * inner.stride),
-        min(LARGEST, outer.padding + inner.padding * outer.stride),
+    composed = Axis(
+        outer.size + (inner.size - 1) * outer.stride,
+        outer.stride * inner.stride,
+        outer.padding + inner.padding * outer.stride,
     )
+    if max(composed) > MAX_PIXELS:
+        raise RvCheckError(f"the receptive field or its stride is larger than {MAX_PIXELS:,} pixels")
+    return composed
 
 
 def fold(

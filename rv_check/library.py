@@ -103,7 +103,7 @@ def load(path: Path) -> Family | Block:
 
 
 @dataclass(frozen=True)
-class Use:
+class _Use:
     """A block's file, and where it is first used."""
 
     path: Path
@@ -112,22 +112,22 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Checked:
+class _Checked:
     """A file by itself: its definition, what is wrong with it, and the blocks it uses."""
 
     path: Path
     size: int
     definition: Family | Block | None
     problems: tuple[Problem, ...]
-    uses: tuple[Use, ...] = ()
+    uses: tuple[_Use, ...] = ()
 
 
-def _parse(path: Path) -> Checked:
+def _parse(path: Path) -> _Checked:
     """The file without a look at any other."""
     return _parse_version(path, *_version(path))
 
 
-def _check(path: Path) -> Checked:
+def _check(path: Path) -> _Checked:
     """The file with its names looked up."""
     return _check_version(path, *_version(path))
 
@@ -149,13 +149,13 @@ def _version(path: Path) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _parse_version(path: Path, changed_ns: int, size: int) -> Checked:
+def _parse_version(path: Path, changed_ns: int, size: int) -> _Checked:
     definition, problems = load_file(path)
-    return Checked(path, size, definition, tuple(problems))
+    return _Checked(path, size, definition, tuple(problems))
 
 
 @functools.lru_cache(maxsize=1024)
-def _check_version(path: Path, changed_ns: int, size: int) -> Checked:
+def _check_version(path: Path, changed_ns: int, size: int) -> _Checked:
     parsed = _parse_version(path, changed_ns, size)
     if parsed.definition is None:
         return parsed
@@ -188,35 +188,38 @@ def find(name: str, folder: Path) -> Target | None:
     checked = _check(path)
     if checked.problems:
         raise SpecError(checked.problems)
-    assert isinstance(checked.definition, Block)
+    return _block(checked, name, None)
+
+
+def _block(checked: _Checked, name: str, place: Place | None) -> Block:
+    """The block in a file. `place`: where the name is used. Raises: SpecError where it is a family."""
+    if not isinstance(checked.definition, Block):
+        found = f"{quote(name)} is a family: {shown_path(checked.path)}"
+        raise SpecError([Problem(found, place, "an op or a block")])
     return checked.definition
 
 
 def _find_file(name: str, folder: Path, place: Place | None) -> Path | None:
-    """The block file of that name. `place`: where the name is used.
+    """The block file of that name; where there is none, a family's. `place`: where the name is used.
 
-    Raises: SpecError where there are two, where it is a family, and where it is a link that leads out of the folder.
+    Raises: SpecError where there are two, and where it is a link that leads out of the folder.
     """
     shipped = [shipped_folder(), shipped_folder() / "blocks"]
     levels = [shipped] if folder in shipped else [[folder, folder / "blocks"], shipped]
-    families = []
+    families: list[Path] = []
     for level in levels:
-        files = [path for where in level for suffix in SUFFIXES if (path := where / (name + suffix)).is_file()]
+        files = [path for where in level for suffix in SUFFIXES if os.path.isfile(path := where / (name + suffix))]
         families += [path for path in files if _begins(path) == "family"]
         blocks = [path for path in files if path not in families]
         if len(blocks) > 1:
             where = " and ".join(map(shown_path, blocks))
             raise SpecError([Problem(f"there are two blocks {quote(name)}: {where}", place, "one of them")])
-        if not blocks:
-            continue
-        if level is not shipped and not blocks[0].resolve().is_relative_to(folder.resolve()):
+        if blocks and level is not shipped and not blocks[0].resolve().is_relative_to(folder.resolve()):
             found = f"block {quote(name)} is a link out of its folder: {shown_path(blocks[0])}"
             raise SpecError([Problem(found, place, "the file itself")])
-        return blocks[0]
-    if families:
-        found = f"{quote(name)} is a family: {shown_path(families[0])}"
-        raise SpecError([Problem(found, place, "an op or a block")])
-    return None
+        if blocks:
+            return blocks[0]
+    return families[0] if families else None
 
 
 def known_blocks(folder: Path) -> list[str]:
@@ -227,8 +230,11 @@ def known_blocks(folder: Path) -> list[str]:
 
 def _files(folder: Path) -> Iterable[Path]:
     """The spec files of a folder, the first of many."""
-    found = (Path(folder, name) for name in sorted(os.listdir(folder))) if folder.is_dir() else ()
-    return itertools.islice((path for path in found if path.suffix in SUFFIXES and path.is_file()), SUGGESTED)
+    try:
+        found = (folder / name for name in sorted(os.listdir(folder)))
+    except OSError:
+        return ()
+    return itertools.islice((path for path in found if path.suffix in SUFFIXES and os.path.isfile(path)), SUGGESTED)
 
 
 class _Names(Collector):
@@ -242,7 +248,7 @@ class _Names(Collector):
         self.folder = definition.path.parent
         self.used: set[str] = set()
         self.targets: dict[str, Any] = {}  # what has been looked up
-        self.uses: list[Use] = []
+        self.uses: list[_Use] = []
 
     @functools.cached_property
     def blocks(self) -> list[str]:
@@ -348,7 +354,7 @@ class _Names(Collector):
         calls = list(expr.calls())
         called = {call.name for call in calls}
         for call in calls:
-            self.partial(expr, call, scope)
+            self.partial(call, scope)
         for node in expr.names():
             if node.id in scope:
                 self.used.add(node.id)
@@ -367,7 +373,7 @@ class _Names(Collector):
             expected = ", ".join(filter(None, (listed(scope, none="" if hint else "no name here"), hint)))
             raise SpecError([Problem(f"unknown name {quote(name)}", place, expected, near)])
 
-    def partial(self, expr: Expr, call: Call, scope: tuple[str, ...]) -> None:
+    def partial(self, call: Call, scope: tuple[str, ...]) -> None:
         """A call within an expression passes an op or a block on, with some arguments filled."""
         if call.name in scope:
             return
@@ -391,11 +397,11 @@ class _Names(Collector):
         path = _find_file(name, self.folder, place)
         if path is None:
             return None
-        self.uses.append(Use(path, _version(path)[1], Frame(name, place)))
+        self.uses.append(_Use(path, _version(path)[1], Frame(name, place)))
         if sum(use.size for use in self.uses) > MAX_BYTES:
             raise Enough  # `load` says so
         parsed = _parse(path)
-        return UNREADABLE if parsed.problems else parsed.definition
+        return UNREADABLE if parsed.problems else _block(parsed, name, place)
 
 
 UNREADABLE = object()

@@ -610,7 +610,7 @@ class _File(Collector):
             arguments[name] = _init_value(name, argument.value)
         missing = [name for name in required if name not in arguments]
         if missing:
-            found = f"{call.name} without its argument {listed(map(quote, missing))}"
+            found = f"{call.name} without its argument{'s' * (len(missing) > 1)} {listed(map(quote, missing))}"
             raise _error(found, call.place, ", ".join(known))
         return InitRule(op, call.name, arguments, key.place)
 

@@ -457,13 +457,9 @@ class _Expander:
             for name, place in self.explicit(seq, {}):
                 self.spend(place)
                 if name in seen:
-                    repeated = seen[name] == place
-                    first = "" if repeated else f", the first at {seen[name].short}"
-                    expected = (
-                        "a name that differs in every round, as in NAME{i+1}"
-                        if repeated
-                        else "another name (weights cannot be shared)"
-                    )
+                    first, expected = f", the first at {seen[name].short}", "another name (weights cannot be shared)"
+                    if seen[name] == place:  # in a repeat, or in an inline block that is used twice
+                        first, expected = "", "no name, or one that differs each time, as in NAME{i+1}"
                     self.note([Problem(f"{quote(name)} names two steps of one module{first}", place, expected)])
                     return
                 seen[name] = place

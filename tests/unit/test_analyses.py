@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from rv_check import analyses
-from rv_check.analyses import LARGEST, ReceptiveField
+from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, load
 from rv_check.model import build
 from rv_check.ops import OPS, Axis
+from rv_check.problems import RvCheckError
 
 
 class Folder:
@@ -433,16 +434,16 @@ def test_an_empty_network_is_a_point(folder: Folder) -> None:
 
 
 def test_fields_do_not_grow_without_end(folder: Folder) -> None:
-    """A stride of 2 on one pixel, ten thousand times: the figures stay numbers that can be printed."""
-    arch = folder.net(
-        "1 1 1",
-        """
+    """A stride of 2 on one pixel, ten thousand times, is an error; 40 times is exact: 1 + 2*(2^40 - 1) pixels."""
+    body = """
         - repeat: 10_000
           steps:
             - conv(1, kernel=3, stride=2, padding=1, bias=False)
-        """,
-    )
-    assert str(arch.receptive_field) == f"{LARGEST}/{LARGEST}/{LARGEST}"
+        """
+    with pytest.raises(RvCheckError, match="larger than 1,000,000,000,000,000 pixels"):
+        _ = folder.net("1 1 1", body).receptive_field
+    field = folder.net("1 1 1", body.replace("10_000", "40")).receptive_field
+    assert (field.size, field.stride, field.padding) == (2**41 - 1, 2**40, 2**40 - 1)
 
 
 # Repeats

@@ -55,7 +55,7 @@ def test_spec(tmp_path: Path) -> None:
     path.write_text(text)
     assert check_arch(load(f"{path}::tiny10"), ["spec"]).passed
     path = tmp_path / "wrong.yaml"
-    path.write_text(text.replace("31/2/15", "33/2/15"))
+    path.write_text(text.replace("25/2/12", "27/2/12"))
     assert not check_arch(load(f"{path}::tiny10"), ["spec"]).passed
 
 
