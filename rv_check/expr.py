@@ -230,6 +230,8 @@ def _not_parsed(text: Text, error: Exception, what: str, expected: str) -> SpecE
     stray = _stray_bracket(text.text)
     if stray is not None:
         offset, expected = stray, f"a partner for {quote(text.text[stray])}"
+    elif empty := re.search(r"(\w+)\s*=\s*[,)]", text.text):
+        return _error(f"argument {quote(empty[1])} has no value", text.at(empty.start()), f"{empty[1]}= and a value")
     elif "forgot a comma" in str(error):
         expected = "a comma between two arguments"
     word = re.match(r"\w*", text.text[offset:])

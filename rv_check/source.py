@@ -129,8 +129,10 @@ def _read_text(path: Path) -> tuple[Document, str]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise failed("there is no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise failed(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise failed(f"the file cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise failed("the file cannot be read: its path holds a NUL") from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

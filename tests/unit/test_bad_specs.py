@@ -288,7 +288,7 @@ def an_escape_in_a_path(folder: Path) -> None:
 CELL = "block: cell\nin: C H W\nbody:\n  - relu\n"
 FILES = [
     (no_file, "net.yaml", "net.yaml: there is no such file"),
-    (no_file, "net\0.yaml", "net\\x00.yaml: the file cannot be read: embedded null byte"),
+    (no_file, "net\0.yaml", "net\\x00.yaml: the file cannot be read: its path holds a NUL"),
     (no_file, "n" * 300, f"{'n' * 300}: the file cannot be read: File name too long"),
     (a_folder, "net.yaml", "net.yaml: this is a directory\n  expected: a spec file"),
     (a_pipe, "net.yaml", "net.yaml: this is not a regular file\n  expected: a spec file"),
