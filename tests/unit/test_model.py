@@ -268,13 +268,6 @@ def test_error_no_such_device() -> None:
         build("resnet18", "nowhere")
 
 
-def test_error_a_start_that_does_not_fit(folder: Folder) -> None:
-    """A norm has no fan to start from: torch's reason is told as an error of the question."""
-    arch = folder.net("4 8 8", "- batchnorm", init="kaiming_normal(mode=fan_in, nonlinearity=relu)")
-    with pytest.raises(RvCheckError, match=r"^net cannot be built: Fan in and fan out"):
-        build(arch)
-
-
 STARTS = {
     "default": (1.0, 0.0),
     "constant(weight=0.5, bias=2)": (0.5, 2.0),
