@@ -252,8 +252,7 @@ def _unknown(message: str, name: str, known: Iterable[str]) -> RvCheckError:
 
 def _build_arguments(family: Family, entry: ArchEntry) -> dict[str, Value]:
     """The values of an arch's `build:`, which `library` has checked."""
-    values, _ = bind(family, {}, entry.build, definition_scope(family, {}))
-    return values
+    return bind(family, {}, entry.build, definition_scope(family, {}))
 
 
 def _overrides(family: Family, call: Call) -> dict[str, Value]:

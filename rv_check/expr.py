@@ -346,11 +346,11 @@ def _given_once(expr: Expr, keywords: list[ast.keyword]) -> None:
 
 
 def _evaluate(expr: Expr, node: ast.expr, scope: Scope) -> Value:
+    if isinstance(node, ast.Name):  # names and constants first, since they are most of what there is
+        return _name(expr, node, scope)
+    if isinstance(node, ast.Constant):
+        return _constant(expr, node)
     match node:
-        case ast.Constant():
-            return _constant(expr, node)
-        case ast.Name():
-            return _name(expr, node, scope)
         case ast.List():
             return _small(expr, node, tuple(_item(expr, item, scope) for item in node.elts))
         case ast.Subscript():

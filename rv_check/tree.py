@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rv_check import ops
-from rv_check.expr import Call, Expr, Partial, Scope, Value, key, kind, show
+from rv_check.expr import Argument, Call, Expr, Partial, Scope, Value, key, kind, show
 from rv_check.library import check_call, find
 from rv_check.ops import Op, OpError, Shape
 from rv_check.problems import Frame, Place, Problem, SpecError, once_per_place, quote
@@ -283,17 +283,17 @@ def expand(
     return _Expander(arch.name, at_declared_input, budget or Budget()).family(family, values, x)
 
 
-def bind(
-    target: Any, filled: Mapping[str, Value], call: Call, scope: Scope
-) -> tuple[dict[str, Value], dict[str, Place]]:
-    """The values of a call's arguments by name, and where each was written. Raises: SpecError."""
+def bind(target: Any, filled: Mapping[str, Value], call: Call, scope: Scope) -> dict[str, Value]:
+    """The values of a call's arguments by name. Raises: SpecError."""
     check_call(target, call, filled)
-    values, places = dict(filled), {}
+    given = {name: argument.value.evaluate(scope) for name, argument in arguments_of(target, call)}
+    return {**filled, **given}
+
+
+def arguments_of(target: Any, call: Call) -> Iterator[tuple[str, Argument]]:
+    """The arguments of a call with the names they fill."""
     for position, argument in enumerate(call.arguments):
-        name = argument.keyword if argument.keyword is not None else target.argument_names[position]
-        values[name] = argument.value.evaluate(scope)
-        places[name] = argument.value.place
-    return values, places
+        yield argument.keyword if argument.keyword is not None else target.argument_names[position], argument
 
 
 def with_defaults(target: Family | Block, values: Mapping[str, Value]) -> dict[str, Value]:
@@ -316,6 +316,23 @@ def definition_scope(target: Family | Block, values: Mapping[str, Value]) -> Sco
 
 class _Stop(Exception):
     """A problem was recorded; the shape behind it is unknown."""
+
+
+class _Reading:
+    """Notes the problems of what is read within, and stops. A plain class, since every step enters it."""
+
+    __slots__ = ("expander",)
+
+    def __init__(self, expander: _Expander):
+        self.expander = expander
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, SpecError):
+            self.expander.note(error.problems)
+            raise _Stop from None
 
 
 class _Expander:
@@ -342,14 +359,9 @@ class _Expander:
         self.note([Problem(message, place, expected)])
         return _Stop()
 
-    @contextmanager
-    def read(self) -> Iterator[None]:
+    def read(self) -> _Reading:
         """Expressions and calls are read in here."""
-        try:
-            yield
-        except SpecError as error:
-            self.note(error.problems)
-            raise _Stop from None
+        return _Reading(self)
 
     @contextmanager
     def within(self, frame: Frame) -> Iterator[None]:
@@ -536,8 +548,8 @@ class _Expander:
         return Item(name, Module("", seq), step.place)
 
     def name(self, name: Name | None, scope: Scope) -> str | LateName | None:
-        if name is None:
-            return None
+        if name is None or len(name.parts) == 1:  # a name begins with text, so one part is all text
+            return name.text if name else None
         with self.read():
             for part in name.parts:
                 if isinstance(part, Expr) and any(n.id not in scope.values for n in part.names()):
@@ -552,7 +564,7 @@ class _Expander:
             target = call.target.evaluate(scope)
             if not isinstance(target, Partial):
                 raise SpecError([Problem(f"{call.name} is {kind(target)}", call.place, "an op or a block")])
-            values, places = bind(target.target, dict(target.filled), call, scope)
+            values = bind(target.target, dict(target.filled), call, scope)
         if isinstance(target.target, Block):
             block = target.target
             if block.inline and step.name is not None:
@@ -564,13 +576,14 @@ class _Expander:
                 return Item(None, seq, step.place)
             arguments = ", ".join(f"{n}={show(v)}" for n, v in with_defaults(block, values).items())
             return Item(name, Module(f"{block.name}({arguments})", seq), step.place)
-        return Item(name, self.layer(target.target, values, places, call, x), step.place)
+        return Item(name, self.layer(target.target, values, call, x), step.place)
 
-    def layer(self, cls: type[Op], values: dict[str, Value], places: dict[str, Place], call: Call, x: Shape) -> Layer:
+    def layer(self, cls: type[Op], values: dict[str, Value], call: Call, x: Shape) -> Layer:
         try:
             op = ops.make(cls, values)
             y = op.shape(x)
         except OpError as error:
+            places = {name: argument.value.place for name, argument in arguments_of(cls, call)}
             place = places.get(error.argument or "", call.place)
             message = error.message if error.message.startswith(cls.name) else f"{cls.name}: {error.message}"
             raise self.fail(message, place, error.expected) from None
