@@ -9,16 +9,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rv_check.analyses import ReceptiveField as ReceptiveField
-    from rv_check.arch import Arch as Arch
-    from rv_check.arch import load as load
-    from rv_check.conformance import assert_conforms as assert_conforms
-    from rv_check.conformance import check as check
-    from rv_check.findings import Finding as Finding
-    from rv_check.findings import Report as Report
-    from rv_check.model import build as build
-    from rv_check.problems import RvCheckError as RvCheckError
-    from rv_check.problems import SpecError as SpecError
+    from rv_check.analyses import ReceptiveField
+    from rv_check.arch import Arch, load
+    from rv_check.conformance import assert_conforms, check
+    from rv_check.findings import Finding, Report
+    from rv_check.model import build
+    from rv_check.problems import RvCheckError, SpecError
+
+__all__ = [
+    "Arch",
+    "Finding",
+    "ReceptiveField",
+    "Report",
+    "RvCheckError",
+    "SpecError",
+    "assert_conforms",
+    "build",
+    "check",
+    "load",
+]
 
 _HOME = {
     "Arch": "arch",
@@ -32,7 +41,6 @@ _HOME = {
     "check": "conformance",
     "load": "arch",
 }
-__all__ = list(_HOME)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
@@ -42,4 +50,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted({*globals(), *__all__})

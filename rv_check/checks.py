@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite, prod
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rv_check.numbers import Difference
 
 T = TypeVar("T")
+SHOWN_FRAMES = 10  # of the user's, innermost last
 
 
 class Blocked(Exception):
@@ -49,6 +50,8 @@ class Mismatch(RvCheckError):
 
 class Run:
     """What the checks of one arch share: models are built once, in the first check that needs them."""
+
+    parts_decide = True  # the outputs of modules of one name must agree too, not only what the whole computes
 
     def __init__(self, arch: Arch, device: str = "cpu"):
         self.arch = arch
@@ -104,7 +107,7 @@ class Pair:
     expected: nn.Module
     found: nn.Module
     names: tuple[str, str] = ("the reference", "the model of the spec")
-    state: str = "fresh"  # fresh, point (every tensor generic), or used (a training step has moved the buffers)
+    state: str = "fresh"  # or "point": every tensor generic
 
     @classmethod
     def of_reference(cls, arch: Arch, device: str) -> Pair:
@@ -151,7 +154,7 @@ def guarded(what: str, action: Callable[[], T]) -> T:
     except RvCheckError as error:
         raise RvCheckError(f"{what}: {error}") from error
     except (Exception, SystemExit) as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)][-SHOWN_FRAMES:]
         lines = [f"{what}: {type(error).__name__}: {error}"]
         lines += [f"  {shown_path(Path(f.filename))}:{f.lineno} in {f.name}: {f.line}" for f in frames]
         raise RvCheckError("\n".join(lines)) from error
@@ -208,7 +211,7 @@ def run_check(check: Check, run: Run) -> list[Finding]:
     return found
 
 
-def _surroundings(check: Check) -> Any:
+def _surroundings(check: Check) -> AbstractContextManager[None]:
     """Torch as it is out of the box, for the checks that need it. Raises: CannotRun where it is not there."""
     if check.level == "spec":
         return nullcontext()
@@ -327,10 +330,11 @@ def hold(entry: Published, value: int | str) -> tuple[bool, str, str]:
     It holds when it is the value rounded to the digits printed; a printed 3.8 stands for 3.75 to 3.85. A declared
     verdict must be the true one: `truncated` when only cutting off the digits gives it, `wrong` when neither does.
     """
+    declared = {"truncated": "holds only under truncation", "wrong": "is wrong", None: "holds"}[entry.verdict]
     printed = printed_number(entry)
     if isinstance(value, str) or printed is None:
-        holds = " ".join(entry.printed.split()) == str(value)
-        return holds != (entry.verdict == "wrong"), "holds" if holds else "is wrong", str(value)
+        verdict = "holds" if " ".join(entry.printed.split()) == str(value) else "is wrong"
+        return verdict == declared, verdict, str(value)
     exact = Decimal(value) / UNITS[entry.metric]
     last_digit = Decimal(1).scaleb(int(printed.as_tuple().exponent))
     rounds = 2 * abs(printed - exact) <= last_digit
@@ -340,7 +344,6 @@ def hold(entry: Published, value: int | str) -> tuple[bool, str, str]:
     if entry.within is not None:
         off = f"is {100 * (exact - printed) / printed:+.2f}% off" if printed else verdict
         return 100 * abs(exact - printed) <= entry.within * printed, off, shown
-    declared = {"truncated": "holds only under truncation", "wrong": "is wrong", None: "holds"}[entry.verdict]
     return verdict == declared, verdict, shown
 
 
@@ -373,9 +376,7 @@ def metadata(run: Run, check: Check) -> Outcome:
         )
         sizes[f"{source.weights}.{source.member}"] = source.entry()
     for name, weights in sizes.items():
-        crop = getattr(weights.transforms(), "crop_size", None)
-        if crop is None:
-            continue  # weights of a detector or a segmenter, which crop nothing
+        crop = weights.transforms().crop_size
         side = crop[0] if isinstance(crop, list | tuple) else crop
         found, expected = _shape(arch.declared_input[1:]), f"{side} {side}"
         where = f"torchvision {name}.transforms().crop_size"
@@ -396,8 +397,7 @@ def state_dict(run: Run, check: Check) -> Outcome:
 
 def hold_states(expected: nn.Module, found: nn.Module, in_order: bool = True) -> None:
     """See that two modules have the same state. Raises: Mismatch, with the first name or shape that differs."""
-    wanted = {name: tuple(t.shape) for name, t in expected.state_dict().items()}
-    given = {name: tuple(t.shape) for name, t in found.state_dict().items()}
+    wanted, given = shapes_of(expected), shapes_of(found)
     missing = [name for name in wanted if name not in given]
     extra = [name for name in given if name not in wanted]
     if missing or extra:
@@ -409,6 +409,12 @@ def hold_states(expected: nn.Module, found: nn.Module, in_order: bool = True) ->
     if in_order and list(wanted) != list(given):
         first, instead = next((a, b) for a, b in zip(wanted, given, strict=True) if a != b)
         raise Mismatch("order of parameters and buffers", instead, first)
+
+
+def shapes_of(module: nn.Module) -> dict[str, Shape]:
+    """The state of a module: names, in order, with shapes; none for what is no tensor."""
+    state = guarded("the state cannot be read", module.state_dict)
+    return {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
 
 
 def _few(names: list[str]) -> str:
@@ -461,7 +467,7 @@ def logits(run: Run, check: Check) -> Outcome:
     pair = run.matched().at_generic_point(torch.float32)
     x = numbers.image(run.arch.input, 2, torch.float32, run.device)
     what = f"eval mode at {_shape(run.arch.input)}, float32"
-    with torch.no_grad(), numbers.seeded(0):
+    with torch.no_grad():
         expected, found = pair.each(what, lambda module: numbers.forward(module.eval(), x))
     yield measured(run, check, what, [numbers.compare("output", expected, found)], torch.float32)
 
@@ -507,12 +513,12 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
     pair = run.matched().at_generic_point(torch.float64)
     data = numbers.image(x, 2, torch.float64, run.device)
     names = numbers.shared_modules(pair.expected, pair.found)
-    if train:
-        pair.state = "used"
     mode = "train" if train else "eval"
     what = f"{mode} mode at {_shape(x)}, float64"
     expected, found = pair.each(what, lambda module: numbers.run(module, data, train, names))
-    differences = list(numbers.differences(expected, found, train))
+    differences = [
+        replace(d, decides=d.decides or run.parts_decide) for d in numbers.differences(expected, found, train)
+    ]
     pair.expected.zero_grad(set_to_none=True)
     pair.found.zero_grad(set_to_none=True)
     return measured(run, check, what, differences, torch.float64)
@@ -557,16 +563,15 @@ def counters(run: Run, check: Check) -> Outcome:
     from rv_check.model import build
 
     arch = run.expanded()
-    model = run.shared("the model on meta", lambda: guarded("the model does not build", lambda: build(arch, "meta")))
-    model.eval()
-    counted = sum(p.numel() for p in model.parameters())
-    yield _count(run, check, "parameters of the built model", counted, arch.params)
+    model = guarded("the model does not build from its spec", lambda: build(arch, "meta").eval())
+    parameters = sum(p.numel() for p in model.parameters())
+    yield _count(run, check, "parameters of the built model", parameters, arch.params)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty((1, *arch.input), device="meta"))
+        guarded("the model does not run", lambda: model(torch.empty((1, *arch.input), device="meta")))
     flops = counter.get_total_flops()
     yield _count(run, check, "FLOPs by torch's counter, two per multiply-add", flops, 2 * arch.macs)
 
-    by_op = fvcore_counts(model, arch.input)
+    by_op = guarded("fvcore does not count", lambda: fvcore_counts(model, arch.input))
     expected = fvcore_convention(arch.tree.root)
     for name in sorted(by_op.keys() | expected.keys()):
         yield _count(run, check, f"{name} by fvcore", by_op.get(name, 0), expected.get(name, 0))
@@ -700,6 +705,7 @@ def ids_of(arch: Arch, check: Check) -> list[str]:
 
 def check_arch(arch: Arch, levels: Iterable[Level] = LEVELS, device: str = "cpu", judge: Judge | None = None) -> Report:
     """A spec against its reference and what is published."""
+    levels = tuple(levels)
     findings = (judge or Judge()).findings(Run(arch, device), checks_of(arch, levels))
-    reference = arch.entry.reference
-    return Report(arch.name, reference.name if reference and _has_reference(arch) else None, findings)
+    reference = arch.entry.reference if "numbers" in levels and _has_reference(arch) else None
+    return Report(arch.name, reference.name if reference else None, findings)

@@ -156,7 +156,7 @@ def check_command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(report.check_json(result), indent=2))
     else:
-        print(f"{result.subject} against {result.against or 'its spec'}: {result.verdict}")
+        print(result.verdict)
     excused = all(finding.status == "passed" or finding.deviation for finding in result.findings)
     return HELD if excused or not (is_module or result.failed) else DID_NOT_HOLD
 

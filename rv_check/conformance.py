@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rv_check.arch import Arch, load
-from rv_check.checks import CHECKS, Judge, Pair, Run, guarded, hold_states
+from rv_check.checks import CHECKS, Judge, Pair, Run, guarded, hold_states, shapes_of
 from rv_check.findings import CannotRun, Report
 from rv_check.problems import RvCheckError
 from rv_check.reference import need, need_device
@@ -25,26 +25,35 @@ OF_A_MODULE = ("state_dict", "logits", "eval", "train")
 class ModuleRun(Run):
     """What the checks of a module share: a copy of it, and the model of the spec that it should be."""
 
+    parts_decide = False  # a network may be cut into other parts; where they differ only says where to look
+
     def __init__(self, module: nn.Module, arch: Arch, device: str):
         super().__init__(arch, device)
         self.module = module
 
     def make_pair(self) -> Pair:
         """The spec's model and a copy of the module, which is not touched. What is frozen in it is free in the copy."""
+        from torch.nn.parameter import is_lazy
+
         from rv_check.model import build
 
-        copied = guarded("the module cannot be copied", lambda: copy.deepcopy(self.module))
-        for name, tensor in copied.state_dict(keep_vars=True).items():
-            if not hasattr(tensor, "shape") or tensor.is_meta:
+        for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
+            if is_lazy(tensor) or tensor.is_meta:
                 raise RvCheckError(f"{name} of the module has no values: it is lazy or on the meta device")
-        for parameter in copied.parameters():
-            parameter.requires_grad_(parameter.is_floating_point())
-        expected = build(self.arch)
-        return Pair(expected.to(self.device), copied.to(self.device), ("the model of the spec", "the module"))
+
+        def copied() -> nn.Module:
+            found = copy.deepcopy(self.module)
+            for parameter in found.parameters():
+                parameter.requires_grad_(parameter.is_floating_point())
+            return found.to(self.device)
+
+        found = guarded("the module cannot be copied", copied)
+        expected = guarded("the model does not build from its spec", lambda: build(self.arch).to(self.device))
+        return Pair(expected, found, ("the model of the spec", "the module"))
 
     def hold_states(self, pair: Pair) -> None:
-        expected, found = ([tuple(t.shape) for t in m.state_dict().values()] for m in (pair.expected, pair.found))
-        if pair.expected.state_dict().keys() != pair.found.state_dict().keys() and Counter(expected) == Counter(found):
+        expected, found = shapes_of(pair.expected), shapes_of(pair.found)
+        if expected.keys() != found.keys() and Counter(expected.values()) == Counter(found.values()):
             raise CannotRun(OTHER_NAMES)
         hold_states(pair.expected, pair.found, in_order=False)
 
@@ -77,6 +86,7 @@ def check(
 
 def assert_conforms(module: nn.Module, arch: Arch | str, device: str = "cpu") -> None:
     """`check`, for a test. Raises: AssertionError, with the findings, unless every check ran and held."""
+    __tracebackhide__ = True  # pytest then shows the line of the test
     report = check(module, arch, device)
     if not report.passed:
         raise AssertionError(str(report))

@@ -52,8 +52,10 @@ class Finding:
 
     @property
     def title(self) -> str:
-        """The first line of the message, with the values that differ: what a one-line summary shows."""
+        """The first line of the message, with the reason or the values that differ: what a one-line summary shows."""
         first = self.message.partition("\n")[0]
+        if self.reason is not None:
+            return f"{first}: {self.reason}"
         if self.status == "failed" and self.found is not None and self.expected is not None:
             return f"{first}: found {self.found}, expected {self.expected}"
         return first
@@ -130,14 +132,14 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """`holds (5 passed)`."""
+        """`resnet18 against torchvision.models.resnet18: holds (5 passed)`."""
         words = "holds" if self.passed else "does not hold" if self.failed else "is not shown in full"
         counts = {status: sum(f.status == status for f in self.findings) for status in STATUSES}
         counted = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-        return f"{words} ({counted or 'no checks'})"
+        return f"{self.subject} against {self.against or 'its own spec'}: {words} ({counted or 'no checks'})"
 
     def __str__(self) -> str:
-        lines = [f"{self.subject} against {self.against or 'its spec'}: {self.verdict}"]
+        lines = [self.verdict]
         for finding in self.findings:
             if finding.status != "passed":
                 lines += [f"  {line}" for line in finding.lines()]

@@ -122,7 +122,7 @@ def exact_float32() -> Iterator[None]:
 
 @contextmanager
 def steady() -> Iterator[None]:
-    """Torch as it is out of the box inside, whatever the caller has set, and as it was after.
+    """Torch as it is out of the box inside, whatever the caller has set, and as it was after, its generators included.
 
     Gradients on, autocast off, exact float32, and float32 on the cpu unless said otherwise.
     """
@@ -130,7 +130,7 @@ def steady() -> Iterator[None]:
     dtype = torch.get_default_dtype()
     strict = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"), exact_float32():
+    with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"), exact_float32(), seeded(0):
         try:
             for kind in cast:
                 torch.set_autocast_enabled(kind, False)
@@ -159,12 +159,14 @@ def run(model: nn.Module, x: Tensor, train: bool, modules: Collection[str], seed
     """Run forward and backward once. `modules`: the names whose outputs are kept.
 
     The loss is the sum of the outputs with random weights, so that no gradient is zero by symmetry. Outputs are cloned
-    in the hook: an in-place relu overwrites the norm's output behind it.
+    in the hook: an in-place relu overwrites the norm's output behind it. The buffers that the run moved go back.
     """
     kept: dict[str, Tensor] = {}
     named = [(name, module) for name, module in model.named_modules() if name in modules]
     handles = [module.register_forward_hook(_keep(kept, name)) for name, module in named]
     x = x.clone().requires_grad_()
+    state = model.state_dict()
+    before = {name: state[name].clone() for name, _ in model.named_buffers() if name in state}
     model.train(train)
     model.zero_grad(set_to_none=True)
     try:
@@ -176,8 +178,10 @@ def run(model: nn.Module, x: Tensor, train: bool, modules: Collection[str], seed
         for handle in handles:
             handle.remove()
     gradients = {name: p.grad for name, p in model.named_parameters()}
-    state = model.state_dict()
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if name in state}
+    state = model.state_dict()  # anew, since a module may put another tensor in a buffer's place
+    buffers = {name: state[name].clone() for name in before}
+    for name, buffer in before.items():
+        state[name].copy_(buffer)
     return Trace(output.detach(), kept, x.grad, gradients, buffers)
 
 

@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _pytest._code.code import ReprFileLocation, TerminalRepr
+from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
 if TYPE_CHECKING:
-    from _pytest._io import TerminalWriter
-
     from rv_check.arch import Arch
     from rv_check.checks import Check, Run
     from rv_check.deviations import Deviation
@@ -212,6 +212,8 @@ class CheckItem(pytest.Item):
         from rv_check.deviations import first_match, settle
         from rv_check.findings import up_to
 
+        if self.check.level != "spec":
+            share_cores(self.config)
         level, deviations = self.config.stash[REQUIRED], self.config.stash[DEVIATIONS]
         deviation = first_match(deviations, self.ids)
         findings = settle(run_check(self.check, self.parent.run()), up_to(level) if level else (), deviation)
@@ -255,8 +257,16 @@ def conclude(findings: list[Finding]) -> None:
             pytest.xfail(str(finding.reason))
     for finding in findings:
         if finding.status != "passed":
-            reason = finding.message if finding.reason is None else f"{finding.message}: {finding.reason}"
-            raise pytest.skip.Exception(reason, _use_item_location=True)
+            raise pytest.skip.Exception(finding.title, _use_item_location=True)
+
+
+def share_cores(config: pytest.Config) -> None:
+    """No more torch threads in a worker of xdist than its share of the cores: else workers wait for one another."""
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1 and importlib.util.find_spec("torch"):
+        import torch
+
+        torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // workers)))
 
 
 class UnreadableItem(pytest.Item):
@@ -275,7 +285,7 @@ class UnreadableItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         first, *others = self.error.problems
         message = first.message + (f" (and {len(others)} more)" if others else "")
-        return PlainRepr(str(self.error).splitlines(), first.place, message)
+        return plain_repr(str(self.error).splitlines(), first.place, message)
 
 
 class DeviationItem(pytest.Item):
@@ -304,23 +314,17 @@ def location(place: Place | None) -> tuple[str, int]:
     return (place.document.shown, max(place.line, 1)) if place else ("", 1)
 
 
-def findings_repr(findings: list[Finding]) -> PlainRepr:
+def findings_repr(findings: list[Finding]) -> ReprExceptionInfo:
     """Failed findings, as the command line shows them."""
     lines = [line for finding in findings for line in finding.lines()]
-    return PlainRepr(lines, findings[0].place, findings[0].title)
+    return plain_repr(lines, findings[0].place, findings[0].title)
 
 
-class PlainRepr(TerminalRepr):
-    """Lines, and a location that terminals link and pytest's summary shows."""
-
-    def __init__(self, lines: Iterable[str], place: Place | None, message: str):
-        self.lines = list(lines)
-        self.reprcrash = ReprFileLocation(*location(place), message)
-
-    def toterminal(self, tw: TerminalWriter) -> None:
-        for line in self.lines:
-            tw.line(line)
-        self.reprcrash.toterminal(tw)
+def plain_repr(lines: Iterable[str], place: Place | None, message: str) -> ReprExceptionInfo:
+    """Lines instead of a traceback, and the place and message of pytest's summary; it survives the way to xdist."""
+    text = "".join(f"{line}\n" for line in lines)
+    traceback = ReprTraceback([ReprEntryNative([text])], None, style="native")
+    return ReprExceptionInfo(traceback, ReprFileLocation(*location(place), message))
 
 
 @pytest.hookimpl(optionalhook=True)

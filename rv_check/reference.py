@@ -81,8 +81,6 @@ def build_reference(arch: Arch) -> Any:
     assert reference is not None
     provider, _, name = reference.name.rpartition(".")
     scope = definition_scope(arch.family, with_defaults(arch.family, {**arch.values, **arch.overrides}))
-    for word, expr in arch.family.let:
-        scope = scope.with_values({word: expr.evaluate(scope)})
     arguments = {str(a.keyword): a.value.evaluate(scope) for a in reference.arguments}
     plain = {word: float(value) if isinstance(value, Fraction) else value for word, value in arguments.items()}
     return PROVIDERS[provider].build(name, plain)

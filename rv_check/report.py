@@ -161,7 +161,7 @@ class Line:
             return f"{failed.check} {failed.status}"
         known = sum(f.deviation is not None for f in findings)
         skipped = sum(f.status == "skipped" for f in findings) - known
-        parts: list[str] = [self.report.level or "nothing shown"]
+        parts: list[str] = [self.report.level or ("part of spec" if findings else "nothing shown")]
         if self.report.against is None and self.report.passed and any(f.level == "numbers" for f in findings):
             parts.append("counters")  # there is nothing to compare numbers with
         parts += [f"{skipped} skipped"] if skipped else []

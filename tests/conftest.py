@@ -10,7 +10,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-snapshots", action="store_true", help="rewrite snapshots and the README's table")
 
 
-@pytest.fixture()
+@pytest.fixture
 def hold_snapshot(request: pytest.FixtureRequest):
     """Compare a file with what it should be, or rewrite it with --update-snapshots."""
 

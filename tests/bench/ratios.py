@@ -2,8 +2,8 @@
 
     tox -e bench              or   python tests/bench/ratios.py [--rounds N] [--only depths]
 
-Prints one line a claim: the median ratio, its smallest and largest value over the rounds, and both medians. Nothing here
-passes or fails; times depend on the machine, ratios much less.
+Prints one line a claim: the median ratio, its smallest and largest value over the rounds, and both medians. Nothing
+here passes or fails; times depend on the machine, ratios much less.
 """
 
 from __future__ import annotations

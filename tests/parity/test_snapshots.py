@@ -1,6 +1,6 @@
 """The flat listing of every shipped arch, kept so that a change in a shared block shows in review.
 
-A snapshot is no evidence: it holds the code against itself. The evidence is in the specs' contracts and published numbers.
+A snapshot is no evidence: it holds the code against itself. That is in the specs' contracts and published numbers.
 """
 
 from pathlib import Path

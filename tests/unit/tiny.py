@@ -120,9 +120,9 @@ def broken_block(**changes: Any) -> type[Net]:
     return type("Broken", (Net,), {"block": type("BrokenBlock", (Block,), changes)})
 
 
-def broken(**changes: Any) -> type[Net]:
+def broken(net: type[Net] = Net, **changes: Any) -> type[Net]:
     """The network with other attributes or methods."""
-    return type("Broken", (Net,), changes)
+    return type("Broken", (net,), changes)
 
 
 class World:

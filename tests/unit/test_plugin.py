@@ -1,0 +1,508 @@
+"""The pytest plugin: what it collects and under which ids, what a failure looks like, and what it costs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+# What a run within this process uses is imported here: pytester forgets what is imported during one.
+import torchvision.models  # noqa: F401
+from tiny import SPEC
+
+from rv_check import checks, deviations, library, model, numbers, pytest_plugin  # noqa: F401
+from rv_check.findings import LEVELS
+
+pytest_plugins = "pytester"
+
+ROOT = Path(__file__).parents[2]
+CONFTEST = (ROOT / "conftest.py").read_text()
+STATIC = ["shapes", "contract", "params", "macs", "depth", "receptive_field"]
+NUMBERS = ["state_dict", "init", "logits", "eval", "train", "counters"]
+
+# An arch without a reference, so that its numbers are the counters alone.
+ALONE = SPEC.replace("    reference: torchvision.models.net(classes=classes)\n", "")
+TWO = (
+    ALONE
+    + """
+  wide:
+    build: tiny(width=8)
+    published:
+      - depth: 4
+        source: worked by hand
+"""
+)
+
+
+@pytest.fixture(autouse=True)
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project with the conftest.py of this one, which makes the plugin known where it is not installed."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    pytester.makeconftest(CONFTEST)
+
+
+def write(pytester: pytest.Pytester, text: str = TWO, name: str = "specs/tiny.yaml") -> Path:
+    """A file of the project."""
+    path = pytester.path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def ids(result: pytest.RunResult) -> list[str]:
+    """What `--collect-only -q` lists."""
+    return [line for line in result.outlines if "::" in line]
+
+
+def collected(pytester: pytest.Pytester, *arguments: str) -> list[str]:
+    """The ids that a command line chooses."""
+    return ids(pytester.runpytest_inprocess("--collect-only", "-q", *arguments))
+
+
+# Collecting
+
+
+def test_ids(pytester: pytest.Pytester) -> None:
+    """One item per arch and check, in the order of the file and of the levels, with ids to be read and typed."""
+    write(pytester)
+    expected = [f"specs/tiny.yaml::net::{check}" for check in [*STATIC, "counters"]]
+    expected += [f"specs/tiny.yaml::wide::{check}" for check in ("shapes", "depth", "counters")]
+    assert collected(pytester) == expected
+    assert collected(pytester, "specs") == expected
+    assert collected(pytester, "specs/tiny.yaml") == expected
+    assert collected(pytester, "specs/tiny.yaml::wide") == expected[-3:]
+    assert collected(pytester, "specs/tiny.yaml::net::macs") == ["specs/tiny.yaml::net::macs"]
+
+
+CHOICES: list[tuple[list[str], list[str]]] = [
+    (["-k", "net and macs"], ["net::macs"]),
+    (["-k", "wide and not depth"], ["wide::shapes", "wide::counters"]),
+    (["-k", "depth"], ["net::depth", "wide::depth"]),
+    (["-m", "rv_check(level='numbers')"], ["net::counters", "wide::counters"]),
+    (["-m", "rv_check(arch='wide')"], ["wide::shapes", "wide::depth", "wide::counters"]),
+    (["-m", "rv_check(check='macs')"], ["net::macs"]),
+    (["-m", "not rv_check"], []),
+    (["--rv-arch", "w*", "--rv-level", "spec"], ["wide::shapes", "wide::depth"]),
+    (["--rv-arch", "net", "--rv-arch", "wide", "-k", "shapes"], ["net::shapes", "wide::shapes"]),
+    (["--rv-arch", "n"], []),
+    (["--rv-level", "numbers", "-k", "wide"], ["wide::shapes", "wide::depth", "wide::counters"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "chosen"), CHOICES, ids=[" ".join(c[0]) for c in CHOICES])
+def test_choosing(arguments: list[str], chosen: list[str], pytester: pytest.Pytester) -> None:
+    """`-k`, `-m` and the plugin's own options choose archs and levels."""
+    write(pytester)
+    assert collected(pytester, *arguments) == [f"specs/tiny.yaml::{id_}" for id_ in chosen]
+
+
+def test_only_its_own_files_are_claimed(pytester: pytest.Pytester) -> None:
+    """Of a repository full of YAML, the families in specs/ and nothing else; not the blocks, which have no archs."""
+    family = write(pytester)
+    for name in (
+        ".github/workflows/ci.yml",
+        "compose.yaml",
+        "specs/notes.yaml",
+        "specs/deep/er.yaml",
+        "data/specs/x.yaml",
+    ):
+        write(pytester, "on: push\nfamilies: 2\nx:\n  family: none\n", name)
+    write(pytester, TWO, "networks/other.yaml")
+    write(pytester, TWO, "specs/deep/other.yaml")
+    write(pytester, (library.shipped_folder() / "blocks" / "basic.yaml").read_text(), "specs/blocks/basic.yaml")
+    write(pytester, TWO, "specs/tiny.txt")
+    pytester.makepyfile(test_it="def test_it(): pass")
+    assert {id_.partition("::")[0] for id_ in collected(pytester)} == {"specs/tiny.yaml", "test_it.py"}
+    assert {id_.partition("::")[0] for id_ in collected(pytester, ".")} == {"specs/tiny.yaml", "test_it.py"}
+    assert family.is_file()
+
+
+def test_a_family_that_is_named_is_claimed(pytester: pytest.Pytester) -> None:
+    """Wherever it lies; another YAML file that is named is nobody's, and pytest says so."""
+    write(pytester, TWO, "networks/other.yaml")
+    write(pytester, "on: push\n", "ci.yaml")
+    assert len(collected(pytester, "networks/other.yaml")) == 10
+    assert collected(pytester, "networks") == []
+    result = pytester.runpytest_inprocess("ci.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: not found: *ci.yaml"])
+
+
+def test_what_begins_a_family(tmp_path: Path) -> None:
+    """A line with the key, behind comments or a byte order mark; also what cannot be opened, which then says so."""
+    path = tmp_path / "x.yaml"
+    for text, begins in (
+        (b"family: x()\n", True),
+        (b"\xef\xbb\xbffamily: x()\r\n", True),
+        (b"# ours\n---\nsource: a\nfamily: x()\n", True),
+        (b"x:\n  family: x()\n", False),
+        (b"families: 3\n", False),
+        (b"", False),
+    ):
+        path.write_bytes(text)
+        assert pytest_plugin.begins_family(path) == begins, text
+    assert pytest_plugin.begins_family(tmp_path / "not there.yaml")
+
+
+def test_where_specs_are_is_a_setting(pytester: pytest.Pytester) -> None:
+    """`rv_check_specs` is a list of glob patterns from the root."""
+    write(pytester, TWO, "networks/deep/other.yml")
+    write(pytester, TWO, "specs/tiny.yaml")
+    pytester.makeini("[pytest]\nrv_check_specs = networks/**/*.yml mine/*\n")
+    assert {id_.partition("::")[0] for id_ in collected(pytester)} == {"networks/deep/other.yml"}
+    pytester.makeini(f"[pytest]\nrv_check_specs = {pytester.path}/specs/*\n")
+    result = pytester.runpytest_inprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: rv_check_specs takes patterns relative to the root*"])
+
+
+def test_ids_are_the_same_on_many_workers(pytester: pytest.Pytester) -> None:
+    """`-n 2` runs the items of one process, each arch on one worker; other tests are spread."""
+    write(pytester)
+    pytester.makepyfile(test_it="def test_a(): pass\ndef test_b(): pass")
+    alone = collected(pytester)
+    result = pytester.runpytest_subprocess("-n", "2", "-v", "--rv-level", "spec")
+    result.assert_outcomes(passed=10)
+    ran = re.findall(r"^\[(gw\d)\].* PASSED (\S+)", result.stdout.str(), re.MULTILINE)
+    assert sorted(id_ for _, id_ in ran) == sorted(id_ for id_ in alone if "counters" not in id_)
+    for arch in ("net", "wide"):
+        assert len({worker for worker, id_ in ran if f"::{arch}::" in id_}) == 1
+
+
+def test_workers_of_a_project_without_specs_are_left_alone(pytester: pytest.Pytester) -> None:
+    """xdist's own scheduling stays where there is no spec file, and gives way where there is one."""
+    pytester.makepyfile(spy=SPY, test_it="def test_a(): pass")
+    for scheduler in ("LoadScheduling", "ArchScheduling"):
+        result = pytester.runpytest_subprocess("-n", "1", "-p", "spy", "--rv-level", "spec", "-s")
+        result.stdout.fnmatch_lines([f"*scheduler {scheduler}"])
+        write(pytester)
+
+
+SPY = """\
+import pytest
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session):
+    result = yield
+    session_of_xdist = session.config.pluginmanager.get_plugin("dsession")
+    if session_of_xdist is not None:
+        print("scheduler", type(session_of_xdist.sched).__name__)
+    return result
+"""
+
+
+# Outcomes
+
+
+def test_what_holds_passes(pytester: pytest.Pytester) -> None:
+    """Also with warnings as errors, without xdist, and with the numbers of real models."""
+    write(pytester)
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:xdist", "--rv-require", "numbers")
+    result.assert_outcomes(passed=10)
+    result.stdout.fnmatch_lines(["specs/tiny.yaml ..........*"])
+
+
+def test_a_failure_reads_like_a_finding(pytester: pytest.Pytester) -> None:
+    """No traceback: the place, the line with a caret, found, expected, source; a location to click; a summary line."""
+    write(pytester, TWO.replace("params: 1_150", "params: 1_151"))
+    result = pytester.runpytest_inprocess("--rv-level", "spec")
+    result.assert_outcomes(failed=1, passed=7)
+    result.stdout.fnmatch_lines(
+        [
+            "*____ net params ____*",
+            "specs/tiny.yaml:32:17: net::params failed: params 1_151 is wrong",
+            "          - params: 1_151",
+            "                    ^",
+            "    found:    1,150",
+            "    expected: 1_151",
+            "    source:   worked by hand",
+            "FAILED specs/tiny.yaml::net::params - params 1_151 is wrong: found 1,150, exp*",
+        ],
+        consecutive=False,
+    )
+    assert "Traceback" not in result.stdout.str()
+    assert "pytest_plugin.py" not in result.stdout.str()
+
+
+def test_all_findings_of_a_check_are_one_failure(pytester: pytest.Pytester) -> None:
+    """Two wrong lines of a contract are two findings in one failure."""
+    write(pytester, TWO.replace("macs: 57_344", "macs: 57_345").replace("shape: 8 8 8", "shape: 8 8 9"))
+    result = pytester.runpytest_inprocess("--rv-level", "spec")
+    result.assert_outcomes(failed=1, passed=7)
+    result.stdout.fnmatch_lines(["*net::contract failed: shape of layer1*", "*net::contract failed: macs of layer1*"])
+
+
+def test_an_unreadable_spec_is_one_failure(pytester: pytest.Pytester) -> None:
+    """With every error in it; the other files are run."""
+    write(pytester)
+    write(pytester, TWO.replace("conv(width", "covn(width").replace("flatten", "flaten"), "specs/bad.yaml")
+    result = pytester.runpytest_inprocess("--rv-level", "spec")
+    result.assert_outcomes(failed=1, passed=8)
+    result.stdout.fnmatch_lines(
+        [
+            "specs/bad.yaml:6:12: unknown op or block 'covn'",
+            "specs/bad.yaml:13:5: unknown op or block 'flaten'",
+            "FAILED specs/bad.yaml::spec - unknown op or block 'covn' (and 1 more)",
+        ]
+    )
+
+
+def test_an_empty_or_binary_spec_is_one_failure(pytester: pytest.Pytester) -> None:
+    """What begins a family and is no YAML is a failure with its line, not an error of collection."""
+    write(pytester, "family: x\n\tbody: 1\n", "specs/tab.yaml")
+    (pytester.path / "specs" / "bytes.yaml").write_bytes(b"family: x\n\xff\xfe\n")
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["FAILED specs/bytes.yaml::spec - *", "FAILED specs/tab.yaml::spec - *"])
+
+
+def test_an_arch_that_does_not_expand_is_one_failure(pytester: pytest.Pytester) -> None:
+    """Its other checks are blocked, which is a skip with the reason; the other archs are run."""
+    write(
+        pytester, TWO + "\n  odd:\n    build: tiny(width=0)\n    published:\n      - depth: 4\n        source: none\n"
+    )
+    result = pytester.runpytest_inprocess("--rv-level", "spec", "-rsf")
+    result.assert_outcomes(failed=1, passed=8, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "SKIPPED [[]1[]] specs/tiny.yaml:49: blocked by the spec: see odd::shapes",
+            "FAILED specs/tiny.yaml::odd::shapes - *",
+        ]
+    )
+
+
+def test_a_model_that_does_not_build_is_one_failure(pytester: pytest.Pytester) -> None:
+    """Its other checks are blocked; what needs no model passes."""
+    write(pytester, SPEC.replace("models.net", "models.nett"))
+    result = pytester.runpytest_inprocess("-rsf", "-k", "not counters")
+    result.assert_outcomes(failed=1, passed=6, skipped=4, deselected=1)
+    result.stdout.fnmatch_lines(
+        [
+            "SKIPPED [[]4[]] specs/tiny.yaml:23: blocked by the models: see net::state_dict",
+            "FAILED specs/tiny.yaml::net::state_dict - the reference does not *",
+        ]
+    )
+    first = pytester.runpytest_inprocess("-k", "train or eval")
+    first.assert_outcomes(failed=1, skipped=1, deselected=10)
+
+
+def test_what_cannot_run_is_skipped_or_required(pytester: pytest.Pytester) -> None:
+    """A device that is not here is a skip with the reason, and a failure where the level is required."""
+    write(pytester, SPEC.replace("models.net(", "models.resnet18(num_"))
+    arguments = ("--rv-device", "cuda:99", "-k", "logits", "-rsf")
+    result = pytester.runpytest_inprocess(*arguments)
+    result.assert_outcomes(skipped=1, deselected=11)
+    result.stdout.fnmatch_lines(["SKIPPED [[]1[]] specs/tiny.yaml:23: could not run: device 'cuda:99' cannot be used*"])
+    result = pytester.runpytest_inprocess(*arguments, "--rv-require", "numbers")
+    result.assert_outcomes(failed=1, deselected=11)
+    result.stdout.fnmatch_lines(["FAILED specs/tiny.yaml::net::logits - could not run, and numbers is *"])
+    pytester.makeini("[pytest]\nrv_check_require = numbers\n")
+    pytester.runpytest_inprocess(*arguments).assert_outcomes(failed=1, deselected=11)
+
+
+def test_error_settings(pytester: pytest.Pytester) -> None:
+    """A wrong setting is told before anything is run."""
+    write(pytester)
+    pytester.makeini("[pytest]\nrv_check_require = structure\n")
+    result = pytester.runpytest_inprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: rv_check_require is 'structure', expected: spec or numbers"])
+    for arguments in (["--rv-level", "structure"], ["--rv-require", "all"]):
+        assert pytester.runpytest_inprocess(*arguments).ret == pytest.ExitCode.USAGE_ERROR
+
+
+# Known deviations
+
+KNOWN = "deviations:\n  - check: {}\n    reason: ours is wider\n    link: https://example.org/7\n"
+
+
+def test_a_known_deviation_is_an_expected_failure(pytester: pytest.Pytester) -> None:
+    """It is shown with its reason and link, given by option or by setting, relative to the project."""
+    write(pytester, TWO.replace("params: 1_150", "params: 1_151"))
+    write(pytester, KNOWN.format("net::params"), "known.yaml")
+    for arguments in (["--rv-deviations", "known.yaml"], []):
+        result = pytester.runpytest_inprocess("--rv-level", "spec", "-rx", *arguments)
+        result.assert_outcomes(xfailed=1, passed=7)
+        result.stdout.fnmatch_lines(
+            ["XFAIL specs/tiny.yaml::net::params - known deviation: ours is wider (https://example.org/7)"]
+        )
+        pytester.makeini("[pytest]\nrv_check_deviations = known.yaml\n")
+
+
+def test_a_deviation_that_does_not_occur_any_more_fails(pytester: pytest.Pytester) -> None:
+    """At its own line, under the id of the check."""
+    write(pytester)
+    write(pytester, KNOWN.format("specs/tiny.yaml::net::params"), "known.yaml")
+    result = pytester.runpytest_inprocess("--rv-level", "spec", "--rv-deviations", "known.yaml")
+    result.assert_outcomes(failed=1, passed=7)
+    result.stdout.fnmatch_lines(
+        [
+            "known.yaml:2:12: net::params failed: the known deviation * does not occur any more: take it out",
+            "FAILED specs/tiny.yaml::net::params - the known deviation *",
+        ]
+    )
+
+
+UNMATCHED = "known.yaml::nett::params"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "judged"),
+    [
+        ([], True),
+        (["specs"], True),
+        (["specs/tiny.yaml"], True),
+        (["-k", "wide"], True),
+        (["specs/tiny.yaml::wide"], False),
+        (["--rv-arch", "wide"], False),
+        (["--rv-level", "spec"], False),
+        (["test_it.py"], False),
+    ],
+)
+def test_a_deviation_that_matches_nothing_fails(arguments: list[str], judged: bool, pytester: pytest.Pytester) -> None:
+    """Where every check was collected; where only some were, it is not known to match nothing."""
+    write(pytester)
+    write(pytester, KNOWN.format("nett::params"), "known.yaml")
+    pytester.makepyfile(test_it="def test_it(): pass")
+    found = collected(pytester, "--rv-deviations", "known.yaml", *arguments)
+    # -k chooses among what was collected, this item too
+    assert (UNMATCHED in found) == (judged and "-k" not in arguments)
+    result = pytester.runpytest_inprocess("--rv-deviations", "known.yaml", UNMATCHED.partition("::")[0], "--co")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_deviation_that_matches_nothing_reads_like_a_finding(pytester: pytest.Pytester) -> None:
+    """With its file and line; also under xdist, where every worker finds it."""
+    write(pytester)
+    write(pytester, KNOWN.format("nett::params"), "known.yaml")
+    for workers in ([], ["-n", "2"]):
+        result = pytester.runpytest_subprocess("--rv-deviations", "known.yaml", "-k", "nett or depth", *workers)
+        result.assert_outcomes(failed=1, passed=2, deselected=0 if workers else 8)
+        result.stdout.fnmatch_lines(
+            [
+                "known.yaml:2:12: nett::deviations failed: the known deviation 'nett::params' matches no check",
+                "      - check: nett::params",
+                f"FAILED {UNMATCHED} - the known deviation 'nett::params' *",
+            ]
+        )
+
+
+def test_error_a_deviation_without_a_reason(pytester: pytest.Pytester) -> None:
+    """It is told at once, with its place."""
+    write(pytester)
+    write(pytester, "deviations:\n  - check: net::macs\n", "known.yaml")
+    result = pytester.runpytest_inprocess("--rv-deviations", "known.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: known.yaml:2:5: a deviation without a reason"])
+
+
+# Reports
+
+
+def test_header(pytester: pytest.Pytester) -> None:
+    """The versions that results depend on, and the device."""
+    result = pytester.runpytest_inprocess("--rv-device", "cuda:3")
+    (line,) = [line for line in result.outlines if line.startswith("rv-check: ")]
+    assert re.fullmatch(
+        r"rv-check: rv-check [\w. ]+, torch [\d.]+\S*, torchvision \S+, fvcore \S+, device cuda:3", line
+    )
+
+
+def test_junit(pytester: pytest.Pytester) -> None:
+    """File and line of the arch as attributes (xunit1), those of the finding and the difference as properties."""
+    write(pytester, TWO.replace("params: 1_150", "params: 1_151"))
+    for family in ("xunit1", "xunit2"):
+        arguments = ("--junitxml", "out.xml", "-o", f"junit_family={family}", "--rv-level", "spec", "--rv-arch", "net")
+        pytester.runpytest_inprocess(*arguments)
+        cases = {case.get("name"): case for case in ElementTree.parse(pytester.path / "out.xml").iter("testcase")}
+        assert set(cases) == set(STATIC)
+        case = cases["params"]
+        assert case.get("classname") == "specs.tiny.yaml.net"
+        assert case.get("file") == ("specs/tiny.yaml" if family == "xunit1" else None)
+        assert case.get("line") == ("22" if family == "xunit1" else None)  # pytest counts lines from 0 here
+        properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+        assert properties == {"file": "specs/tiny.yaml", "line": "32"}
+        failure = case.find("failure")
+        assert failure is not None
+        assert failure.get("message") == "params 1_151 is wrong: found 1,150, expected 1_151"
+        assert "expected: 1_151" in (failure.text or "")
+
+
+# Where the plugin comes from
+
+
+def test_it_is_not_registered_twice(pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the package installed its entry point loads the plugin, and the conftest.py of the source does not."""
+    info = tmp_path / "site" / "rv_check-9.9.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rv-check\nVersion: 9.9\n")
+    (info / "entry_points.txt").write_text("[pytest11]\nrv_check = rv_check.pytest_plugin\n")
+    monkeypatch.setenv("PYTHONPATH", f"{info.parent}{os.pathsep}{ROOT}")
+    write(pytester)
+    for conftest in (CONFTEST, ""):
+        pytester.makeconftest(conftest)
+        result = pytester.runpytest_subprocess("--rv-level", "spec", "--trace-config")
+        result.assert_outcomes(passed=8)
+        module = f"PLUGIN registered: <module 'rv_check.pytest_plugin' from '{ROOT}/rv_check/pytest_plugin.py'>"
+        registered = [line for line in result.outlines if line == module]
+        assert len(registered) == 1, registered
+        result.stdout.fnmatch_lines(["rv-check: rv-check 9.9, *"])
+
+
+def test_without_the_conftest_and_the_package_nothing_is_collected(pytester: pytest.Pytester) -> None:
+    """The tests above can fail: it is the conftest.py that makes the plugin known here."""
+    if any(e.value == "rv_check.pytest_plugin" for e in entry_points(group="pytest11")):
+        pytest.skip("rv-check is installed here")
+    write(pytester)
+    pytester.makeconftest("")
+    pytester.runpytest_subprocess().assert_outcomes()
+
+
+def test_levels_are_those_of_the_findings() -> None:
+    """The options know the levels without importing them."""
+    assert pytest_plugin.LEVELS == LEVELS
+
+
+START = """\
+import sys
+import pytest
+
+class Spy:
+    def pytest_unconfigure(self):
+        heavy = {"torch", "torchvision", "fvcore", "yaml", "numpy"} & set(sys.modules)
+        print("imported:", sorted(heavy | {m for m in sys.modules if m.startswith("rv_check.")}))
+
+sys.exit(pytest.main(sys.argv[1:], plugins=[Spy()]))
+"""
+
+
+def started(pytester: pytest.Pytester, *arguments: str) -> str:
+    """What a run of pytest has imported of ours and of torch's world."""
+    command = [sys.executable, "-c", START, "-q", "-p", "no:cacheprovider", "-p", "no:benchmark", *arguments]
+    done = subprocess.run(command, cwd=pytester.path, capture_output=True, text=True, check=False)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("imported: ")]
+    return line
+
+
+def test_starting_costs_nothing(pytester: pytest.Pytester) -> None:
+    """Without spec files nothing is imported but the plugin, whatever YAML there is."""
+    pytester.makepyfile(test_it="def test_it(): pass")
+    write(pytester, "on: push\n", "specs/ci.yaml")
+    assert started(pytester) == "imported: ['rv_check', 'rv_check.pytest_plugin']" or started(pytester) == (
+        "imported: ['rv_check.pytest_plugin']"
+    )
+
+
+def test_collecting_and_static_checks_do_not_import_torch(pytester: pytest.Pytester) -> None:
+    """Specs are collected, and checked up to level spec, without it; the numbers do import it."""
+    write(pytester)
+    assert "torch" not in started(pytester, "--collect-only")
+    assert "torch" not in started(pytester, "--rv-level", "spec")
+    assert "'torch'" in started(pytester, "-k", "counters")
