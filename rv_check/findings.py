@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
-from rv_check.problems import Place, RvCheckError
+from rv_check.problems import Place, RvCheckError, quote_plain
 
 Status = Literal["passed", "failed", "skipped", "blocked"]
 STATUSES: tuple[Status, ...] = ("passed", "failed", "skipped", "blocked")
@@ -53,26 +53,27 @@ class Finding:
     @property
     def title(self) -> str:
         """The first line of the message, with the reason or the values that differ: what a one-line summary shows."""
-        first = self.message.partition("\n")[0]
+        title = self.message.partition("\n")[0]
         if self.reason is not None:
-            return f"{first}: {self.reason}"
-        if self.status == "failed" and self.found is not None and self.expected is not None:
-            return f"{first}: found {self.found}, expected {self.expected}"
-        return first
+            title += f": {self.reason}"
+        elif self.status == "failed" and self.found is not None and self.expected is not None:
+            title += f": found {self.found}, expected {self.expected}"
+        return quote_plain(title)
 
     def lines(self) -> list[str]:
         """The finding in words, for a terminal."""
         first, *more = self.message.splitlines()
         lines = [f"{self.id} {self.status}: {first}", *more]
         if self.status == "passed":
-            return lines[:1]
+            return [quote_plain(lines[0])]
         if self.status == "failed" and self.place is not None:
             where = str(self.place)
             lines[0] = f"{where}: {lines[0]}" if where else lines[0]
             lines[1:1] = self.place.excerpt()
         shown = {"found": self.found, "expected": self.expected, "reason": self.reason, "source": self.source}
         lines += [f"{name + ':':<9} {text}" for name, text in shown.items() if text is not None]
-        return lines[:1] + [f"    {line}" for line in lines[1:]]
+        first, *more = map(quote_plain, lines)
+        return [first, *(f"    {line}" for line in more)]
 
     def as_json(self) -> dict[str, Any]:
         """The object that rv_check.report documents: every key is always there."""

@@ -128,11 +128,12 @@ class SpecFile(pytest.File):
         from rv_check import library
         from rv_check.arch import archs_of
         from rv_check.problems import SpecError
-        from rv_check.spec import Block
+        from rv_check.spec import Family
 
         try:
             family = library.load(self.path)
-            found = [] if isinstance(family, Block) else archs_of(family)
+            assert isinstance(family, Family), "it begins one, and a file that is both is an error"
+            found = archs_of(family)
         except SpecError as error:
             yield UnreadableItem.from_parent(self, name="spec", error=error)
             return

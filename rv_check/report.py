@@ -39,6 +39,7 @@ from rv_check.analyses import ReceptiveField, Row
 from rv_check.arch import Arch
 from rv_check.checks import QUOTED, hold, value_of
 from rv_check.findings import Report
+from rv_check.problems import quote_plain
 from rv_check.spec import Published
 
 SHOW_SCHEMA = "rv-check/show/1"
@@ -233,9 +234,9 @@ def _csv(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], form: str, align: Sequence[str]) -> str:
     from tabulate import tabulate
 
-    if form == "markdown":
-        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return tabulate(list(rows), headers, tablefmt=TABULATE[form], colalign=align, disable_numparse=True)
+    pipe = "\\|" if form == "markdown" else "|"
+    cells = [[quote_plain(cell).replace("|", pipe) for cell in row] for row in rows]
+    return tabulate(cells, headers, tablefmt=TABULATE[form], colalign=align, disable_numparse=True)
 
 
 def comparison_json(lines: Sequence[Line]) -> dict[str, Any]:

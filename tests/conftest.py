@@ -1,8 +1,13 @@
 """`pytest --update-snapshots` rewrites the generated parts of the repository; without it they are only compared."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Workers of xdist share the cores. Torch and the processes that tests start read this; torch is not imported yet.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -27,6 +27,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.util import find_spec
 from itertools import pairwise
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -810,26 +812,31 @@ def sweep(todo: list[Mutant], jobs: int = 1, seen: Callable[[Verdict], None] = l
     """Judge many mutants, in their order."""
     verdicts = []
     if jobs == 1:
-        _one_thread()
         for mutant in todo:
             verdicts.append(judge(mutant))
             seen(verdicts[-1])
         return verdicts
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin) as pool:
         for verdict in pool.map(judge, todo, chunksize=4):
             verdicts.append(verdict)
             seen(verdict)
     return verdicts
 
 
-def _one_thread() -> None:
-    import warnings
-
+def _begin() -> None:
+    """One thread for each process, which does not outlive the one that started it, should that be killed."""
     import torch
 
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", message=".*torch.jit.*")  # fvcore's, which torch deprecates
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with(sentinel: int) -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with, args=(parent.sentinel,), daemon=True).start()
 
 
 def spread(all_mutants: list[Mutant], n: int) -> list[Mutant]:

@@ -334,8 +334,10 @@ def test_a_reference_sees_the_arguments_of_its_family(world: World) -> None:
         return Net(int(arguments["classes"]))
 
     world.reference = build
-    assert [f.status for f in run("state_dict", world.arch(call="net(classes=3)"))] == ["passed"]
-    assert seen == [{"classes": 3}]
+    arch = world.arch(("(classes=classes)", "(classes=classes, rate=1/2)"), call="net(classes=3)")
+    assert [f.status for f in run("state_dict", arch)] == ["passed"]
+    assert seen == [{"classes": 3, "rate": 0.5}]
+    assert isinstance(seen[0]["rate"], float)
     wider = world.arch(call="net(width=8)")
     assert {c.name for c in checks_of(wider)} == {"shapes", "counters"}
     assert check_arch(wider).against is None

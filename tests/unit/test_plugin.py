@@ -394,6 +394,13 @@ def test_a_deviation_that_matches_nothing_reads_like_a_finding(pytester: pytest.
         )
 
 
+def test_a_deviation_is_not_judged_where_a_spec_cannot_be_read(pytester: pytest.Pytester) -> None:
+    """The checks that it may speak of are not known: the file is the one failure."""
+    write(pytester, TWO.replace("conv(width", "covn(width"))
+    write(pytester, KNOWN.format("net::params"), "known.yaml")
+    assert collected(pytester, "--rv-deviations", "known.yaml") == ["specs/tiny.yaml::spec"]
+
+
 def test_error_a_deviation_without_a_reason(pytester: pytest.Pytester) -> None:
     """It is told at once, with its place."""
     write(pytester)
