@@ -18,6 +18,7 @@ from tiny import SPEC
 
 from rv_check import checks, deviations, library, model, numbers, pytest_plugin  # noqa: F401
 from rv_check.findings import LEVELS
+from rv_check.problems import Document, Place
 
 pytest_plugins = "pytester"
 
@@ -293,6 +294,21 @@ def test_a_model_that_does_not_build_is_one_failure(pytester: pytest.Pytester) -
     first.assert_outcomes(failed=1, skipped=1, deselected=10)
 
 
+def test_models_go_with_their_arch(pytester: pytest.Pytester) -> None:
+    """What the checks of an arch share is forgotten before the next arch comes."""
+    write(pytester)
+    shared: list[list[object]] = []
+
+    class Spy:
+        def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+            archs = {id(other.parent): other.parent for other in item.session.items}
+            shared.append([arch._run for arch in archs.values()])
+
+    pytester.inline_run("--rv-level", "spec", plugins=[Spy()])
+    assert len(shared) == 8
+    assert all(sum(run is not None for run in runs) == 1 for runs in shared)
+
+
 def test_what_cannot_run_is_skipped_or_required(pytester: pytest.Pytester) -> None:
     """A device that is not here is a skip with the reason, and a failure where the level is required."""
     write(pytester, SPEC.replace("models.net(", "models.resnet18(num_"))
@@ -358,8 +374,9 @@ UNMATCHED = "known.yaml::nett::params"
     [
         ([], True),
         (["specs"], True),
-        (["specs/tiny.yaml"], True),
-        (["-k", "wide"], True),
+        (["specs/tiny.yaml", "specs/more.yaml"], True),
+        (["specs/tiny.yaml"], False),
+        (["-k", "wide"], False),  # -k chooses among what was collected, this item too
         (["specs/tiny.yaml::wide"], False),
         (["--rv-arch", "wide"], False),
         (["--rv-level", "spec"], False),
@@ -369,13 +386,21 @@ UNMATCHED = "known.yaml::nett::params"
 def test_a_deviation_that_matches_nothing_fails(arguments: list[str], judged: bool, pytester: pytest.Pytester) -> None:
     """Where every check was collected; where only some were, it is not known to match nothing."""
     write(pytester)
+    write(pytester, TWO, "specs/more.yaml")
     write(pytester, KNOWN.format("nett::params"), "known.yaml")
     pytester.makepyfile(test_it="def test_it(): pass")
-    found = collected(pytester, "--rv-deviations", "known.yaml", *arguments)
-    # -k chooses among what was collected, this item too
-    assert (UNMATCHED in found) == (judged and "-k" not in arguments)
-    result = pytester.runpytest_inprocess("--rv-deviations", "known.yaml", UNMATCHED.partition("::")[0], "--co")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert (UNMATCHED in collected(pytester, "--rv-deviations", "known.yaml", *arguments)) == judged
+
+
+def test_where_the_deviations_are(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option is read from where the user is, the setting from the root."""
+    pytester.makeini("[pytest]\nrv_check_deviations = known.yaml\n")
+    write(pytester)
+    write(pytester, KNOWN.format("root::params"), "known.yaml")
+    write(pytester, KNOWN.format("here::params"), "deep/known.yaml")
+    monkeypatch.chdir(pytester.path / "deep")
+    assert collected(pytester, "../specs", "--rv-deviations", "known.yaml")[-1].endswith("known.yaml::here::params")
+    assert collected(pytester, "../specs")[-1].endswith("known.yaml::root::params")
 
 
 def test_a_deviation_that_matches_nothing_reads_like_a_finding(pytester: pytest.Pytester) -> None:
@@ -470,6 +495,13 @@ def test_without_the_conftest_and_the_package_nothing_is_collected(pytester: pyt
     write(pytester)
     pytester.makeconftest("")
     pytester.runpytest_subprocess().assert_outcomes()
+
+
+def test_location() -> None:
+    """A problem of a whole file is at its first line: neither pytest nor JUnit knows a line 0."""
+    document = Document(Path("specs/x.yaml"), ())
+    assert pytest_plugin.location(Place(document, 7, 3))[1] == 7
+    assert pytest_plugin.location(Place(document, 0, 0))[1] == 1
 
 
 def test_levels_are_those_of_the_findings() -> None:
