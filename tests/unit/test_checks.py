@@ -136,6 +136,14 @@ class Unloadable(Net):
         return super().load_state_dict(state, *arguments, **options)
 
 
+class OtherParts(Net):
+    """The same network, with its flatten in the pool."""
+
+    def __init__(self, classes: int = 10):
+        super().__init__(classes)
+        self.avgpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # type: ignore[assignment]
+
+
 class FrozenNorm(Net):
     """Whose first norm keeps its statistics."""
 
@@ -199,6 +207,7 @@ BREAKS: list[tuple[str, str, Change, str, str]] = [
     ("eval", "the pool's padding", reference(NO_PADDING), "output of maxpool differs;", "- maxpool:"),
     ("eval", "the last relu", reference(NO_RELU), "output of layer1 differs by", "- layer1:"),
     ("eval", "no gradient", reference(Detached), "gradient of bn1.bias differs", "- bn1: batchnorm"),
+    ("eval", "a part", reference(OtherParts), "output of avgpool differs;", "- avgpool:"),
     ("train", "eps", reference(OTHER_EPS), "output of layer1.bn1 differs by", "- bn1: batchnorm"),
     ("train", "momentum", reference(SLOW), "bn1.running_mean after a step differs by", "- bn1: batchnorm"),
     ("train", "dropout", reference(DROPPING), "output of drop differs by", "- drop: dropout"),
@@ -291,6 +300,9 @@ def test_a_check_sees_nothing_of_those_before(world: World) -> None:
     became = [{f.status for f in run_check(CHECK[name], run)} for name in order]
     passed, failed = {"passed"}, {"failed"}
     assert became == [failed, passed, passed, passed, passed, failed, passed]
+    world.reference = broken(start=fan_in)
+    run = Run(world.arch())
+    assert [f.status for name in ("logits", "init") for f in run_check(CHECK[name], run)] == ["passed", "failed"]
 
 
 def test_names_that_differ_are_one_failure(world: World) -> None:

@@ -30,6 +30,12 @@ def ask(capsys: Captured, *arguments: str) -> tuple[int, str, str]:
     return status, out, err
 
 
+@pytest.fixture(autouse=True)
+def buffered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes write as they do for a user: what stands in the buffer at the end is written then."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 @pytest.fixture
 def net(world: World) -> str:
     """The small network's name."""

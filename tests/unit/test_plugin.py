@@ -420,10 +420,14 @@ def test_a_deviation_that_matches_nothing_reads_like_a_finding(pytester: pytest.
 
 
 def test_a_deviation_is_not_judged_where_a_spec_cannot_be_read(pytester: pytest.Pytester) -> None:
-    """The checks that it may speak of are not known: the file is the one failure."""
-    write(pytester, TWO.replace("conv(width", "covn(width"))
-    write(pytester, KNOWN.format("net::params"), "known.yaml")
-    assert collected(pytester, "--rv-deviations", "known.yaml") == ["specs/tiny.yaml::spec"]
+    """The checks that it may speak of are not known: the file is the one failure. Nor where there is no spec at all."""
+    write(pytester, KNOWN.format("bad::params"), "known.yaml")
+    assert collected(pytester, "--rv-deviations", "known.yaml") == []
+    write(pytester)
+    assert collected(pytester, "--rv-deviations", "known.yaml")[-1] == "known.yaml::bad::params"
+    write(pytester, TWO.replace("conv(width", "covn(width"), "specs/bad.yaml")
+    found = collected(pytester, "--rv-deviations", "known.yaml")
+    assert (found[0], len(found)) == ("specs/bad.yaml::spec", 1 + 10)
 
 
 def test_error_a_deviation_without_a_reason(pytester: pytest.Pytester) -> None:
@@ -449,7 +453,7 @@ def test_header(pytester: pytest.Pytester) -> None:
 
 def test_junit(pytester: pytest.Pytester) -> None:
     """File and line of the arch as attributes (xunit1), those of the finding and the difference as properties."""
-    write(pytester, TWO.replace("params: 1_150", "params: 1_151"))
+    write(pytester, TWO.replace("params: 1_150", "params: 1_151").replace("macs: 57_344", "macs: 57_345"))
     for family in ("xunit1", "xunit2"):
         arguments = ("--junitxml", "out.xml", "-o", f"junit_family={family}", "--rv-level", "spec", "--rv-arch", "net")
         pytester.runpytest_inprocess(*arguments)
@@ -461,6 +465,8 @@ def test_junit(pytester: pytest.Pytester) -> None:
         assert case.get("line") == ("22" if family == "xunit1" else None)  # pytest counts lines from 0 here
         properties = {p.get("name"): p.get("value") for p in case.iter("property")}
         assert properties == {"file": "specs/tiny.yaml", "line": "32"}
+        contract = {p.get("name"): p.get("value") for p in cases["contract"].iter("property")}
+        assert contract["line"] == "29"  # of what failed, behind two lines that hold
         failure = case.find("failure")
         assert failure is not None
         assert failure.get("message") == "params 1_151 is wrong: found 1,150, expected 1_151"

@@ -107,6 +107,13 @@ def test_finding_in_words() -> None:
     assert skipped.lines() == ["net::depth skipped: could not run", "    reason:   no torch"]
 
 
+def test_what_a_terminal_might_obey_is_made_visible() -> None:
+    """Whatever a message quotes, each line and the title can be printed."""
+    loud = finding("eval", "numbers", "failed", found="\x1b[31m1", expected="\x07", source="\x9b", deviation=None)
+    assert all(line.isprintable() for line in [*loud.lines(), loud.title])
+    assert loud.title == "eval failed: found \\x1b[31m1, expected \\x07"
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_difference_that_is_no_number_is_null(value: float) -> None:
     """JSON has no NaN: what is not finite is null, and a reader need not guess."""
