@@ -476,6 +476,25 @@ def evaluation(run: Run, check: Check) -> Outcome:
     """Eval mode in float64: the output and the gradients of all parameters and of the input."""
     for x in input_sizes(run.arch):
         yield compare_runs(run, check, x, train=False)
+    yield from runs_nowhere_else(run, check)
+
+
+def runs_nowhere_else(run: Run, check: Check) -> Outcome:
+    """A size at which only the expected module runs: VGG without its adaptive pool is VGG at 224 and nowhere else."""
+    import torch
+
+    from rv_check import numbers
+
+    pair = run.matched().at_generic_point(torch.float64)
+    pair.expected.eval()
+    for x in (sizes[0] for sizes in _candidates(run.arch) if not _works(run.arch, sizes[0])):
+        try:
+            with torch.no_grad():
+                pair.expected(numbers.image(x, 2, torch.float64, run.device))
+        except Exception:  # whatever it raises: it does not run there either, and nothing is claimed
+            continue
+        found, expected = "a network of other parameters, or none", f"one that runs, as {pair.names[0]} does"
+        yield check.finding(run, False, f"the spec does not fit at {_shape(x)}", found=found, expected=expected)
 
 
 def training(run: Run, check: Check) -> Outcome:
@@ -486,15 +505,21 @@ def training(run: Run, check: Check) -> Outcome:
 
 def input_sizes(arch: Arch) -> list[Shape]:
     """A small and an odd input at which the network, with the same parameters, works; none larger than declared."""
+    found: list[Shape] = []
+    for sizes in _candidates(arch):
+        found += [x for x in sizes if x not in found and _works(arch, x)][:1]
+    return found or [arch.declared_input]
+
+
+def _candidates(arch: Arch) -> list[list[Shape]]:
+    """Small inputs and odd ones, the smallest first."""
     channels, *sides = arch.declared_input
     if len(sides) != 2:
-        return [arch.declared_input]
+        return []
     most = min(sides)
-    found: list[Shape] = []
-    for candidates in ((64, 96, 128, 160, most), (75, 97, 129, 161, (most - 1) | 1)):
-        squares = [(channels, side, side) for side in candidates if side <= most]
-        found += [x for x in squares if x not in found and _works(arch, x)][:1]
-    return found or [arch.declared_input]
+    wanted = ((64, 96, 128, 160, most), (75, 97, 129, 161, (most - 1) | 1))
+    squares: list[list[Shape]] = [[(channels, side, side) for side in some if side <= most] for some in wanted]
+    return [some for some in squares if some]
 
 
 def _works(arch: Arch, x: Shape) -> bool:

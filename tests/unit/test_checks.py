@@ -523,6 +523,28 @@ def test_input_sizes(world: World) -> None:
     assert input_sizes(load(f"{flat}::lenet")) == [(784,)]
 
 
+@pytest.mark.parametrize("pool", ["  - avgpool: adaptive_avgpool(20)\n", ""], ids=["with", "without"])
+def test_a_network_at_one_size_only(world: World, pool: str) -> None:
+    """Without its adaptive pool to 20x20 a network is the same at 80x80, and has other parameters at 64x64."""
+
+    def pooled(classes: int) -> nn.Module:
+        net = Net(classes)
+        net.avgpool, net.fc = nn.AdaptiveAvgPool2d(20), nn.Linear(8 * 20 * 20, classes)
+        return net
+
+    world.reference = pooled
+    changes = (
+        ("input: 3 32 32", "input: 3 80 80"),
+        ("- shape: _ 16 16", ""),
+        ("  - avgpool: adaptive_avgpool(1)\n", pool),
+    )
+    run = Run(world.arch(*changes))
+    assert [f.status for f in run_check(CHECK["logits"], run)] == ["passed"]
+    found = run_check(CHECK["eval"], run)
+    unfit = [f.message for f in found if f.status == "failed"]
+    assert unfit == ([] if pool else ["the spec does not fit at 3 64 64", "the spec does not fit at 3 75 75"])
+
+
 # Published numbers hold to the digits printed.
 
 HOLDS: list[tuple[str, str, int, str | None, str | None, bool, str]] = [
