@@ -176,8 +176,13 @@ def load(name: str, input: str | None = None) -> Arch:
     else:
         family = _shipped_family(call.name)
     entry = family.archs[call.name]
-    size = parse_input(_typed(input)) if input is not None else entry.input or family.input
+    size = parse_size(input) if input is not None else entry.input or family.input
     return Arch(family, entry, _build_arguments(family, entry), _overrides(family, call), size)
+
+
+def parse_size(text: str) -> Shape:
+    """An input size as somebody typed it, `3 320 320`. Raises: SpecError."""
+    return parse_input(_typed(text))
 
 
 def _typed(text: str) -> Text:
@@ -275,4 +280,4 @@ def _overrides(family: Family, call: Call) -> dict[str, Value]:
     return values
 
 
-__all__ = ["Arch", "archs", "load", "load_archs", "with_defaults"]
+__all__ = ["Arch", "archs", "load", "load_archs", "parse_size", "with_defaults"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rv_check.checks import guarded
+from rv_check.foreign import guarded
 from rv_check.problems import RvCheckError, nearest, quote
 from rv_check.reference import need
 
@@ -19,11 +20,25 @@ if TYPE_CHECKING:
 FORMS = "file.py:Name or package.module:Name"
 
 
-def load_module(name: str) -> nn.Module:
-    """The module of that name; a class or a factory is called without arguments.
+def is_module_name(name: str) -> bool:
+    """Whether it is `file.py:Name` or `package.module:Name`, and not the name of an arch."""
+    where, colon, _ = name.partition("(")[0].rpartition(":")
+    return bool(colon) and not where.endswith(":")
+
+
+class Candidate(NamedTuple):
+    """A module that somebody named, and whether it was built just now."""
+
+    module: nn.Module
+    fresh: bool
+
+
+def load_module(name: str, arguments: Mapping[str, Any] | None = None) -> Candidate:
+    """The module of that name; a class or a factory is called with these arguments by keyword.
 
     Raises: RvCheckError, which says what went wrong, with the user's own frames where it is their code.
     """
+    arguments = arguments or {}
     where, _, attribute = name.rpartition(":")
     if not where or not attribute:
         raise RvCheckError(f"{quote(name)} is no module\n  expected: {FORMS}")
@@ -34,26 +49,30 @@ def load_module(name: str) -> nn.Module:
         raise RvCheckError(f"{where} has no {quote(attribute)}" + (f"\n  did you mean: {near}" if near else ""))
     value = getattr(namespace, attribute)
     if isinstance(value, torch.nn.Module):
-        return value  # type: ignore[no-any-return]
+        if arguments:
+            raise RvCheckError(f"{name} is a module, built already\n  expected: no arguments for it")
+        return Candidate(value, False)
     if not callable(value):
         raise RvCheckError(f"{name} is a {type(value).__name__}\n  expected: a torch.nn.Module, or what makes one")
-    _see_that_it_needs_nothing(name, value)
-    made = guarded(f"{name}() cannot be built", value)
+    _see_that_it_takes(name, value, arguments)
+    made = guarded(f"{name}() cannot be built", lambda: value(**arguments))
     if not isinstance(made, torch.nn.Module):
         raise RvCheckError(f"{name}() gives a {type(made).__name__}\n  expected: a torch.nn.Module")
-    return made  # type: ignore[no-any-return]
+    return Candidate(made, True)
 
 
-def _see_that_it_needs_nothing(name: str, factory: Any) -> None:
+def _see_that_it_takes(name: str, factory: Any, arguments: Mapping[str, Any]) -> None:
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):
         return  # a built-in that does not say; calling it will tell
     try:
-        signature.bind()
+        signature.bind(**arguments)
     except TypeError as error:
-        message = f"{name}{signature} cannot be called without arguments: {error}"
-        raise RvCheckError(f"{message}\n  expected: a function without arguments that makes the module") from None
+        how = f"with {', '.join(arguments)}" if arguments else "without arguments"
+        message = f"{name}{signature} cannot be called {how}: {error}"
+        hint = '--kwargs \'{"name": value}\', or a function without arguments that makes the module'
+        raise RvCheckError(f"{message}\n  expected: {hint}") from None
 
 
 def _import(where: str) -> ModuleType:

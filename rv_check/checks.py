@@ -6,22 +6,21 @@ models, is made once for an arch; where that fails, the first check to need it f
 
 from __future__ import annotations
 
-import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite, prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rv_check import analyses, ops
 from rv_check.arch import Arch
 from rv_check.deviations import Deviation, first_match, settle
+from rv_check.foreign import guarded
 from rv_check.findings import LEVELS, CannotRun, Finding, Level, Report, Status, up_to
 from rv_check.ops import Shape
-from rv_check.problems import Place, Problem, RvCheckError, SpecError, shown_path
+from rv_check.problems import Place, Problem, RvCheckError, SpecError
 from rv_check.reference import applies, build_reference, metadata_source, need, need_device
 from rv_check.spec import Published
 from rv_check.tree import Layer, Node
@@ -30,10 +29,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from rv_check.explain import Told
+    from rv_check.match import Slot
     from rv_check.numbers import Difference
+    from rv_check.structure import Structure
 
 T = TypeVar("T")
-SHOWN_FRAMES = 10  # of the user's, innermost last
 
 
 class Blocked(Exception):
@@ -55,6 +56,7 @@ class Run:
 
     def __init__(self, arch: Arch, device: str = "cpu"):
         self.arch = arch
+        self.name, self.place = arch.name, arch.entry.place
         self.device = device
         self.check = ""  # the one that is running
         self._made: dict[str, Any] = {}
@@ -63,7 +65,7 @@ class Run:
     def shared(self, what: str, make: Callable[[], T]) -> T:
         """`make()`, once. Raises: what it raises, and Blocked ever after; CannotRun each time anew."""
         if what in self._failed:
-            raise Blocked(f"{what}: see {self.arch.name}::{self._failed[what]}")
+            raise Blocked(f"{what}: see {self.name}::{self._failed[what]}")
         if what not in self._made:
             try:
                 self._made[what] = make()
@@ -80,9 +82,13 @@ class Run:
         self.shared("the spec", lambda: self.arch.tree)
         return self.arch
 
+    def ground(self) -> None:
+        """See that there is something to compare with. Raises: SpecError."""
+        self.expanded()
+
     def pair(self) -> Pair:
         """The two modules that should be one network, freshly made."""
-        self.expanded()
+        self.ground()
         return self.shared("the models", self.make_pair)
 
     def matched(self) -> Pair:
@@ -90,6 +96,48 @@ class Run:
         pair = self.pair()
         self.shared("the state", lambda: self.hold_states(pair))
         return pair
+
+    def input(self) -> Shape:
+        """The network's own input."""
+        return self.arch.input
+
+    def place_of(self, step: str) -> Place | None:
+        """The line of the spec that a step stands on; of the arch where there is none."""
+        row = self.arch.step(step) if step else None
+        return row.place if row else self.place
+
+    def frozen(self) -> tuple[list[str], int]:
+        """The parameters that training leaves as they are, and how many there are in all."""
+        named = dict(self.pair().expected.named_parameters())
+        return [name for name, parameter in named.items() if not parameter.requires_grad], len(named)
+
+    def sizes(self) -> list[Shape]:
+        """The inputs at which numbers are compared."""
+        return input_sizes(self.arch)
+
+    def sizes_without(self) -> list[Shape]:
+        """Inputs at which the spec does not fit, and so no reference should."""
+        return [sizes[0] for sizes in _candidates(self.arch) if not _works(self.arch, sizes[0])]
+
+    def ids(self, check: Check) -> list[str]:
+        """What a known deviation may call a check."""
+        return ids_of(self.arch, check)
+
+    def claims(self) -> list[Check]:
+        """The checks that a known deviation may speak of."""
+        return checks_of(self.arch)
+
+    def structure(self) -> Structure:
+        """How the structure of what is checked compares with what the spec expects."""
+        return self.shared("the structure", self.compare_structure)
+
+    def compare_structure(self) -> Structure:
+        """Observe the reference. Raises: RvCheckError, CannotRun."""
+        from rv_check.observe import Subject
+        from rv_check.structure import compare, of_arch
+
+        arch = self.expanded()
+        return compare(Subject(self.pair().expected), arch.input, input_sizes(arch), of_arch(arch))
 
     def make_pair(self) -> Pair:
         """The reference and the model of the spec. Raises: RvCheckError, CannotRun."""
@@ -108,6 +156,9 @@ class Pair:
     found: nn.Module
     names: tuple[str, str] = ("the reference", "the model of the spec")
     state: str = "fresh"  # or "point": every tensor generic
+    map: Mapping[str, Slot] | None = None  # where the expected parameters and buffers are; None: by the same names
+    where: str = ""  # the output within what `found` returns
+    own: str = ""  # and within what `expected` does
 
     @classmethod
     def of_reference(cls, arch: Arch, device: str) -> Pair:
@@ -127,44 +178,28 @@ class Pair:
         guarded("the state does not load", lambda: self._to_generic_point(dtype))
         return self
 
-    def each(self, what: str, action: Callable[[nn.Module], T]) -> tuple[T, T]:
-        """What running the one and the other gives. Raises: RvCheckError, which says which does not run."""
-        first = guarded(f"{what}: {self.names[0]} does not run", lambda: action(self.expected))
-        return first, guarded(f"{what}: {self.names[1]} does not run", lambda: action(self.found))
+    def each(self, what: str, action: Callable[[nn.Module, str], T]) -> tuple[T, T]:
+        """What running the one and the other gives, the output being at the place that `action` is told.
+
+        Raises: RvCheckError, which says which does not run.
+        """
+        first = guarded(f"{what}: {self.names[0]} does not run", lambda: action(self.expected, self.own))
+        return first, guarded(f"{what}: {self.names[1]} does not run", lambda: action(self.found, self.where))
 
     def _to_generic_point(self, dtype: torch.dtype) -> None:
-        from rv_check.numbers import generic_point
+        from rv_check.numbers import generic_point, transfer
 
         if self.state != "point":
             self.expected.float()
             self.found.float()
             generic_point(self.expected)
-            self.found.load_state_dict(self.expected.state_dict())
+            if self.map is None:
+                self.found.load_state_dict(self.expected.state_dict())
+            else:
+                transfer(self.expected, self.found, self.map)
             self.state = "point"
         self.expected.to(dtype)
         self.found.to(dtype)
-
-
-def guarded(what: str, action: Callable[[], T]) -> T:
-    """`action()`; an exception of code that is not ours becomes an RvCheckError that says what was tried, and where."""
-    try:
-        return action()
-    except (SpecError, CannotRun):
-        raise
-    except RvCheckError as error:
-        raise RvCheckError(f"{what}: {error}") from error
-    except (Exception, SystemExit) as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)][-SHOWN_FRAMES:]
-        lines = [f"{what}: {type(error).__name__}: {error}"]
-        lines += [f"  {shown_path(Path(f.filename))}:{f.lineno} in {f.name}: {f.line}" for f in frames]
-        raise RvCheckError("\n".join(lines)) from error
-
-
-def _is_users(filename: str) -> bool:
-    """Whether a file is neither ours nor installed: its frames are the ones its author can mend."""
-    path = Path(filename)
-    ours = path.is_relative_to(Path(__file__).parent) or path.is_relative_to(Path(traceback.__file__).parent)
-    return not (ours or filename.startswith("<") or {"site-packages", "dist-packages"} & set(path.parts))
 
 
 Outcome = Iterator[Finding]
@@ -185,8 +220,8 @@ class Check:
 
     def one(self, run: Run, status: Status, message: str, **details: Any) -> Finding:
         """A finding of this check."""
-        details.setdefault("place", run.arch.entry.place)
-        return Finding(run.arch.name, self.name, self.level, status, message, **details)
+        details.setdefault("place", run.place)
+        return Finding(run.name, self.name, self.level, status, message, **details)
 
 
 def run_check(check: Check, run: Run) -> list[Finding]:
@@ -227,7 +262,7 @@ def _of_problem(check: Check, run: Run, problem: Problem) -> Finding:
         lines.append(f"did you mean: {problem.near}")
     if problem.chain:
         lines.append("in " + " > ".join(map(str, problem.chain)))
-    place = problem.place or run.arch.entry.place
+    place = problem.place or run.place
     return check.finding(run, False, "\n".join(lines), expected=problem.expected, place=place)
 
 
@@ -383,16 +418,90 @@ def metadata(run: Run, check: Check) -> Outcome:
         yield check.finding(run, found == expected, f"input is {found}", found=found, expected=expected, source=where)
 
 
+# Level structure: does it do, operation by operation, what the spec says?
+
+
+def structure(run: Run, check: Check) -> Outcome:
+    """The op graph, observed on meta at several sizes, in eval and train mode, is the spec's; else every mistake once."""
+    found = run.structure()
+    at = " and ".join(map(_shape, found.sizes)) or _shape(found.input)
+    if found.verdict in ("same", "equivalent"):
+        how = f", written otherwise: {'; '.join(found.rules)}" if found.rules else ""
+        real = f" (on real tensors, since on meta it raises {found.real})" if found.real else ""
+        message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"
+        yield check.finding(run, True, message)
+        return
+    if found.until:
+        message = f"it is {run.name} up to {found.until}: check it with --until {found.until}, until={found.until!r}"
+        place = run.place_of(found.until)
+        yield check.finding(run, False, message, kind="until", step=found.until, place=place)
+    for told in found.told:
+        yield of_told(run, check, told)
+    if found.extra_outputs:
+        message = f"it returns more than the output{' ' + found.where if found.where else ''}"
+        outputs = ", ".join(found.extra_outputs)
+        yield check.finding(run, False, message, found=outputs, expected="nothing else", kind="outputs")
+    if found.alone:
+        yield check.finding(run, False, found.alone, kind="batch")
+    if found.elsewhere:
+        message = f"it is {run.name} at {at} only: {found.elsewhere}"
+        yield check.finding(run, False, message, kind="this input only")
+
+
+def of_told(run: Run, check: Check, told: Told) -> Finding:
+    """A structural difference as a finding."""
+    return check.finding(
+        run,
+        False,
+        "\n".join([told.title, *told.lines]),
+        found=told.found,
+        expected=told.expected,
+        place=told.place or run.place,
+        kind=told.kind,
+        count=told.count,
+        step=told.step,
+        module=told.path,
+        call=told.call,
+    )
+
+
 # Level numbers: does the model of the spec compute what the reference computes?
 
 
+def trainable(run: Run, check: Check) -> Outcome:
+    """Every parameter takes part in training."""
+    frozen, count = run.frozen()
+    ok = not frozen
+    message = f"all {count} parameters are trainable" if ok else f"{len(frozen)} of {count} parameters are frozen"
+    details = {} if ok else {"found": f"requires_grad=False of {_few(frozen)}", "expected": "True of all"}
+    yield check.finding(run, ok, message, **details)
+
+
 def state_dict(run: Run, check: Check) -> Outcome:
-    """Names, order and shapes of parameters and buffers are the expected ones, and each loads the other's strictly."""
+    """Names, order and shapes of parameters and buffers are the expected ones, and each loads the other's strictly.
+
+    A module may have other names than the spec: then each parameter that is mapped to one of these is there.
+    """
     pair = run.matched()
+    if pair.map is not None and shapes_of(pair.expected).keys() != shapes_of(pair.found).keys():
+        yield from mapped(run, check, pair, pair.map)
+        return
     _loads(pair.expected, pair.found)
     _loads(pair.found, pair.expected)
     n = len(pair.expected.state_dict())
     yield check.finding(run, True, f"{n} parameters and buffers: names and shapes; strict loading both ways")
+
+
+def mapped(run: Run, check: Check, pair: Pair, slots: Mapping[str, Slot]) -> Outcome:
+    """Every parameter and buffer of the spec has its own in the module, and the module has no others."""
+    wanted, given = shapes_of(pair.expected), shapes_of(pair.found)
+    lost = [name for name in wanted if name not in slots]
+    counters = [name for name in lost if name.endswith("num_batches_tracked")]
+    more = [name for name in given if name not in {slot.name for slot in slots.values()}]
+    if len(lost) > len(counters) or more:
+        raise Mismatch("parameters and buffers without a counterpart", _few(more), _few(lost))
+    without = f"; {len(counters)} counts of batches are not kept" if counters else ""
+    yield check.finding(run, True, f"{len(wanted) - len(lost)} parameters and buffers, by other names{without}")
 
 
 def hold_states(expected: nn.Module, found: nn.Module, in_order: bool = True) -> None:
@@ -465,16 +574,17 @@ def logits(run: Run, check: Check) -> Outcome:
     from rv_check import numbers
 
     pair = run.matched().at_generic_point(torch.float32)
-    x = numbers.image(run.arch.input, 2, torch.float32, run.device)
-    what = f"eval mode at {_shape(run.arch.input)}, float32"
+    x = numbers.image(run.input(), 2, torch.float32, run.device)
+    what = f"eval mode at {_shape(run.input())}, float32"
     with torch.no_grad():
-        expected, found = pair.each(what, lambda module: numbers.forward(module.eval(), x))
+        expected, found = pair.each(what, lambda module, where: numbers.forward(module.eval(), x, where))
     yield measured(run, check, what, [numbers.compare("output", expected, found)], torch.float32)
 
 
 def evaluation(run: Run, check: Check) -> Outcome:
     """Eval mode in float64: the output and the gradients of all parameters and of the input."""
-    for x in input_sizes(run.arch):
+    run.matched()
+    for x in run.sizes():
         yield compare_runs(run, check, x, train=False)
     yield from runs_nowhere_else(run, check)
 
@@ -487,7 +597,7 @@ def runs_nowhere_else(run: Run, check: Check) -> Outcome:
 
     pair = run.matched().at_generic_point(torch.float64)
     pair.expected.eval()
-    for x in (sizes[0] for sizes in _candidates(run.arch) if not _works(run.arch, sizes[0])):
+    for x in run.sizes_without():
         try:
             with torch.no_grad():
                 pair.expected(numbers.image(x, 2, torch.float64, run.device))
@@ -499,7 +609,8 @@ def runs_nowhere_else(run: Run, check: Check) -> Outcome:
 
 def training(run: Run, check: Check) -> Outcome:
     """A train-mode step in float64: the output, gradients, and the running statistics it leaves."""
-    for x in input_sizes(run.arch):
+    run.matched()
+    for x in run.sizes():
         yield compare_runs(run, check, x, train=True)
 
 
@@ -540,7 +651,9 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
     names = numbers.shared_modules(pair.expected, pair.found)
     mode = "train" if train else "eval"
     what = f"{mode} mode at {_shape(x)}, float64"
-    expected, found = pair.each(what, lambda module: numbers.run(module, data, train, names))
+    expected, found = pair.each(what, lambda module, where: numbers.run(module, data, train, names, where))
+    if pair.map is not None:
+        found = numbers.renamed(found, pair.map, expected)
     differences = [
         replace(d, decides=d.decides or run.parts_decide) for d in numbers.differences(expected, found, train)
     ]
@@ -563,7 +676,6 @@ def measured(run: Run, check: Check, what: str, differences: Sequence[Difference
     first = wrong[0]
     by = f" by {first.relative:.3g}, tolerance {tolerance:g}" if isfinite(first.relative) else ""
     others = "" if len(differences) == 1 else f"; {len(wrong)} of {len(differences)} tensors differ"
-    step = run.arch.step(first.module) if first.module else None
     return check.finding(
         run,
         False,
@@ -572,7 +684,8 @@ def measured(run: Run, check: Check, what: str, differences: Sequence[Difference
         expected=first.expected,
         difference=first.relative,
         tolerance=tolerance,
-        place=step.place if step else run.arch.entry.place,
+        place=run.place_of(first.module),
+        step=first.module or None,
     )
 
 
@@ -682,6 +795,8 @@ CHECKS: tuple[Check, ...] = (
     Check("depth", "spec", _has("depth"), published(("depth",))),
     Check("receptive_field", "spec", _has("receptive_field"), published(("receptive_field",))),
     Check("metadata", "spec", _has_metadata, metadata),
+    Check("structure", "structure", _has_reference, structure),
+    Check("trainable", "structure", _has_reference, trainable),
     Check("state_dict", "numbers", _has_reference, state_dict),
     Check("init", "numbers", _has_reference, init),
     Check("logits", "numbers", _has_reference, logits),
@@ -708,14 +823,14 @@ class Judge:
 
     def findings(self, run: Run, checks: Sequence[Check]) -> tuple[Finding, ...]:
         """Run the checks, cheapest first, and settle what they find."""
-        ids = [id_ for check in checks_of(run.arch) for id_ in ids_of(run.arch, check)]
-        found = [d.unmatched for d in self.deviations if d.speaks_of(run.arch.name) and not d.matches(ids)]
+        ids = [id_ for check in (*run.claims(), *checks) for id_ in run.ids(check)]
+        found = [d.unmatched for d in self.deviations if d.speaks_of(run.name) and not d.matches(ids)]
         for finding in found:
             self.seen(finding)
         required = up_to(self.require) if self.require else ()
         for index, check in enumerate(checks, 1):
-            self.starting(f"{run.arch.name}::{check.name}, {index} of {len(checks)}")
-            deviation = first_match(self.deviations, ids_of(run.arch, check))
+            self.starting(f"{run.name}::{check.name}, {index} of {len(checks)}")
+            deviation = first_match(self.deviations, run.ids(check))
             for finding in settle(run_check(check, run), required, deviation):
                 found.append(finding)
                 self.seen(finding)

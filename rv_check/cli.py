@@ -7,13 +7,16 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rv_check import arch as archs
 from rv_check import library, report
-from rv_check.arch import Arch
+from rv_check.arch import Arch, parse_size
+from rv_check.candidates import FORMS, is_module_name, load_module
 from rv_check.checks import Judge, check_arch
 from rv_check.deviations import load_deviations
 from rv_check.findings import LEVELS, Finding, Report, up_to
@@ -26,7 +29,10 @@ INTERRUPTED, NO_READER = 130, 141  # as a shell says it: 128 and the signal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    options = build_parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and is_module_name(given[0]) and not given[0].startswith("-"):
+        given.insert(0, "check")  # `rv-check mynet.py:Net` asks what it is
+    options = build_parser().parse_args(given)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # whatever a spec is called, it can be printed
     try:
@@ -80,10 +86,23 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help=f"one object, schema {report.SHOW_SCHEMA}")
 
     check = command("check", check_command, "a spec against its reference, or a module against a spec")
-    check.add_argument("subject", metavar="ARCH|MODULE", help="an arch, or file.py:Name or pkg.mod:Name with --as")
-    check.add_argument("--as", dest="arch", metavar="ARCH", help="the arch that the module should be")
+    check.add_argument("subject", metavar="ARCH|MODULE", help="an arch, or a module: file.py:Name or pkg.mod:Name")
+    check.add_argument("--as", dest="arch", metavar="ARCH", help="the arch that the module should be; found out if not given")
+    _module_options(check)
+    check.add_argument("--until", metavar="STEP", help="the module ends at this step of the arch, as in layer4")
+    check.add_argument("--only", metavar="STEP", help="only the differences in structure at this step and below it")
+    check.add_argument("--map", action="store_true", help="print the module's name of each parameter and buffer")
+    check.add_argument("--save-map", metavar="FILE", help=f"write that as JSON, schema {report.MAP_SCHEMA}")
     check.add_argument("--json", action="store_true", help=f"one object, schema {report.CHECK_SCHEMA}")
     _evidence(check)
+
+    diff = command("diff", diff_command, "the differences of two archs, two modules, or one of each")
+    diff.add_argument("a", metavar="A", help="the one expected: an arch or a module")
+    diff.add_argument("b", metavar="B", help="the other one")
+    diff.add_argument("--input", metavar="'C H W'", help="the input of two modules, 3 224 224 unless given")
+    diff.add_argument("--json", action="store_true", help=f"one object, schema {report.CHECK_SCHEMA}")
+    _module_options(diff)
+    _evidence(diff)
 
     table = command("report", report_command, "the comparison table of the shipped archs")
     table.add_argument("arch", nargs="*", metavar="ARCH", help="only these")
@@ -92,6 +111,10 @@ def build_parser() -> argparse.ArgumentParser:
     table.add_argument("--sources", action="store_true", help="every printed number with its source and verdict")
     _evidence(table)
     return parser
+
+
+def _module_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kwargs", metavar="JSON", help="arguments of a class or factory, as {\"num_classes\": 10}")
 
 
 def _evidence(parser: argparse.ArgumentParser) -> None:
@@ -140,40 +163,142 @@ def show_command(options: argparse.Namespace) -> int:
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """One arch, or one module, with findings as they come."""
-    where, colon, _ = options.subject.rpartition(":")
-    is_module = bool(colon) and not where.endswith(":")  # file.py:Name, and not file.yaml::arch
+    """One arch with findings as they come, or one module."""
+    where = options.subject.rpartition(":")[0]
+    is_module = is_module_name(options.subject)
     if is_module and where.endswith(library.SUFFIXES):
         raise RvCheckError(f"{quote(options.subject)} is no arch\n  expected: {where}::ARCH, with two colons")
-    if is_module and options.arch is None:
-        raise RvCheckError(
-            f"{options.subject} is a module: say which arch it should be, as in --as resnet50\n"
-            "  (finding that out is work of the structure level, which this version does not have)"
-        )
-    if not is_module and options.arch is not None:
-        raise RvCheckError(f"{quote(options.subject)} is no module\n  expected: file.py:Name or package.module:Name")
-    result = _check_module(options) if is_module else _check_archs([archs.load(options.subject)], options)[0]
-    if options.json:
-        print(json.dumps(report.check_json(result), indent=2))
-    else:
-        print(result.verdict)
+    if not is_module:
+        given = [f"--{name.replace('_', '-')}" for name in OF_MODULES if getattr(options, name)]
+        if options.arch is not None:
+            raise RvCheckError(f"{quote(options.subject)} is no module\n  expected: {FORMS}")
+        if given:
+            raise RvCheckError(f"{given[0]} is for a module, and {options.subject} is none\n  expected: {FORMS}")
+        return _check_arch(options)
+    result = _check_module(options)
+    if options.save_map:
+        _save_map(result, options)
+    _show_module(result, options)
+    return _status(result)
+
+
+OF_MODULES = ("kwargs", "until", "only", "map", "save_map")
+
+
+def _check_arch(options: argparse.Namespace) -> int:
+    (result,) = _check_archs([archs.load(options.subject)], options)
+    print(json.dumps(report.check_json(result), indent=2) if options.json else result.verdict)
+    _annotate([result], options.json)
+    return DID_NOT_HOLD if result.failed else HELD
+
+
+def _status(result: Report) -> int:
+    """A module is what it should be only where every check ran and held, or is known not to."""
     excused = all(finding.status == "passed" or finding.deviation for finding in result.findings)
-    return HELD if excused or not (is_module or result.failed) else DID_NOT_HOLD
+    return HELD if excused and result.same else DID_NOT_HOLD
 
 
 def _check_module(options: argparse.Namespace) -> Report:
-    """A module is the arch only where every check ran and held."""
     if options.level == "spec":
-        raise RvCheckError("--level spec says nothing of a module\n  expected: --level numbers, or none")
-    arch = archs.load(options.arch)
-    judge = _judge(options, [arch], not options.json)
+        raise RvCheckError("--level spec says nothing of a module\n  expected: --level structure or numbers, or none")
+    arch = archs.load(options.arch) if options.arch is not None else None
+    path = _writable(options.save_map) if options.save_map else None
+    judge = _judge(options, [arch] if arch else [], tell=False)
+    arguments = _arguments(options.kwargs)
     with contextlib.redirect_stdout(sys.stderr):  # what the module prints is not ours to pass on
-        from rv_check.candidates import load_module
         from rv_check.conformance import check
 
         _progress(f"importing {options.subject}")
-        module = load_module(options.subject)
-        return check(module, arch, options.device, judge=judge, name=options.subject)
+        module, fresh = load_module(options.subject, arguments)
+        level = "structure" if options.only else options.level
+        found = check(
+            module, arch, options.device, until=options.until, level=level, fresh=fresh, judge=judge, name=options.subject
+        )
+    _progress("")
+    del path
+    return found.only(options.only) if options.only else found
+
+
+def _arguments(text: str | None) -> dict[str, Any]:
+    """What --kwargs gives. Raises: RvCheckError."""
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise RvCheckError(f"--kwargs is no JSON: {error}\n  expected: as in {{\"num_classes\": 10}}") from None
+    if not isinstance(value, dict):
+        raise RvCheckError(f"--kwargs is a {type(value).__name__}\n  expected: an object, as in {{\"num_classes\": 10}}")
+    return value
+
+
+def _show_module(result: Report, options: argparse.Namespace, command: str = "check") -> None:
+    if options.json:
+        print(json.dumps(report.check_json(result), indent=2))
+    else:
+        print(report.module_text(result, _again(options)))
+        if getattr(options, "map", False):
+            print("\n" + report.map_text(result))
+    _annotate([result], options.json)
+
+
+def _again(options: argparse.Namespace) -> str:
+    """The command that was given, to be given again for one step alone."""
+    if getattr(options, "subject", None) is None or options.arch is None:
+        return ""
+    parts = ["rv-check", "check", options.subject, "--as", options.arch]
+    parts += ["--kwargs", options.kwargs] if options.kwargs else []
+    parts += ["--until", options.until] if options.until else []
+    return shlex.join(parts)
+
+
+def _save_map(result: Report, options: argparse.Namespace) -> None:
+    if not result.map:
+        print("rv-check: there is no map to save, since the structure differs", file=sys.stderr)
+        return
+    _write(json.dumps(report.map_json(result), indent=2), _writable(options.save_map))
+
+
+def _annotate(reports: Sequence[Report], quiet: bool) -> None:
+    """What failed, as annotations of a run of GitHub Actions."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for result in reports:
+            for line in report.annotations(result):
+                print(line, file=sys.stderr if quiet else sys.stdout)
+
+
+def diff_command(options: argparse.Namespace) -> int:
+    """Two archs without torch; two modules, or one of each, with it."""
+    modules = [is_module_name(name) for name in (options.a, options.b)]
+    if options.level == "spec":
+        raise RvCheckError("--level spec compares nothing\n  expected: --level structure or numbers, or none")
+    if options.input is not None and not all(modules):
+        raise RvCheckError("--input is for two modules: an arch has an input of its own")
+    if not any(modules):
+        from rv_check.conformance import compare_archs
+
+        result = compare_archs(archs.load(options.a), archs.load(options.b))
+        _show_module(result, options)
+        return _status(result)
+    arguments = _arguments(options.kwargs)
+    chosen = [archs.load(name) for name, is_module in zip((options.a, options.b), modules, strict=True) if not is_module]
+    size = parse_size(options.input) if options.input else (3, 224, 224)
+    judge = _judge(options, chosen, tell=False)
+    with contextlib.redirect_stdout(sys.stderr):
+        from rv_check.conformance import check, compare_modules
+
+        loaded = [load_module(name, arguments).module for name in (options.a, options.b) if is_module_name(name)]
+        if chosen:
+            name = options.b if modules[1] else options.a
+            result = check(loaded[0], chosen[0], options.device, level=options.level, judge=judge, name=name)
+        else:
+            names = (options.b, options.a)
+            result = compare_modules(
+                loaded[1], loaded[0], size, options.device, level=options.level, judge=judge, names=names
+            )
+    _progress("")
+    _show_module(result, options)
+    return _status(result)
 
 
 def _check_archs(chosen: Sequence[Arch], options: argparse.Namespace, tell: bool = True) -> list[Report]:
@@ -221,6 +346,7 @@ def report_command(options: argparse.Namespace) -> int:
     reports = _check_archs(chosen, options, tell=False)
     lines = [report.Line(arch, found) for arch, found in zip(chosen, reports, strict=True)]
     text = report.sources(lines, options.format) if options.sources else report.comparison(lines, options.format)
+    _annotate(reports, options.format != "text" or bool(options.output))
     failed = [f for found in reports for f in found.findings if f.status in ("failed", "blocked")]
     for finding in failed:
         print("\n".join(finding.lines()), file=sys.stderr)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ from rv_check.problems import Place, RvCheckError, quote_plain
 
 Status = Literal["passed", "failed", "skipped", "blocked"]
 STATUSES: tuple[Status, ...] = ("passed", "failed", "skipped", "blocked")
-Level = Literal["spec", "numbers"]
-LEVELS: tuple[Level, ...] = ("spec", "numbers")  # cheapest first
+Level = Literal["spec", "structure", "numbers"]
+LEVELS: tuple[Level, ...] = ("spec", "structure", "numbers")  # cheapest first
 
 
 def up_to(level: Level | None) -> tuple[Level, ...]:
@@ -44,6 +45,11 @@ class Finding:
     tolerance: float | None = None
     place: Place | None = None
     deviation: str | None = None  # the known deviation that excuses it
+    kind: str | None = None  # of a structural difference: missing, extra, moved, replaced, arguments, wiring, ...
+    count: int = 1  # how often the mistake was made
+    step: str | None = None  # of the spec, where it is
+    module: str | None = None  # the path within the module, where it is
+    call: Place | None = None  # the line that called it
 
     @property
     def id(self) -> str:
@@ -93,6 +99,12 @@ class Finding:
             "file": self.place.document.shown if self.place else None,
             "line": self.place.line if self.place else None,
             "deviation": self.deviation,
+            "kind": self.kind,
+            "count": self.count,
+            "step": self.step,
+            "module": self.module,
+            "module_file": self.call.document.shown if self.call else None,
+            "module_line": self.call.line if self.call else None,
         }
 
 
@@ -103,11 +115,33 @@ class Report:
     subject: str
     against: str | None
     findings: tuple[Finding, ...] = ()
+    map: Mapping[str, str] = field(default_factory=dict)  # the spec's parameters and buffers: the module's names
+    notes: tuple[str, ...] = ()  # what was inferred, and what to do next
+    totals: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # params and MACs, found and expected
 
     @property
     def passed(self) -> bool:
         """Whether there is a finding and every one passed: a skip is no pass."""
         return bool(self.findings) and all(f.status == "passed" for f in self.findings)
+
+    @property
+    def same(self) -> bool:
+        """Whether no structural difference is known, one that is excused apart."""
+        return not any(f.status == "failed" and f.level == "structure" for f in self.findings)
+
+    def only(self, step: str) -> Report:
+        """The report on the structure at one step: differences elsewhere are left out."""
+
+        def is_there(finding: Finding) -> bool:
+            at = finding.step or ""
+            return at == step or at.startswith(f"{step}.")
+
+        kept = tuple(f for f in self.findings if f.status != "failed" or f.check != "structure" or is_there(f))
+        if kept and len(kept) < len(self.findings) and not any(f.check == "structure" for f in kept):
+            gone = next(f for f in self.findings if f.check == "structure")
+            words = f"no difference at {step}; there are others elsewhere"
+            kept += (Finding(gone.subject, gone.check, gone.level, "passed", words, place=gone.place),)
+        return replace(self, findings=kept, against=f"{self.against} at {step}")
 
     @property
     def failed(self) -> bool:
@@ -144,4 +178,5 @@ class Report:
         for finding in self.findings:
             if finding.status != "passed":
                 lines += [f"  {line}" for line in finding.lines()]
+        lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rv_check.arch import Arch, load
 from rv_check.problems import RvCheckError, quote
 from rv_check.spec import InitRule
-from rv_check.tree import Item, Join, Layer, Module, Repeat, Seq
+from rv_check.tree import Item, Join, Layer, Module, Repeat, Seq, step_name
 
 # A plan is what `forward` follows: the name of a child to call, or a join of plans.
 Plan = tuple["str | _JoinPlan", ...]
@@ -99,6 +99,29 @@ def build(arch: Arch | str, device: str | torch.device | None = None, dtype: tor
         raise RvCheckError(f"{arch.name} cannot be built: {error}") from error
 
 
+def cut(model: SpecModule, until: str) -> SpecModule:
+    """The model up to a step, whose output becomes its own. Raises: RvCheckError where a step within a join is named."""
+    first, _, rest = until.partition(".")
+    if first not in model._plan:
+        raise RvCheckError(f"{quote(until)} is within a join, or is one\n  expected: a step that everything goes through")
+    model._plan = model._plan[: model._plan.index(first) + 1]
+    for name in list(model._modules):
+        if name not in _children(model._plan):
+            del model._modules[name]
+    if rest:
+        inner = model._modules[first]
+        assert isinstance(inner, SpecModule), "the expected graph has this step"
+        cut(inner, rest)
+    return model
+
+
+def _children(plan: Plan) -> set[str]:
+    names: set[str] = set()
+    for step in plan:
+        names |= {step} if isinstance(step, str) else set().union(*map(_children, step.branches))
+    return names
+
+
 def _module(label: str, seq: Seq) -> SpecModule:
     modules: dict[str, nn.Module] = {}
     plan = _plan(seq, 0, {}, False, modules)
@@ -116,7 +139,7 @@ def _plan(seq: Seq, position: int, indices: Mapping[str, int], fresh: bool, modu
         node = item.node
         match node:
             case Layer() | Module():
-                name = _name(item, position, indices)
+                name = step_name(item, position, indices)
                 modules[name] = (
                     node.op.build(nn, node.x, fresh) if isinstance(node, Layer) else _module(node.label, node.seq)
                 )
@@ -142,12 +165,6 @@ def _plan(seq: Seq, position: int, indices: Mapping[str, int], fresh: bool, modu
         fresh = _item_is_fresh(item, fresh)
         position += node.slots
     return tuple(plan)
-
-
-def _name(item: Item, position: int, indices: Mapping[str, int]) -> str:
-    if item.name is None:
-        return str(position)
-    return item.name if isinstance(item.name, str) else item.name.text(indices)
 
 
 def _is_fresh(seq: Seq, before: bool) -> bool:

@@ -7,7 +7,7 @@ batch norm (mean 0, variance 1, weight 1, bias 0) or a zero head would hide whol
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rv_check.match import Slot
+from rv_check.observe import pick
 from rv_check.problems import RvCheckError
+
+Steps = Sequence[tuple[str, tuple[int, ...]]]
 
 # Relative to the largest value of the tensor. Reordered float64 arithmetic differs by about 1e-13, the smallest real
 # mistake seen by 1e-4; float32 noise stays below 1e-6 with TF32 off.
@@ -155,8 +159,8 @@ class Trace:
     buffers: dict[str, Tensor]
 
 
-def run(model: nn.Module, x: Tensor, train: bool, modules: Collection[str], seed: int = 2) -> Trace:
-    """Run forward and backward once. `modules`: the names whose outputs are kept.
+def run(model: nn.Module, x: Tensor, train: bool, modules: Collection[str], where: str = "", seed: int = 2) -> Trace:
+    """Run forward and backward once. `modules`: the names whose outputs are kept; `where`: the output, as for `forward`.
 
     The loss is the sum of the outputs with random weights, so that no gradient is zero by symmetry. Outputs are cloned
     in the hook: an in-place relu overwrites the norm's output behind it. The buffers that the run moved go back.
@@ -171,7 +175,7 @@ def run(model: nn.Module, x: Tensor, train: bool, modules: Collection[str], seed
     model.zero_grad(set_to_none=True)
     try:
         with seeded(seed), exact_float32():
-            output = forward(model, x)
+            output = forward(model, x, where)
             weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
             (output * weights.to(output)).sum().backward()  # type: ignore[no-untyped-call]
     finally:
@@ -185,15 +189,67 @@ def run(model: nn.Module, x: Tensor, train: bool, modules: Collection[str], seed
     return Trace(output.detach(), kept, x.grad, gradients, buffers)
 
 
-def forward(model: nn.Module, x: Tensor) -> Tensor:
-    """The output for `x`. Raises: RvCheckError where it is no tensor, and where `x` is not what it was before."""
+def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
+    """The output for `x`, at that place of what the model returns: `.logits`, `[0]`, or "" for all of it.
+
+    Raises: RvCheckError where it is no tensor, and where `x` is not what it was before.
+    """
     given = x.clone()
-    output = model(given)
-    if not isinstance(output, Tensor):
-        raise RvCheckError(f"it returns a {type(output).__name__}, expected a tensor")
+    returned = model(given)
+    output = pick(returned, where)
+    if output is None:
+        raise RvCheckError(f"it returns a {type(returned).__name__}, expected a tensor{' at ' + where if where else ''}")
     if not torch.equal(given, x):
         raise RvCheckError("it changes its input in place, expected an input that stays as it is")
     return output
+
+
+def transfer(expected: nn.Module, found: nn.Module, slots: Mapping[str, Slot]) -> None:
+    """Give the parameters and buffers of one module to another, which has them by other names or in other shapes."""
+    theirs = dict(found.named_parameters(remove_duplicate=False))
+    theirs |= dict(found.named_buffers(remove_duplicate=False))
+    with torch.no_grad():
+        for name, value in expected.state_dict().items():
+            if name in slots:
+                slot = slots[name]
+                theirs[slot.name].copy_(back(there(value, slot.own), slot.steps, tuple(theirs[slot.name].shape)))
+
+
+def there(tensor: Tensor, steps: Steps) -> Tensor:
+    """A module's tensor as the expected network has it."""
+    for kind, argument in steps:
+        tensor = tensor.reshape(argument) if kind == "reshape" else tensor.permute(argument)
+    return tensor
+
+
+def back(tensor: Tensor, steps: Steps, shape: tuple[int, ...]) -> Tensor:
+    """The reverse: the expected network's tensor as the module has it, in `shape`."""
+    shapes = [shape]
+    for kind, argument in steps:
+        last = shapes[-1]
+        shapes.append(argument if kind == "reshape" else tuple(last[axis] for axis in argument))
+    for (kind, argument), before in zip(reversed(steps), reversed(shapes[:-1]), strict=True):
+        if kind == "reshape":
+            tensor = tensor.reshape(before)
+        else:
+            tensor = tensor.permute([argument.index(axis) for axis in range(len(argument))])
+    return tensor
+
+
+def renamed(trace: Trace, slots: Mapping[str, Slot], like: Trace) -> Trace:
+    """What a run left, by the names and in the shapes of another; what has no such name is left out."""
+
+    def by_name(tensors: Mapping[str, Tensor | None]) -> Iterator[tuple[str, Tensor | None]]:
+        for name, slot in slots.items():
+            if slot.name in tensors:
+                tensor, other = tensors[slot.name], (like.gradients | like.buffers).get(name)
+                if tensor is not None and other is not None and (slot.steps or slot.own):
+                    tensor = back(there(tensor, slot.steps), slot.own, tuple(other.shape))
+                yield name, tensor
+
+    gradients = dict(by_name(trace.gradients))
+    buffers = {name: tensor for name, tensor in by_name(trace.buffers) if tensor is not None}
+    return replace(trace, gradients=gradients, buffers=buffers)
 
 
 def _keep(kept: dict[str, Tensor], name: str) -> Callable[[nn.Module, object, object], None]:

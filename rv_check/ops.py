@@ -138,6 +138,10 @@ class Op:
         """What one output unit sees of the op's input."""
         return POINT, POINT
 
+    def arguments(self, training: bool) -> dict[str, Any] | None:
+        """What it is held to in an op graph, eval or train mode; None where it does nothing. A bias shows by itself."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "bias"}
+
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
         """The torch module. `nn` is torch.nn; `inplace` says that the input may be overwritten."""
         raise NotImplementedError
@@ -299,6 +303,11 @@ class BatchNorm(Op):
     def buffers(self, x: Shape) -> dict[str, Shape]:
         return {"running_mean": (x[0],), "running_var": (x[0],), "num_batches_tracked": ()}
 
+    def arguments(self, training: bool) -> dict[str, Any]:
+        if not training:
+            return {"eps": self.eps, "statistics": "running"}
+        return {"eps": self.eps, "momentum": self.momentum, "statistics": "of the batch"}
+
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
         cls = nn.BatchNorm2d if len(x) == 3 else nn.BatchNorm1d
         return cls(x[0], eps=self.eps, momentum=self.momentum)
@@ -438,6 +447,9 @@ class Dropout(Op):
 
     def shape(self, x: Shape) -> Shape:
         return x
+
+    def arguments(self, training: bool) -> dict[str, Any] | None:
+        return {"p": self.p, "of": "elements"} if training else None
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
         return nn.Dropout(self.p)

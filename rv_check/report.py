@@ -13,11 +13,17 @@ rv-check/show/1, of `rv-check show ARCH --json`:
 
 rv-check/check/1, of `rv-check check ARCH|MODULE --json`:
     schema, subject; against: the reference, or the arch that a module should be, or null; passed; level: the highest
-    level of evidence reached, or null; findings.
+    level of evidence reached, or null; findings; map: a module's parameters and buffers by the expected names; totals:
+    of params and macs, what was found and expected; notes: what was inferred.
     findings: a list of {id, subject, check, level, status, message, found, expected, reason, source, difference,
-    tolerance, file, line, deviation}. status: passed, failed, skipped or blocked. reason: why it was skipped.
+    tolerance, file, line, deviation, kind, count, step, module, module_file, module_line}. status: passed, failed, skipped or blocked. reason: why it was skipped.
     difference: relative to the largest expected value, null where it is not finite. deviation: the reason of the known
-    deviation that excuses it.
+    deviation that excuses it. kind, count, step: of a difference in structure, what it is (missing, extra, moved,
+    replaced, arguments, wiring, shared, unused, unregistered, output, outputs, batch, until, this input only), how often,
+    and at which step of the spec; module, module_file, module_line: where in the module.
+
+rv-check/map/1, of `rv-check check MODULE --save-map FILE`:
+    schema, subject, against; map: the module's name of each parameter and buffer, by the expected names.
 
 rv-check/report/1, of `rv-check report --format json`:
     schema; archs: a list of {arch, input, params, macs, activations, receptive_field, depth, skip_connections, parity,
@@ -38,13 +44,14 @@ from typing import Any
 from rv_check.analyses import ReceptiveField, Row
 from rv_check.arch import Arch
 from rv_check.checks import QUOTED, hold, value_of
-from rv_check.findings import Report
+from rv_check.findings import LEVELS, Finding, Report
 from rv_check.problems import quote_plain
 from rv_check.spec import Published
 
 SHOW_SCHEMA = "rv-check/show/1"
 REPORT_SCHEMA = "rv-check/report/1"
 CHECK_SCHEMA = "rv-check/check/1"
+MAP_SCHEMA = "rv-check/map/1"
 FORMATS = ("text", "markdown", "csv", "json", "latex")
 TABULATE = {"text": "simple", "markdown": "pipe", "latex": "latex_booktabs"}
 
@@ -301,4 +308,121 @@ def check_json(report: Report) -> dict[str, Any]:
         "passed": report.passed,
         "level": report.level,
         "findings": [finding.as_json() for finding in report.findings],
+        "map": dict(report.map),
+        "totals": {name: {"found": found, "expected": wanted} for name, (found, wanted) in report.totals.items()},
+        "notes": list(report.notes),
     }
+
+
+def map_json(report: Report) -> dict[str, Any]:
+    """Schema rv-check/map/1."""
+    return {"schema": MAP_SCHEMA, "subject": report.subject, "against": report.against, "map": dict(report.map)}
+
+
+def map_text(report: Report) -> str:
+    """The module's name of each parameter and buffer, by the expected names."""
+    if not report.map:
+        return "there is no map, since the structure differs"
+    width = max(map(len, report.map))
+    return "\n".join(f"{ours:<{width}}  {theirs}" for ours, theirs in report.map.items())
+
+
+def module_text(report: Report, again: str = "") -> str:
+    """What a module is or is not: the answer first, then what the levels saw, then every difference."""
+    lines = [heading(report), ""]
+    lines += [f"  {note}" for note in report.notes] + ([""] if report.notes else [])
+    rows = [("params, MACs", *_totals(report))] if report.totals else []
+    for level in LEVELS:
+        found = [f for f in report.findings if f.level == level]
+        if found:
+            rows.append((level, *_level_row(found)))
+    width = max((len(name) for name, *_ in rows), default=0)
+    lines += [f"  {name:<{width}}  {status:<7}  {words}".rstrip() for name, status, words in rows]
+    for finding in report.findings:
+        if finding.status in ("failed", "skipped"):
+            lines += ["", *_difference_lines(finding)]
+    steps = [f.step for f in report.findings if f.status == "failed" and f.step]
+    if again and steps:
+        lines += ["", f"  again: {again} --only {steps[0]}"]
+    return "\n".join(map(quote_plain, lines))
+
+
+def heading(report: Report) -> str:
+    """The answer in one line."""
+    subject, against = report.subject, report.against
+    failed = [f for f in report.findings if f.status == "failed"]
+    blocked = any(f.status == "blocked" for f in report.findings)
+    excused = any(f.deviation for f in report.findings)
+    if not failed and not blocked:
+        if all(f.status == "passed" or f.deviation for f in report.findings) and report.findings:
+            return f"{subject} is {against}" + (", known deviations apart" if excused else "")
+        return f"{subject} is not shown in full to be {against}"
+    kinds = {f.kind for f in failed}
+    if kinds == {"this input only"}:
+        return f"{subject} is {against} at this input only"
+    if {f.check for f in failed} == {"init"}:
+        return f"{subject} is {against}, with another initialisation"
+    if kinds == {"until"}:
+        return f"{subject} is {against} up to {failed[0].step}"
+    number = len(failed)
+    return f"{subject} is not {against}: {number} difference{'s' if number != 1 else ''}"
+
+
+def _totals(report: Report) -> tuple[str, str]:
+    params, macs = report.totals["params"], report.totals["macs"]
+    same = params[0] == params[1] and macs[0] == macs[1]
+    words = [f"{params[0]:,}", f"{macs[0] / 10**9:.3f} GMACs"]
+    if not same:
+        words.append(f"expected {params[1]:,} / {macs[1] / 10**9:.3f} GMACs")
+        return "differ", " / ".join(words[:2]) + f", {words[2]}"
+    return "same", " / ".join(words) + ("" if not report.failed else "  (these cannot see it)")
+
+
+def _level_row(findings: Sequence[Finding]) -> tuple[str, str]:
+    statuses = {f.status for f in findings}
+    if "failed" in statuses:
+        failed = [f for f in findings if f.status == "failed"]
+        return "failed", ", ".join(dict.fromkeys(f.check for f in failed))
+    if "blocked" in statuses:
+        return "blocked", next(f.message for f in findings if f.status == "blocked").partition("blocked ")[2]
+    if "skipped" in statuses:
+        return "skipped", next(f.reason or "" for f in findings if f.status == "skipped")
+    measured = [f.difference for f in findings if f.difference is not None]
+    if measured:
+        largest = max(measured)
+        words = "bit for bit" if largest == 0 else f"largest relative difference {largest:.2g}"
+        return "passed", f"{', '.join(f.check for f in findings if f.difference is not None)}: {words}"
+    return "passed", findings[0].message
+
+
+def _difference_lines(finding: Finding) -> list[str]:
+    first, *more = finding.message.splitlines()
+    where = finding.step or ""
+    lines = [f"  {first:<60}  {where}".rstrip()]
+    lines += [f"    {line}" for line in more]
+    if finding.kind is None or finding.status == "skipped":
+        shown = {"found": finding.found, "expected": finding.expected, "reason": finding.reason}
+        lines[0] = f"  {finding.check}: {lines[0].strip()}"
+        lines += [f"    {name + ':':<9} {text}" for name, text in shown.items() if text is not None]
+    return lines
+
+
+def annotations(report: Report) -> list[str]:
+    """What failed, as workflow commands of GitHub Actions: the user's own line where it is known, else the spec's."""
+    lines = []
+    for finding in report.findings:
+        if finding.status != "failed":
+            continue
+        place = finding.call or finding.place
+        at = f"file={_property(place.document.shown)},line={max(place.line, 1)}," if place is not None else ""
+        title = _property(f"{report.subject} is not {report.against}")
+        lines.append(f"::error {at}title={title}::{_data(finding.title)}")
+    return lines
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -198,6 +198,13 @@ class Tree:
     unchecked: int
 
 
+def step_name(item: Item, position: int, indices: Mapping[str, int]) -> str:
+    """The name of a module or layer at that position of the nearest module."""
+    if item.name is None:
+        return str(position)
+    return item.name if isinstance(item.name, str) else item.name.text(indices)
+
+
 def children(seq: Seq, position: int = 0, indices: Mapping[str, int] | None = None) -> Iterator[tuple[str, Item]]:
     """The modules and layers of a sequence by name, looking through everything transparent.
 
@@ -208,11 +215,7 @@ def children(seq: Seq, position: int = 0, indices: Mapping[str, int] | None = No
         node = item.node
         match node:
             case Layer() | Module():
-                name = item.name
-                if name is None:
-                    yield str(position), item
-                else:
-                    yield (name if isinstance(name, str) else name.text(indices)), item
+                yield step_name(item, position, indices), item
             case Join():
                 at = position
                 for _, branch in node.branches:
@@ -244,8 +247,7 @@ def child(seq: Seq, name: str, position: int = 0, indices: Mapping[str, int] | N
         found: Item | None = None
         match node:
             case Layer() | Module():
-                own = str(position) if item.name is None else item.name
-                found = item if name == (own if isinstance(own, str) else own.text(indices)) else None
+                found = item if name == step_name(item, position, indices) else None
             case Join():
                 at = position
                 for _, branch in node.branches:

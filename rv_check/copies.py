@@ -1,0 +1,76 @@
+"""A copy of somebody's module, so that theirs stays as it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
+from torch.overrides import TorchFunctionMode
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The network within `nn.DataParallel`, `DistributedDataParallel` or what `torch.compile` returns."""
+    while True:
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner: Any = module.module
+        elif hasattr(module, "_orig_mod") and type(module).__name__ == "OptimizedModule":
+            inner = module._orig_mod
+        else:
+            return module
+        module = inner
+
+
+def copy_of(module: nn.Module, device: str | None = None) -> nn.Module:
+    """A deep copy, its tensors on `device`; on "meta" without their values.
+
+    Tensors that belong to a graph of autograd, as a module may have kept from an earlier run, are copied detached.
+    Raises: whatever the module's own parts raise when they are copied.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        return copy.deepcopy(module).to(device) if device else copy.deepcopy(module)  # type: ignore[no-any-return, no-untyped-call]
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for tensor in (*part._parameters.values(), *part._buffers.values()):
+            if tensor is not None and id(tensor) not in memo:
+                memo[id(tensor)] = _tensor(tensor, device)
+    with _Copying(device):
+        return copy.deepcopy(module, memo)
+
+
+def _tensor(tensor: Tensor, device: str | None) -> Tensor:
+    if is_lazy(tensor):
+        cls = UninitializedParameter if isinstance(tensor, UninitializedParameter) else UninitializedBuffer
+        return cls(device=device or tensor.device, dtype=tensor.dtype, requires_grad=tensor.requires_grad)  # type: ignore[no-any-return]
+    if device == "meta" and tensor.device.type != "meta":
+        values = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    else:
+        values = tensor.detach().clone().to(device) if device else tensor.detach().clone()
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(values, tensor.requires_grad)
+    return values.requires_grad_(tensor.requires_grad and tensor.is_leaf)
+
+
+class _Copying(TorchFunctionMode):
+    """Copies the tensors that `copy.deepcopy` meets, which refuses those that belong to a graph of autograd."""
+
+    def __init__(self, device: str | None):
+        super().__init__()
+        self.device = device
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is Tensor.__deepcopy__:
+            tensor, memo = args
+            if id(tensor) not in memo:
+                # A number that a module keeps in a tensor stays what it is, on the cpu, where meta tensors take it.
+                number = self.device == "meta" and tensor.dim() == 0
+                memo[id(tensor)] = tensor.detach().clone() if number else _tensor(tensor, self.device)
+            return memo[id(tensor)]
+        if func is Tensor.clone and self.device is not None:  # of a parameter that is not registered
+            return _tensor(args[0].detach(), self.device)
+        return func(*args, **(kwargs or {}))

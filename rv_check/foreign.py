@@ -1,0 +1,36 @@
+"""Code that is not ours: what it raises is told with the frames that its author can mend."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from rv_check.findings import CannotRun
+from rv_check.problems import RvCheckError, SpecError, shown_path
+
+T = TypeVar("T")
+SHOWN_FRAMES = 10  # of the user's, innermost last
+
+
+def guarded(what: str, action: Callable[[], T]) -> T:
+    """`action()`; an exception of code that is not ours becomes an RvCheckError that says what was tried, and where."""
+    try:
+        return action()
+    except (SpecError, CannotRun):
+        raise
+    except RvCheckError as error:
+        raise RvCheckError(f"{what}: {error}") from error
+    except (Exception, SystemExit) as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)][-SHOWN_FRAMES:]
+        lines = [f"{what}: {type(error).__name__}: {error}"]
+        lines += [f"  {shown_path(Path(f.filename))}:{f.lineno} in {f.name}: {f.line}" for f in frames]
+        raise RvCheckError("\n".join(lines)) from error
+
+
+def _is_users(filename: str) -> bool:
+    """Whether a file is neither ours nor installed: its frames are the ones its author can mend."""
+    path = Path(filename)
+    ours = path.is_relative_to(Path(__file__).parent) or path.is_relative_to(Path(traceback.__file__).parent)
+    return not (ours or filename.startswith("<") or {"site-packages", "dist-packages"} & set(path.parts))

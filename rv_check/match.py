@@ -1,0 +1,522 @@
+"""Two op graphs side by side: what corresponds to what, and every difference.
+
+The two are lined up by a guess, the best alignment of their operations along the data flow; then every pair is held
+against each other exactly: kind, arguments, inputs, and one parameter for one parameter. No difference is left exactly
+where the graphs are isomorphic, so the guess decides how well a difference is told, never whether there is one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rv_check.graph import COMMUTATIVE, LEAVES, Graph, Node, State, describe, show
+
+Kind = Literal["missing", "extra", "moved", "replaced", "arguments", "wiring", "shared", "unused", "unregistered", "output"]
+
+# How much it is worth to pair two operations of a kind: what carries parameters tells the most about where one is.
+WORTH = {"conv": 8.0, "linear": 8.0, "batchnorm": 4.0, "reshape": 1.0, "relu": 2.0, "dropout": 2.0}
+DEFAULT_WORTH = 3.0
+FAMILIES = (  # kinds that stand in for one another: one is a change of the other, not another thing in its place
+    ("relu", "silu", "sigmoid", "leaky_relu", "clamp", "gelu", "elu", "tanh", "hardswish", "mish", "softplus", "celu")
+    + ("_prelu_kernel", "prelu", "hardsigmoid", "log_sigmoid_forward", "abs", "sin", "rrelu_with_noise", "maximum"),
+    ("batchnorm", "native_group_norm", "native_layer_norm"),
+    ("maxpool", "avgpool", "adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d", "mean", "total", "amax"),
+    ("conv", "conv_transpose", "linear", "matmul"),
+    ("sum", "product", "concat"),
+)
+FAMILY = {kind: index for index, kinds in enumerate(FAMILIES) for kind in kinds}
+NEAR = 12  # operations between the two ends of a move, at most
+MOST_CELLS = 4_000_000  # of the alignment: larger graphs are aligned within a band
+
+
+@dataclass
+class Difference:
+    """One thing that is not the same. Operations are in the order of the flow; `at` is where along the expected one.
+
+    `details`: what differs, found and expected. `after` and `before`: what the operations stand between, on both sides.
+    """
+
+    kind: Kind
+    at: int
+    expected: list[Node] = field(default_factory=list)
+    found: list[Node] = field(default_factory=list)
+    details: dict[str, tuple[str, str]] = field(default_factory=dict)
+    after: tuple[Node | None, Node | None] = (None, None)
+    before: tuple[Node | None, Node | None] = (None, None)
+    names: list[str] = field(default_factory=list)  # of parameters and buffers
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter or buffer of the expected network is in the found one.
+
+    `steps` turn the found tensor, and `own` the expected one, into what the operation uses on both sides.
+    """
+
+    name: str
+    steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    own: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+@dataclass
+class Match:
+    """How two graphs correspond. `map` gives parameters and buffers by the expected names."""
+
+    expected: Graph
+    found: Graph
+    pairs: dict[Node, Node]
+    differences: list[Difference]
+    map: dict[str, Slot]
+
+    @property
+    def same(self) -> bool:
+        """Whether the graphs are isomorphic."""
+        return not self.differences
+
+    @property
+    def rules(self) -> list[str]:
+        """The rules by which the found graph is the expected one, where it is written otherwise."""
+        used: dict[str, None] = {}
+        for e, o in self.pairs.items():
+            used.update(dict.fromkeys(words for words in o.rules if words not in e.rules))
+        return list(used)
+
+
+def match(expected: Graph, found: Graph) -> Match:
+    """Hold a graph against the one expected. Both have one output, called ""."""
+    return _Matching(expected, found).result()
+
+
+def flow(graph: Graph) -> list[Node]:
+    """The operations in the order of the flow, the longest branch of a sum first, leaves left out.
+
+    What is computed and not used stands behind what it is computed from.
+    """
+    order: list[Node] = []
+    done: set[Node] = set()
+    _visit(graph.outputs.values(), order, done)
+    for sink in graph.unread:
+        chain: list[Node] = []
+        _visit([sink], chain, done)
+        feeds = {feed for node in chain for feed in node.feeds}
+        last = max((at for at, node in enumerate(order) if node in feeds), default=-1)
+        order[last + 1 : last + 1] = chain
+    return [node for node in order if node.kind not in LEAVES]
+
+
+def _visit(ends: Iterable[Node], order: list[Node], done: set[Node]) -> None:
+    for end in ends:
+        stack: list[tuple[Node, Iterator[Node]]] = [(end, iter(_feeds(end)))]
+        while stack:
+            node, feeds = stack[-1]
+            following = next((feed for feed in feeds if feed not in done), None)
+            if following is not None and node not in done:
+                stack.append((following, iter(_feeds(following))))
+                continue
+            stack.pop()
+            if node not in done:
+                done.add(node)
+                order.append(node)
+
+
+def _feeds(node: Node) -> Sequence[Node]:
+    if node.kind in COMMUTATIVE:
+        return sorted(node.feeds, key=lambda feed: (-feed.height, feed.key))
+    return node.feeds
+
+
+class _Matching:
+    def __init__(self, expected: Graph, found: Graph):
+        self.expected, self.found = expected, found
+        self.e_flow, self.o_flow = flow(expected), flow(found)
+        self.pairs: dict[Node, Node] = {expected.input: found.input}
+        self.pairs.update(align(self.e_flow, self.o_flow))
+        self.back = {o: e for e, o in self.pairs.items()}
+        self.e_at = {node: at for at, node in enumerate(self.e_flow)}
+        self.o_at = {node: at for at, node in enumerate(self.o_flow)}
+        self.live = set(found.live)
+        self.e_uses, self.o_uses = expected.uses(), found.uses()
+        self.through: dict[Node, frozenset[Node]] = {}
+        self.map: dict[str, Slot] = {}
+
+    def result(self) -> Match:
+        differences = [*self.arguments(), *self.gaps(), *self.wiring(), *self.output(), *self.sharing(), *self.unused()]
+        differences.sort(key=lambda difference: difference.at)
+        return Match(self.expected, self.found, self.pairs, differences, self.map)
+
+    # Pairs: kind, arguments, parameters
+
+    def arguments(self) -> list[Difference]:
+        found = []
+        for e in self.e_flow:
+            o = self.pairs.get(e)
+            if o is None:
+                continue
+            details = _details(e, o)
+            if e.kind in MOVERS and any(a.shape != b.shape for a, b in zip(e.inputs, o.inputs, strict=False)):
+                details = {}  # its input has another shape, which is some other difference's doing
+            if details:
+                kind: Kind = "unregistered" if "registered" in details else "arguments"
+                found.append(Difference(kind, self.e_at[e], [e], [o], details))
+            for role, state in e.states:
+                theirs = o.tensors.get(role)
+                if isinstance(theirs, State):
+                    self.claim(state, theirs)
+        return _moved_arguments(found)
+
+    def claim(self, state: State, theirs: State) -> None:
+        """Note where a parameter of the expected network is."""
+        self.map.setdefault(state.name, Slot(theirs.name, theirs.steps, state.steps))
+        counter = self.expected.counters.get(state.name)
+        if counter is not None and theirs.name in self.found.counters:
+            self.map.setdefault(counter, Slot(self.found.counters[theirs.name]))
+
+    # Operations without a counterpart
+
+    def gaps(self) -> list[Difference]:
+        missing = [self.missing(nodes) for nodes in _runs(self.e_flow, self.pairs)]
+        extra = [self.extra(nodes) for nodes in _runs(self.o_flow, self.back) if self.matters(nodes)]
+        return _moved_and_replaced(missing, extra)
+
+    def matters(self, nodes: list[Node]) -> bool:
+        """Whether it changes anything that these are computed: what nobody uses matters if it has parameters."""
+        return any(node in self.live or node.tensors for node in nodes)
+
+    def missing(self, nodes: list[Node]) -> Difference:
+        at = self.e_at[nodes[0]]
+        after, before = _between(nodes, self.e_uses)
+        mine = (self.pairs.get(after) if after else None, self.pairs.get(before) if before else None)
+        return Difference("missing", at, nodes, [], {}, (after, mine[0]), (before, mine[1]))
+
+    def extra(self, nodes: list[Node]) -> Difference:
+        after, before = _between(nodes, self.o_uses)
+        theirs = (self.back.get(after) if after else None, self.back.get(before) if before else None)
+        if theirs[0] is not None and theirs[0] in self.e_at:
+            at = self.e_at[theirs[0]]
+        elif theirs[1] is not None and theirs[1] in self.e_at:
+            at = self.e_at[theirs[1]] - 1
+        else:
+            mine = self.o_at[nodes[0]]
+            at = max((self.e_at[self.back[o]] for o in self.o_flow[:mine] if o in self.back), default=-1)
+        return Difference("extra", at, [], nodes, {}, (theirs[0], after), (theirs[1], before))
+
+    # Inputs
+
+    def sources(self, node: Node) -> frozenset[Node]:
+        """The paired operations of the found graph that a value comes from, past whatever has no counterpart."""
+        if node not in self.through:
+            # Not by recursion: a network without any counterpart is one long chain.
+            stack = [node]
+            while stack:
+                top = stack[-1]
+                ends = self.end_of(top)
+                waiting = [] if ends is not None else [feed for feed in top.inputs if feed not in self.through]
+                if waiting:
+                    stack += waiting
+                    continue
+                stack.pop()
+                union = ends if ends is not None else frozenset().union(*(self.through[feed] for feed in top.inputs))
+                self.through[top] = union
+        return self.through[node]
+
+    def end_of(self, node: Node) -> frozenset[Node] | None:
+        if node in self.pairs:
+            return frozenset((self.pairs[node],))
+        return frozenset((node,)) if node in self.back else None
+
+    def is_paired(self, node: Node) -> bool:
+        return node in self.pairs or node in self.back
+
+    def wiring(self) -> list[Difference]:
+        found = []
+        for e in self.e_flow:
+            o = self.pairs.get(e)
+            if o is not None and not self.fed_alike(e, o):
+                details = {"input": (self.told(o.inputs, o.inputs), self.told(e.inputs, o.inputs))}
+                after = (next(iter(e.inputs), None), next(iter(o.inputs), None))
+                found.append(Difference("wiring", self.e_at[e], [e], [o], details, after))
+        return found
+
+    def fed_alike(self, e: Node, o: Node) -> bool:
+        """Whether the inputs of a pair are pairs, in order where it matters; or differ as a missing or an extra
+        operation before them explains."""
+        mine = [self.sources(feed) for feed in e.inputs]
+        theirs = [self.sources(feed) for feed in o.inputs]
+        if e.kind in COMMUTATIVE and o.kind in COMMUTATIVE:
+            if Counter(mine) == Counter(theirs):
+                return True
+        elif mine == theirs:
+            return True
+        if all(map(self.is_paired, (*e.inputs, *o.inputs))):
+            return False
+        here, there = frozenset().union(*mine), frozenset().union(*theirs)
+        return bool(here & there) or not here or not there
+
+    def told(self, inputs: Sequence[Node], other: Sequence[Node]) -> str:
+        return " and ".join(sorted(self.source(node) for node in inputs))
+
+    def source(self, node: Node) -> str:
+        shown = self.back.get(node, node)
+        return f"{shown.name or shown.kind} ({shown.kind})" if shown.kind != "input" else "the input"
+
+    def output(self) -> list[Difference]:
+        e, o = self.expected.outputs[""], self.found.outputs[""]
+        mine, theirs = self.sources(e), self.sources(o)
+        both_paired = self.is_paired(e) and self.is_paired(o)
+        if mine == theirs or (not both_paired and mine & theirs):
+            return []
+        details = {"output": (self.source(o), self.source(e))}
+        return [Difference("output", len(self.e_flow), [e], [o], details)]
+
+    # Parameters
+
+    def sharing(self) -> list[Difference]:
+        by_name: dict[str, list[Node]] = {}
+        by_mine: dict[str, set[str]] = {}
+        for e in self.e_flow:
+            o = self.pairs.get(e)
+            for role, state in e.states:
+                theirs = o.tensors.get(role) if o is not None else None
+                if isinstance(theirs, State):
+                    by_name.setdefault(theirs.name, []).append(e)
+                    by_mine.setdefault(theirs.name, set()).add(state.name)
+        groups: dict[tuple[Node, ...], list[str]] = {}
+        for name, names in by_mine.items():
+            if len(names) > 1:
+                groups.setdefault(tuple(dict.fromkeys(by_name[name])), []).append(name)
+        found = []
+        for users, shared in groups.items():
+            theirs_ = [self.pairs[e] for e in users]
+            details = {"parameters": (f"one {show(shared[0])} for {len(users)}", "one for each")}
+            found.append(Difference("shared", self.e_at[users[1]], list(users), theirs_, details, names=shared))
+        separate: dict[str, set[str]] = {}
+        for e in self.e_flow:
+            o = self.pairs.get(e)
+            for role, state in e.states:
+                theirs = o.tensors.get(role) if o is not None else None
+                if isinstance(theirs, State):
+                    separate.setdefault(state.name, set()).add(theirs.name)
+                    if len(separate[state.name]) == 2:
+                        assert o is not None
+                        details = {"parameters": ("one for each", f"one {state.name} for all")}
+                        found.append(Difference("shared", self.e_at[e], [e], [o], details, names=[theirs.name]))
+        return found
+
+    def unused(self) -> list[Difference]:
+        used = {state.name for node in self.found.nodes for _, state in node.states}
+        used |= {node.name for node in self.found.nodes if node.kind == "state"}
+        used |= set(self.found.counters.values()) | set(self.found.aliases)
+        idle = [name for name in self.found.state if name not in used and name not in self.found.moved]
+        mine = {state.name for node in self.expected.nodes for _, state in node.states}
+        mine |= {node.name for node in self.expected.nodes if node.kind == "state"} | set(self.expected.aliases)
+        allowed = set(self.expected.state) - mine - set(self.expected.counters.values())
+        idle = [name for name in idle if name not in allowed]
+        groups: dict[str, list[str]] = {}
+        for name in idle:
+            what = "parameter" if name in self.found.parameters else "buffer"
+            groups.setdefault(what, []).append(name)
+        end = len(self.e_flow)
+        return [
+            Difference("unused", end, details={what: (", ".join(names[:4]), "none that is not used")}, names=names)
+            for what, names in groups.items()
+        ]
+
+
+MOVERS = ("reshape", "permute", "expand", "slice", "view", "pad")  # whose arguments follow the shape of their input
+
+
+def _details(e: Node, o: Node) -> dict[str, tuple[str, str]]:
+    """What differs between two operations themselves: found and expected, by name."""
+    if e.kind != o.kind:
+        return {"op": (describe(o), describe(e))}
+    details = {}
+    for name in {**e.attributes, **o.attributes}:
+        mine, theirs = e.attributes.get(name), o.attributes.get(name)
+        if mine != theirs:
+            details[name] = tuple("none" if v is None else show(v) for v in (theirs, mine))
+    for role in {**e.tensors, **o.tensors}:
+        own, other = e.tensors.get(role), o.tensors.get(role)
+        if own is None or other is None:
+            details[role] = ("none", "one") if other is None else ("one", "none")
+        elif isinstance(other, Node) and isinstance(own, State):
+            if other.kind == "unregistered":
+                details["registered"] = (f"its {role} is no parameter of the module", "a registered parameter")
+            else:
+                details[role] = (f"computed: {_recipe(other)}", "a parameter")
+        elif isinstance(own, Node) and isinstance(other, State):
+            details[role] = ("a parameter", f"computed: {_recipe(own)}")
+        elif isinstance(own, Node) and isinstance(other, Node) and own.key != other.key:
+            details[role] = (f"computed: {_recipe(other)}", f"computed: {_recipe(own)}")
+        elif isinstance(own, State) and isinstance(other, State) and own.shape != other.shape and not details:
+            if [feed.shape for feed in e.inputs] == [feed.shape for feed in o.inputs]:  # else it follows from these
+                details[role] = (show(other.shape), show(own.shape))
+    return details  # type: ignore[return-value]
+
+
+def _recipe(node: Node) -> str:
+    names = [feed.name for feed in node.feeds if feed.kind == "state"]
+    names += [state.name for _, state in node.states]
+    return f"{node.kind}({', '.join(names) or '...'})"
+
+
+def _moved_arguments(differences: list[Difference]) -> list[Difference]:
+    """Two operations nearby, each with the other's stride: the stride has moved."""
+    kept: list[Difference] = []
+    for difference in differences:
+        for other in kept:
+            near = difference.at - other.at <= NEAR and len(other.expected) == 1
+            if near and other.kind == difference.kind == "arguments" and _swapped(other.details, difference.details):
+                other.kind = "moved"
+                other.expected += difference.expected
+                other.found += difference.found
+                break
+        else:
+            kept.append(difference)
+    return kept
+
+
+def _swapped(a: Mapping[str, tuple[str, str]], b: Mapping[str, tuple[str, str]]) -> bool:
+    return a.keys() == b.keys() == {"stride"} and a["stride"] == b["stride"][::-1]
+
+
+def _runs(nodes: Sequence[Node], paired: Mapping[Node, Node]) -> list[list[Node]]:
+    """What has no counterpart, neighbours in the flow that feed one another together."""
+    runs: list[list[Node]] = []
+    of: dict[Node, list[Node]] = {}
+    for node in nodes:
+        if node in paired:
+            continue
+        near = next((of[feed] for feed in node.feeds if feed in of), None)
+        if near is None:
+            near = []
+            runs.append(near)
+        near.append(node)
+        of[node] = near
+    return runs
+
+
+def _between(nodes: list[Node], uses: Mapping[Node, list[Node]]) -> tuple[Node | None, Node | None]:
+    """What a run of operations follows and what follows it."""
+    inside = set(nodes)
+    after = next((feed for node in nodes for feed in node.inputs if feed not in inside), None)
+    before = next((user for node in reversed(nodes) for user in uses.get(node, ()) if user not in inside), None)
+    return after, before
+
+
+def _moved_and_replaced(missing: list[Difference], extra: list[Difference]) -> list[Difference]:
+    """A missing and an extra operation that are one: it has moved, or the one stands for the other."""
+    left = list(extra)
+    found = []
+    for difference in missing:
+        near = [other for other in left if abs(other.at - difference.at) <= NEAR]
+        moved = next((o for o in near if _alike(o.found, difference.expected)), None)
+        instead = next((o for o in near if o.after[0] is difference.after[0] and o.before[0] is difference.before[0]), None)
+        other = moved or instead
+        if other is None:
+            found.append(difference)
+            continue
+        left.remove(other)
+        kind: Kind = "moved" if moved else "replaced"
+        at = min(difference.at, other.at + 1)
+        joined = Difference(kind, at, difference.expected, other.found, {}, difference.after, difference.before)
+        if moved:
+            joined.details = {"place": (_stands(other.after[0]), _stands(difference.after[0]))}
+        found.append(joined)
+    return found + left
+
+
+def _alike(a: list[Node], b: list[Node]) -> bool:
+    return [(node.kind, node.attributes) for node in a] == [(node.kind, node.attributes) for node in b]
+
+
+def _stands(after: Node | None) -> str:
+    return f"after {after.name or after.kind}" if after is not None else "at the beginning"
+
+
+# The alignment
+
+
+def align(expected: Sequence[Node], found: Sequence[Node]) -> dict[Node, Node]:
+    """The pairs of the best alignment of two sequences, that is, the one of the greatest worth."""
+    pairs: dict[Node, Node] = {}
+    start, e_end, o_end = 0, len(expected), len(found)
+    while start < min(e_end, o_end) and expected[start].key == found[start].key:
+        pairs[expected[start]] = found[start]
+        start += 1
+    while e_end > start and o_end > start and _signature(expected[e_end - 1]) == _signature(found[o_end - 1]):
+        e_end, o_end = e_end - 1, o_end - 1
+        pairs[expected[e_end]] = found[o_end]
+    for i, j in _best(expected[start:e_end], found[start:o_end]):
+        pairs[expected[start + i]] = found[start + j]
+    return pairs
+
+
+def _signature(node: Node) -> Any:
+    roles = tuple((role, getattr(tensor, "shape", ())) for role, tensor in sorted(node.tensors.items()))
+    return node.kind, tuple(sorted(node.attributes.items())), roles, node.shape
+
+
+def _best(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[int, int]]:
+    """The steps of the alignment of greatest worth (Needleman & Wunsch 1970): gaps cost nothing, pairs are worth."""
+    n, m = len(a), len(b)
+    if not n or not m:
+        return
+    band = max(NEAR, MOST_CELLS // n, abs(n - m) + NEAR) if n * m > MOST_CELLS else m
+    ids: dict[Any, int] = {}
+    a_ids = [ids.setdefault(_signature(node), len(ids)) for node in a]
+    b_ids = [ids.setdefault(_signature(node), len(ids)) for node in b]
+    worth: dict[tuple[int, int], float] = {}
+    above = [0.0] * (m + 1)
+    steps: list[bytearray] = []
+    for i in range(n):
+        row, step = [0.0] * (m + 1), bytearray(m + 1)
+        middle = i * m // n
+        low, high = max(0, middle - band), min(m, middle + band + 1)
+        row[low] = above[low]
+        mine, own, key, names = a_ids[i], a[i], a[i].key, _names(a[i])
+        for j in range(low, high):
+            cell = (mine, b_ids[j])
+            value = worth.get(cell)
+            if value is None:
+                value = worth[cell] = _worth(own, b[j])
+            best, how = above[j + 1], 1
+            if row[j] > best:
+                best, how = row[j], 2
+            if value:
+                value *= 1.5 if key == b[j].key else 1.25 if names & _names(b[j]) else 1.0
+                if above[j] + value >= best:
+                    best, how = above[j] + value, 3
+            row[j + 1], step[j + 1] = best, how
+        for j in range(high, m):
+            row[j + 1], step[j + 1] = row[high], 2
+        above = row
+        steps.append(step)
+    i, j = n, m
+    while i and j:
+        how = steps[i - 1][j]
+        if how == 3:
+            i, j = i - 1, j - 1
+            yield i, j
+        elif how == 2:
+            j -= 1
+        else:
+            i -= 1
+
+
+def _names(node: Node) -> frozenset[str]:
+    return frozenset(state.name for _, state in node.states)
+
+
+def _worth(e: Node, o: Node) -> float:
+    """What it is worth to pair two operations; 0 where they cannot be one another."""
+    worth = WORTH.get(e.kind, DEFAULT_WORTH)
+    if e.kind != o.kind:
+        related = FAMILY.get(e.kind, -1) == FAMILY.get(o.kind, -2)
+        return worth * (0.3 if e.shape == o.shape else 0.15) if related else 0.0
+    names = {**e.attributes, **o.attributes, **e.tensors, **o.tensors}
+    unlike = len(_details(e, o))
+    agreement = 1 - unlike / max(1, len(names))
+    return worth * (0.5 + 0.35 * agreement + (0.15 if e.shape == o.shape else 0))

@@ -1,0 +1,529 @@
+"""The normal form of an op graph: equal computations, one way to write them.
+
+A rule takes an operation that is about to be made and gives what stands for it instead, or None. Most are true for
+every input; those marked `here` at the sizes at hand: that a pool over 7x7 is a mean holds on a map of 7x7. Networks are
+compared without these first, and then at several sizes. tests/unit/test_normal.py proves each rule on random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import isclose, prod
+from typing import Any, NamedTuple
+
+from rv_check.graph import Node, Shape, State
+from rv_check.problems import Place
+
+Rule = Callable[["Builder", Node], "Node | None"]
+ELEMENTWISE = ("relu", "silu", "sigmoid", "dropout", "scale")  # of a value alone, element by element
+
+
+class Registered(NamedTuple):
+    """A rule: its words in a report, "" where it is mere notation, and whether it needs the sizes at hand."""
+
+    words: str
+    here: bool
+    function: Rule
+
+
+RULES: dict[str, list[Registered]] = {}
+
+
+def rule(words: str, *kinds: str, here: bool = False) -> Callable[[Rule], Rule]:
+    """Make a function a rule for these kinds of operations. `here`: it is true at the sizes at hand, not at every one."""
+
+    def register(function: Rule) -> Rule:
+        for kind in kinds:
+            RULES.setdefault(kind, []).append(Registered(words, here, function))
+        return function
+
+    return register
+
+
+class Builder:
+    """Makes operations in normal form; `here`: also by the rules that hold at these sizes only."""
+
+    def __init__(self, here: bool = False) -> None:
+        self.here = here
+        self.name = ""
+        self.place: Place | None = None
+
+    def make(
+        self,
+        kind: str,
+        *inputs: Node,
+        shape: Shape,
+        tensors: Mapping[str, State | Node] | None = None,
+        like: Node | None = None,
+        **attributes: Any,
+    ) -> Node:
+        """The operation in normal form. `like`: the one whose name, place and history it takes over."""
+        name, place = (like.name, like.place) if like else (self.name, self.place)
+        node = Node(kind, inputs, shape, attributes, tensors, name, place, like.rules if like else ())
+        for words, here, function in RULES.get(kind, ()):
+            other = function(self, node) if self.here or not here else None
+            if other is not None:
+                if words and words not in other.rules and other not in inputs:
+                    other.rules += (words,)
+                return other
+        return node
+
+    def reshape(self, value: Node, shape: Shape, like: Node | None = None) -> Node:
+        """The value in another shape, its elements in the same order."""
+        return self.make("reshape", value, shape=shape, like=like, to=shape)
+
+
+def state_of(value: Node) -> State | Node:
+    """The parameter or buffer that a value is, moved or not; the value itself where it is computed from more."""
+    steps: list[tuple[str, tuple[int, ...]]] = []
+    node = value
+    while node.kind in ("reshape", "permute"):
+        steps.append((node.kind, node.attributes["to" if node.kind == "reshape" else "axes"]))
+        (node,) = node.inputs
+    if node.kind != "state":
+        return value
+    return State(node.name, value.shape, tuple(reversed(steps)))
+
+
+def reshaped(state: State, shape: Shape) -> State:
+    """A parameter or buffer in another shape."""
+    return state if state.shape == shape else State(state.name, shape, (*state.steps, ("reshape", shape)))
+
+
+def is_nonnegative(node: Node) -> bool:
+    """Whether no element can be below 0."""
+    match node.kind:
+        case "relu" | "sigmoid":
+            return True
+        case "maxpool" | "avgpool" | "global_avgpool" | "reshape" | "permute" | "dropout" | "slice":
+            return is_nonnegative(node.inputs[0])
+        case "sum" | "product" | "concat":
+            return all(map(is_nonnegative, node.inputs))
+        case "constant":
+            return (node.attributes["value"] or -1) >= 0
+    return False
+
+
+# Moving elements
+
+
+@rule("", "flatten")
+def flatten(b: Builder, node: Node) -> Node | None:
+    """A flatten is a reshape."""
+    return b.reshape(node.inputs[0], node.shape)
+
+
+@rule("", "reshape")
+def reshape_to_the_same(b: Builder, node: Node) -> Node | None:
+    """A reshape to the shape that is there does nothing."""
+    return node.inputs[0] if node.shape == node.inputs[0].shape else None
+
+
+@rule("", "reshape")
+def reshape_of_reshape(b: Builder, node: Node) -> Node | None:
+    """Of two reshapes the last one counts: both keep the order of elements."""
+    (inner,) = node.inputs
+    return b.reshape(inner.inputs[0], node.shape, node) if inner.kind == "reshape" else None
+
+
+@rule("", "permute")
+def permute_of_ones(b: Builder, node: Node) -> Node | None:
+    """Moving only axes of size 1 past others keeps the order of elements: a reshape."""
+    (x,) = node.inputs
+    kept = [axis for axis in node.attributes["axes"] if x.shape[axis] != 1]
+    return b.reshape(x, node.shape, node) if kept == sorted(kept) else None
+
+
+@rule("", "permute")
+def permute_of_permute(b: Builder, node: Node) -> Node | None:
+    """Two permutations are one."""
+    (inner,) = node.inputs
+    if inner.kind != "permute":
+        return None
+    first, second = inner.attributes["axes"], node.attributes["axes"]
+    axes = tuple(first[axis] for axis in second)
+    return b.make("permute", inner.inputs[0], shape=node.shape, like=node, axes=axes)
+
+
+@rule("", "slice")
+def slice_of_all(b: Builder, node: Node) -> Node | None:
+    """A slice of everything does nothing."""
+    return node.inputs[0] if node.shape == node.inputs[0].shape else None
+
+
+@rule("", "concat")
+def concat_of_concat(b: Builder, node: Node) -> Node | None:
+    """Joining along one axis step by step or at once is the same; of one value it does nothing."""
+    axis = node.attributes["axis"]
+    if len(node.inputs) == 1:
+        return node.inputs[0]
+    flat: list[Node] = []
+    for x in node.inputs:
+        flat += x.inputs if x.kind == "concat" and x.attributes["axis"] == axis else [x]
+    if len(flat) == len(node.inputs):
+        return None
+    return b.make("concat", *flat, shape=node.shape, like=node, axis=axis)
+
+
+@rule("an elementwise function before a reshape as after it", *ELEMENTWISE)
+def elementwise_before_reshape(b: Builder, node: Node) -> Node | None:
+    """A function of single elements does not care for the shape: f(reshape(x)) = reshape(f(x))."""
+    if node.kind == "dropout" and node.attributes["of"] != "elements":
+        return None
+    (x,) = node.inputs
+    if x.kind != "reshape":
+        return None
+    inner = x.inputs[0]
+    return b.reshape(b.make(node.kind, inner, shape=inner.shape, like=node, **node.attributes), node.shape, x)
+
+
+# Pools
+
+
+@rule("", "adaptive_avgpool")
+def adaptive_to_one(b: Builder, node: Node) -> Node | None:
+    """The one window of an adaptive pool to 1x1 is the map."""
+    if node.attributes["out"] != (1, 1):
+        return None
+    return b.make("global_avgpool", *node.inputs, shape=node.shape, like=node)
+
+
+@rule("a pool to the size that is there does nothing", "adaptive_avgpool", here=True)
+def adaptive_to_the_same(b: Builder, node: Node) -> Node | None:
+    """Each window of an adaptive pool to the input's own size is one element."""
+    return node.inputs[0] if node.shape == node.inputs[0].shape else None
+
+
+@rule("an adaptive pool that divides evenly is a pool with a fixed kernel", "adaptive_avgpool", here=True)
+def adaptive_that_divides(b: Builder, node: Node) -> Node | None:
+    """Where the output size divides the input size, window i begins at i*in/out and is in/out long."""
+    sides, out = node.inputs[0].shape[2:], node.shape[2:]
+    if any(side % n for side, n in zip(sides, out, strict=True)):
+        return None
+    kernel = tuple(side // n for side, n in zip(sides, out, strict=True))
+    return b.make("avgpool", node.inputs[0], shape=node.shape, like=node, **pool_arguments(kernel))
+
+
+def pool_arguments(kernel: tuple[int, ...]) -> dict[str, Any]:
+    """The arguments of an average pool whose windows lie side by side."""
+    return {"kernel": kernel, "stride": kernel, "padding": (0, 0), "ceil_mode": False, "count_include_pad": True}
+
+
+@rule("a pool over the whole map is a mean", "avgpool", here=True)
+def avgpool_of_everything(b: Builder, node: Node) -> Node | None:
+    """One window that covers the map, no padding counted: the mean of each channel. On a map of 1x1, the map itself."""
+    (x,) = node.inputs
+    if node.attributes["kernel"] != x.shape[2:] or node.shape[2:] != (1, 1) or any(node.attributes["padding"]):
+        return None
+    if node.attributes.get("divisor") is not None:
+        return None
+    return b.make("global_avgpool", x, shape=node.shape, like=node)
+
+
+@rule("", "avgpool")
+def padding_that_is_not_there(b: Builder, node: Node) -> Node | None:
+    """Without padding, and without windows that hang over, it does not matter whether padding counts."""
+    if any(node.attributes["padding"]) or node.attributes["count_include_pad"]:
+        return None
+    return b.make("avgpool", *node.inputs, shape=node.shape, like=node, **{**node.attributes, "count_include_pad": True})
+
+
+@rule("a pool of single elements does nothing", "avgpool", "maxpool")
+def pool_of_single_elements(b: Builder, node: Node) -> Node | None:
+    """A window of one element at every place."""
+    a = node.attributes
+    single = a["kernel"] == a["stride"] == (1, 1) and not any(a["padding"]) and a.get("divisor") is None
+    return node.inputs[0] if single else None
+
+
+@rule("the mean of a map of 1x1 is the map", "global_avgpool", here=True)
+def mean_of_one(b: Builder, node: Node) -> Node | None:
+    """The mean of one number."""
+    return node.inputs[0] if node.inputs[0].shape[2:] == (1, 1) else None
+
+
+@rule("", "mean")
+def mean_over_the_map(b: Builder, node: Node) -> Node | None:
+    """mean(x, rows and columns) that keeps the axes: how torch itself writes an adaptive pool to 1x1."""
+    (x,) = node.inputs
+    if node.attributes["axes"] != (2, 3) or node.shape != (*x.shape[:2], 1, 1):
+        return None
+    return b.make("global_avgpool", x, shape=node.shape, like=node)
+
+
+@rule("a mean over rows and columns is a global pool", "mean")
+def mean_that_drops_the_axes(b: Builder, node: Node) -> Node | None:
+    """mean(x, rows and columns), the axes dropped; also of a map whose pixels stand in one axis."""
+    (x,) = node.inputs
+    axes = node.attributes["axes"]
+    if x.kind == "reshape" and len(x.shape) == 3 and axes == (2,):
+        inner = x.inputs[0]
+        if len(inner.shape) == 4 and inner.shape[:2] == x.shape[:2]:
+            x, axes = inner, (2, 3)
+    if len(x.shape) != 4 or axes != (2, 3):
+        return None
+    pooled = b.make("global_avgpool", x, shape=(*x.shape[:2], 1, 1), like=node)
+    return b.reshape(pooled, node.shape, node)
+
+
+@rule("the mean of rows of the mean of columns is the mean of all", "mean")
+def mean_of_mean(b: Builder, node: Node) -> Node | None:
+    """Windows of one size: the mean of their means is the mean."""
+    (inner,) = node.inputs
+    if inner.kind == "reshape":
+        (inner,) = inner.inputs
+    if inner.kind != "mean" or len(inner.inputs[0].shape) != 4:
+        return None
+    (x,) = inner.inputs
+    left = [axis for axis in range(4) if axis not in inner.attributes["axes"]]
+    given = node.inputs[0].shape
+    if given == tuple(x.shape[axis] for axis in left):
+        mine = {left[axis] for axis in node.attributes["axes"]}
+    elif len(given) == 4 and all(given[axis] == 1 for axis in inner.attributes["axes"]):
+        mine = set(node.attributes["axes"])
+    else:
+        return None
+    axes = tuple(sorted({*inner.attributes["axes"], *mine}))
+    return b.make("mean", x, shape=node.shape, like=node, axes=axes)
+
+
+@rule("a total divided by the number of terms is a mean", "scale")
+def scaled_total(b: Builder, node: Node) -> Node | None:
+    """sum(x) / n."""
+    (x,) = node.inputs
+    total = x.inputs[0] if x.kind == "reshape" else x
+    if total.kind != "total":
+        return None
+    terms = prod(total.inputs[0].shape[axis] for axis in total.attributes["axes"])
+    if not isclose(node.attributes["by"] * terms, 1, rel_tol=1e-12):
+        return None
+    return b.make("mean", total.inputs[0], shape=node.shape, like=node, axes=total.attributes["axes"])
+
+
+# Activations
+
+
+@rule("the relu of what is not negative does nothing", "relu")
+def relu_of_nonnegative(b: Builder, node: Node) -> Node | None:
+    """max(x, 0) = x where x >= 0."""
+    return node.inputs[0] if is_nonnegative(node.inputs[0]) else None
+
+
+@rule("relu and max-pool commute", "relu")
+def relu_before_maxpool(b: Builder, node: Node) -> Node | None:
+    """relu is monotone, so the largest of the relus is the relu of the largest; every window holds an element."""
+    (pool,) = node.inputs
+    if pool.kind != "maxpool":
+        return None
+    (x,) = pool.inputs
+    return b.make("maxpool", b.make("relu", x, shape=x.shape, like=node), shape=pool.shape, like=pool, **pool.attributes)
+
+
+@rule("relu and dropout commute", "relu")
+def relu_before_dropout(b: Builder, node: Node) -> Node | None:
+    """Dropout multiplies by 0 or by a positive number, and relu(c*x) = c*relu(x) for c >= 0."""
+    (drop,) = node.inputs
+    if drop.kind != "dropout":
+        return None
+    (x,) = drop.inputs
+    inner = b.make("relu", x, shape=x.shape, like=node)
+    return b.make("dropout", inner, shape=drop.shape, like=drop, **drop.attributes)
+
+
+@rule("x * sigmoid(x) is silu(x)", "product")
+def silu(b: Builder, node: Node) -> Node | None:
+    """By its definition (Elfwing et al. 2017, arXiv:1702.03118)."""
+    if len(node.inputs) != 2:
+        return None
+    for x, gate in (node.inputs, node.inputs[::-1]):
+        if gate.kind == "sigmoid" and gate.inputs[0] is x:
+            return b.make("silu", x, shape=node.shape, like=node)
+    return None
+
+
+@rule("", "scale", "shift")
+def no_scale_and_no_shift(b: Builder, node: Node) -> Node | None:
+    """x * 1 and x + 0."""
+    nothing = node.attributes["by"] == (1 if node.kind == "scale" else 0)
+    return node.inputs[0] if nothing else None
+
+
+@rule("", "dropout")
+def dropout_of_nothing(b: Builder, node: Node) -> Node | None:
+    """A rate of 0 drops nothing."""
+    return node.inputs[0] if node.attributes["p"] == 0 else None
+
+
+@rule("", "scale")
+def scale_of_dropout(b: Builder, node: Node) -> Node | None:
+    """A mask's scale may be applied with it or after it."""
+    (drop,) = node.inputs
+    if drop.kind != "dropout" or "scale" not in drop.attributes:
+        return None
+    left = drop.attributes["scale"] * node.attributes["by"]
+    kept = {name: value for name, value in drop.attributes.items() if name != "scale"}
+    scale = {} if isclose(left * (1 - drop.attributes["p"]), 1, rel_tol=1e-6) else {"scale": left}
+    return b.make("dropout", *drop.inputs, shape=node.shape, like=drop, **kept, **scale)
+
+
+# Padding
+
+
+@rule("zeros around a convolution's input are its padding", "conv")
+def padding_before_conv(b: Builder, node: Node) -> Node | None:
+    """A convolution pads with zeros."""
+    return _padded(b, node, lambda pad: pad.attributes["value"] == 0)
+
+
+@rule("-inf, or zeros where nothing is negative, around a max-pool's input are its padding", "maxpool")
+def padding_before_maxpool(b: Builder, node: Node) -> Node | None:
+    """A max-pool pads with -inf; with zeros it gives the same where no element is below 0."""
+    return _padded(
+        b,
+        node,
+        lambda pad: (
+            pad.attributes["value"] == float("-inf")
+            or (pad.attributes["value"] == 0 and is_nonnegative(pad.inputs[0]) and not any(node.attributes["padding"]))
+        ),
+    )
+
+
+@rule("zeros around a pool's input are its padding", "avgpool")
+def padding_before_avgpool(b: Builder, node: Node) -> Node | None:
+    """An average pool that counts its padding pads with zeros; one that has none counts all of its windows."""
+    a = node.attributes
+    if not a["count_include_pad"] or a["ceil_mode"]:
+        return None
+    return _padded(b, node, lambda pad: pad.attributes["value"] == 0)
+
+
+def _padded(b: Builder, node: Node, fits: Callable[[Node], bool]) -> Node | None:
+    """The operation with the padding before it taken in: the same on both sides of an axis, else no op can say it."""
+    (pad, *_) = node.inputs
+    if pad.kind != "pad" or not fits(pad):
+        return None
+    sides = pad.attributes["sides"]  # before and after, for each of the four axes
+    rows, columns = sides[2], sides[3]
+    if any(map(any, sides[:2])) or rows[0] != rows[1] or columns[0] != columns[1] or min(rows[0], columns[0]) < 0:
+        return None
+    own = node.attributes["padding"]
+    padding = (own[0] + rows[0], own[1] + columns[0])
+    if node.kind != "conv" and any(2 * p > k for p, k in zip(padding, node.attributes["kernel"], strict=True)):
+        return None
+    attributes = {**node.attributes, "padding": padding}
+    return b.make(node.kind, *pad.inputs, shape=node.shape, tensors=node.tensors, like=node, **attributes)
+
+
+# Convolutions and linear layers
+
+
+@rule("", "conv")
+def dilation_of_one(b: Builder, node: Node) -> Node | None:
+    """A kernel of one element has nothing to dilate."""
+    a = node.attributes
+    dilation = tuple(1 if kernel == 1 else d for kernel, d in zip(a["kernel"], a["dilation"], strict=True))
+    if dilation == a["dilation"]:
+        return None
+    attributes = {**a, "dilation": dilation}
+    return b.make("conv", *node.inputs, shape=node.shape, tensors=node.tensors, like=node, **attributes)
+
+
+@rule("a convolution whose kernel covers the map is a linear layer", "conv", here=True)
+def conv_of_everything(b: Builder, node: Node) -> Node | None:
+    """One window over the whole map: every output is a weighted sum of every element."""
+    a, (x,), weight = node.attributes, node.inputs, node.tensors["weight"]
+    whole = a["kernel"] == x.shape[2:] and not any(a["padding"]) and a["groups"] == 1
+    straight = all(d == 1 or k == 1 for d, k in zip(a["dilation"], a["kernel"], strict=True))
+    if not whole or not straight or not isinstance(weight, State):
+        return None
+    features = prod(x.shape[1:])
+    flat = reshaped(weight, (a["out"], features))
+    y = b.make(
+        "linear",
+        b.reshape(x, (x.shape[0], features), node),
+        shape=(x.shape[0], a["out"]),
+        tensors={**node.tensors, "weight": flat},
+        like=node,
+        out=a["out"],
+    )
+    return b.reshape(y, node.shape, node)
+
+
+@rule("a linear layer over the channels of every pixel is a 1x1 convolution", "permute")
+def linear_over_channels(b: Builder, node: Node) -> Node | None:
+    """(N, H, W, C) times (C, out), moved back to (N, out, H, W)."""
+    (y,) = node.inputs
+    if node.attributes["axes"] != (0, 3, 1, 2):
+        return None
+    linear = y.inputs[0] if y.kind == "reshape" else y
+    if linear.kind != "linear":
+        return None
+    x = linear.inputs[0].inputs[0] if linear.inputs[0].kind == "reshape" else linear.inputs[0]
+    n, out, h, w = node.shape
+    if x.kind != "permute" or x.attributes["axes"] != (0, 2, 3, 1) or x.shape[:3] != (n, h, w) or y.shape[-1] != out:
+        return None
+    return _pointwise(b, linear, x.inputs[0], node.shape)
+
+
+@rule("a matrix times every pixel is a 1x1 convolution", "reshape")
+def matrix_times_pixels(b: Builder, node: Node) -> Node | None:
+    """(out, C) times (N, C, H*W), in the shape (N, out, H, W)."""
+    (y,) = node.inputs
+    if y.kind != "matmul" or len(node.shape) != 4 or len(y.shape) != 3 or node.shape[:2] != y.shape[:2]:
+        return None
+    weight, pixels = y.inputs
+    matrix = weight.inputs[0] if weight.kind == "expand" else weight
+    while matrix.kind in ("reshape", "expand") and matrix.shape[0] == 1:
+        matrix = matrix.inputs[0]
+    state = state_of(matrix)
+    x = pixels.inputs[0] if pixels.kind == "reshape" else pixels
+    fits = len(x.shape) == 4 and x.shape[2:] == node.shape[2:] and x.shape[:2] == pixels.shape[:2]
+    if not isinstance(state, State) or len(state.shape) != 2 or not fits:
+        return None
+    like = Node("linear", (x,), y.shape, {"out": node.shape[1]}, {"weight": state}, y.name, y.place, y.rules)
+    return _pointwise(b, like, x, node.shape)
+
+
+def _pointwise(b: Builder, linear: Node, x: Node, shape: Shape) -> Node | None:
+    weight = linear.tensors["weight"]
+    if not isinstance(weight, State):
+        return None
+    tensors = {**linear.tensors, "weight": reshaped(weight, (*weight.shape, 1, 1))}
+    one = (1, 1)
+    attributes = {"kernel": one, "stride": one, "padding": (0, 0), "dilation": one, "groups": 1}
+    return b.make("conv", x, shape=shape, tensors=tensors, like=linear, out=shape[1], **attributes)
+
+
+@rule("a bias added apart", "sum")
+def bias_added_apart(b: Builder, node: Node) -> Node | None:
+    """conv(x) + b, and norm(x) + b, where there is no other bias."""
+    return _channelwise(b, node, ("conv", "linear", "batchnorm"), "bias")
+
+
+@rule("a scale applied apart", "product")
+def scale_applied_apart(b: Builder, node: Node) -> Node | None:
+    """norm(x) * w, where the norm has no other affine part."""
+    return _channelwise(b, node, ("batchnorm",), "weight")
+
+
+def _channelwise(b: Builder, node: Node, kinds: tuple[str, ...], role: str) -> Node | None:
+    """The operation before a sum or product with a parameter, one number a channel, which becomes its `role`."""
+    if len(node.inputs) != 2:
+        return None
+    for x, other in (node.inputs, node.inputs[::-1]):
+        inner = x.inputs[0] if x.kind == "reshape" else x
+        if inner.kind not in kinds or role in inner.tensors or x.shape != node.shape or (x is not inner):
+            continue
+        if role == "weight" and "bias" in inner.tensors:
+            continue
+        value = other.inputs[0] if other.kind == "expand" else other
+        state, channels = state_of(value), node.shape[1]
+        wide = (channels,) + (1,) * (len(node.shape) - 2)
+        if not isinstance(state, State) or tuple(n for n in state.shape if n != 1) != (channels,):
+            continue
+        padded = (1,) * (len(node.shape) - len(state.shape)) + state.shape
+        if padded[1:] != wide:
+            continue
+        tensors = {**inner.tensors, role: reshaped(state, (channels,))}
+        return b.make(inner.kind, *inner.inputs, shape=node.shape, tensors=tensors, like=inner, **inner.attributes)
+    return None

@@ -1,0 +1,264 @@
+"""Level structure: is what a module does, operation by operation, what the expected network does?
+
+The module is observed and matched at several input sizes, in eval and in train mode, and with a batch of one image. The
+match at the network's own size gives the map of its parameters and buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import TYPE_CHECKING, Literal
+
+from rv_check.arch import Arch
+from rv_check.expected import BATCH, expected
+from rv_check.explain import Told, tell
+from rv_check.foreign import guarded
+from rv_check.graph import Graph, Shape
+from rv_check.match import Match, Slot, match
+from rv_check.ops import OPS
+from rv_check.problems import RvCheckError
+
+if TYPE_CHECKING:
+    from rv_check.observe import Subject
+
+Expected = Callable[[Shape, bool, int, bool], Graph]  # the graph at (input, training, batch, here)
+Verdict = Literal["same", "equivalent", "equivalent at this input only", "different"]
+
+
+@dataclass
+class Structure:
+    """How a module's structure compares. `told`: every mistake, once."""
+
+    input: Shape
+    sizes: list[Shape] = field(default_factory=list)  # at which it is the same
+    rules: list[str] = field(default_factory=list)  # by which it is equal where it is not the same
+    told: list[Told] = field(default_factory=list)
+    map: dict[str, Slot] = field(default_factory=dict)
+    where: str = ""  # the output, within what the module returns
+    extra_outputs: list[str] = field(default_factory=list)
+    elsewhere: str = ""  # what happens at a size where it is not the same
+    until: str = ""  # the step whose output the module's is, where it is not the last one
+    alone: str = ""  # what happens with a batch of one image
+    real: str = ""  # why it was run on real tensors
+    operations: int = 0
+    totals: dict[str, tuple[int, int]] = field(default_factory=dict)  # params and MACs, found and expected
+
+    @property
+    def verdict(self) -> Verdict:
+        """DESIGN's kinds of difference, for the whole."""
+        if self.told or self.alone or self.extra_outputs or self.until:
+            return "different"
+        if self.elsewhere:
+            return "equivalent at this input only"
+        return "equivalent" if self.rules else "same"
+
+
+def compare(
+    subject: Subject,
+    x: Shape,
+    others: list[Shape],
+    graph_of: Expected,
+    steps: bool = True,
+    sides: tuple[str, str] = ("yours", "spec"),
+) -> Structure:
+    """Hold a module against the graphs expected of it.
+
+    Args: `x` the input at which it must run; `others` sizes at which the expected network runs, too; `graph_of` gives
+    what is expected; `steps` whether to look for the expected network's step that the module ends at, which is said,
+    and to expect that nothing else is returned; `sides` what to call the module and the network that it should be.
+    Raises: RvCheckError where the module does not run at `x`.
+    """
+    result = Structure(x)
+    seen = guarded(f"the module does not run at {_shape(x)}", lambda: subject.observe(x, False))
+    result.real = subject.why_real
+    wanted = graph_of(x, False, BATCH, False)
+    if not seen.outputs:
+        raise RvCheckError("the module returns no tensor")
+    result.where = _output(wanted, seen)
+    result.totals = {"params": (_params(seen), _params(wanted)), "macs": (_macs(seen), _macs(wanted))}
+    if steps and wanted.outputs[""].key not in {node.key for node in seen.outputs.values()}:
+        result.until = _ends_at(wanted, seen)
+        if result.until:
+            return result
+
+    found = match(wanted, seen.only(result.where))
+    best, rules = found, list(found.rules)
+    if not found.same:
+        looser = match(graph_of(x, False, BATCH, True), subject.observe(x, False, here=True).only(result.where))
+        if looser.same or len(looser.differences) < len(found.differences):
+            best, rules = looser, looser.rules
+    result.operations = len(best.pairs)
+    result.map, result.rules = best.map, rules
+    result.told = tell(best, sides)
+    result.extra_outputs = _extra(wanted, seen, result.where)
+
+    _in_training(subject, x, graph_of, result, best is not found, sides)
+    if result.told:
+        return result
+    result.sizes.append(x)
+    for size in others:
+        if size != x:
+            _at(subject, size, graph_of, result)
+    _alone(subject, x, graph_of, result)
+    return result
+
+
+def compare_archs(a: Arch, b: Arch) -> tuple[list[Told], dict[str, tuple[int, int]]]:
+    """The differences of arch `b` from arch `a`, at the input of `a`, and their totals. Static: without torch."""
+    b = replace(b, input=a.input)
+    told: list[Told] = []
+    for training in (False, True):
+        found = match(expected(a, training), expected(b, training))
+        known = {(one.kind, one.step) for one in told}
+        told += [one for one in tell(found, (b.name, a.name)) if (one.kind, one.step) not in known]
+    totals = {"params": (b.params, a.params), "macs": (b.macs, a.macs)}
+    return told, totals
+
+
+def of_arch(arch: Arch, until: str | None = None) -> Expected:
+    """What is expected of a module that should be an arch."""
+
+    def graph_of(x: Shape, training: bool, batch: int, here: bool) -> Graph:
+        return expected(replace(arch, input=x), training, until, batch, here)
+
+    return graph_of
+
+
+def of_module(subject: Subject, where: str) -> Expected:
+    """What is expected of a module that should be another module."""
+
+    def graph_of(x: Shape, training: bool, batch: int, here: bool) -> Graph:
+        return subject.observe(x, training, batch, here).only(where)
+
+    return graph_of
+
+
+def _shape(x: Shape) -> str:
+    return " ".join(map(str, x))
+
+
+def _output(wanted: Graph, seen: Graph) -> str:
+    """Where in what the module returns the expected output stands: by what it is, else by its shape."""
+    end = wanted.outputs[""]
+    same = [where for where, node in seen.outputs.items() if node.key == end.key]
+    alike = [where for where, node in seen.outputs.items() if node.shape == end.shape]
+    return next(iter([*same, *alike, *seen.outputs]), "")
+
+
+def _ends_at(wanted: Graph, seen: Graph) -> str:
+    """The outermost step of the expected network whose output is the module's last one."""
+    keys = {node.key: where for where, node in seen.outputs.items()}
+    steps = [name for name, node in wanted.steps.items() if node.key in keys and node.kind != "input"]
+    if not steps:
+        return ""
+    last = wanted.steps[steps[-1]].key
+    return min((name for name in steps if wanted.steps[name].key == last), key=lambda name: name.count("."))
+
+
+def _extra(wanted: Graph, seen: Graph, where: str) -> list[str]:
+    """Tensors that are returned besides. The feature maps of a network up to a step are no surprise."""
+    own, known = seen.outputs[where], {node.key for node in wanted.steps.values()} if wanted.is_cut else set()
+    extra = [(at, node) for at, node in seen.outputs.items() if node is not own and node.key not in known]
+    return [f"{at} {_shape(node.shape[1:])}" for at, node in extra]
+
+
+def _in_training(subject: Subject, x: Shape, graph_of: Expected, result: Structure, here: bool, sides: tuple[str, str]) -> None:
+    """What shows in train mode only is told besides."""
+    seen = guarded(
+        f"the module does not run in train mode at {_shape(x)}", lambda: subject.observe(x, True, here=here)
+    )
+    wanted = graph_of(x, True, BATCH, here)
+    where = result.where if result.where in seen.outputs else _output(wanted, seen)
+    found = match(wanted, seen.only(where))
+    for name, slot in found.map.items():
+        result.map.setdefault(name, slot)
+    known = {(one.kind, one.step, one.title) for one in result.told} | {(one.kind, one.step) for one in result.told}
+    for one in tell(found, sides):
+        if (one.kind, one.step, one.title) not in known and (one.kind, one.step) not in known:
+            result.told.append(replace(one, title=f"{one.title} (in train mode)"))
+    for extra in _extra(wanted, seen, where):
+        if extra not in result.extra_outputs:
+            result.extra_outputs.append(f"{extra} (in train mode)")
+
+
+def _at(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> None:
+    """Whether it is the same at another size."""
+    try:
+        seen = subject.observe(x, False)
+    except Exception as error:  # whatever the module raises at a size that is not its own
+        result.elsewhere = result.elsewhere or f"at {_shape(x)} it raises {type(error).__name__}: {_line(error)}"
+        return
+    where = result.where if result.where in seen.outputs else ""
+    if where in seen.outputs:
+        found = match(graph_of(x, False, BATCH, False), seen.only(where))
+        if not found.same:
+            found = match(graph_of(x, False, BATCH, True), subject.observe(x, False, here=True).only(where))
+        if found.same:
+            result.sizes.append(x)
+            result.rules += [words for words in found.rules if words not in result.rules]
+            return
+        title = tell(found)[0].title
+    else:
+        title = "it returns something else"
+    result.elsewhere = result.elsewhere or f"at {_shape(x)}: {title}"
+
+
+def _alone(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> None:
+    """Whether one image is a batch, too: `squeeze()` thinks otherwise."""
+    wanted = graph_of(x, False, 1, True)
+    try:
+        seen = subject.observe(x, False, 1, here=True)
+    except Exception as error:  # whatever the module raises
+        result.alone = f"with a batch of one image it raises {type(error).__name__}: {_line(error)}"
+        return
+    where = result.where if result.where in seen.outputs else next(iter(seen.outputs), "")
+    shape, end = seen.outputs[where].shape, wanted.outputs[""].shape
+    if shape != end:
+        result.alone = f"with a batch of one image the output is {_shape(shape)}, expected {_shape(end)}"
+        return
+    found = match(wanted, seen.only(where))
+    if not found.same:
+        result.alone = f"with a batch of one image: {tell(found)[0].title}"
+
+
+def sizes_of(subject: Subject, x: Shape) -> list[Shape]:
+    """A small and an odd input at which a module runs, none larger than `x`; none where it runs at `x` alone."""
+    if len(x) != 3:
+        return []
+    found: list[Shape] = []
+    for sides in ((64, 96, 128, 160), (75, 97, 129, 161)):
+        for side in sides:
+            size = (x[0], side, side)
+            if side < min(x[1:]) and _runs(subject, size):
+                found.append(size)
+                break
+    return found
+
+
+def _runs(subject: Subject, x: Shape) -> bool:
+    try:
+        subject.observe(x, False)
+    except Exception:  # whatever the module raises: it does not run
+        return False
+    return True
+
+
+def _params(graph: Graph) -> int:
+    """Parameters, one that has two names counted once."""
+    return sum(prod(graph.state[name]) for name in graph.parameters - graph.aliases.keys())
+
+
+def _macs(graph: Graph) -> int:
+    """Multiply-adds of one image, of the convolutions and linear layers that the output needs."""
+    total = 0
+    for node in graph.live:
+        if node.kind in ("conv", "linear"):
+            arguments = {name: value for name, value in node.attributes.items() if name in OPS[node.kind].argument_names}
+            total += OPS[node.kind](**arguments, bias=False).macs(node.inputs[0].shape[1:], node.shape[1:])  # type: ignore[call-arg]
+    return total
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
