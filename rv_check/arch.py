@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -72,6 +72,10 @@ class Arch:
     def is_declared(self) -> bool:
         """Whether this is the arch as its spec declares it, so that published numbers and contracts speak of it."""
         return not self.overrides and self.input == self.declared_input
+
+    def at(self, input: Shape) -> Arch:
+        """The arch at another input size, with a budget of its own."""
+        return self if input == self.input else replace(self, input=input, budget=Budget())
 
     @cached_property
     def tree(self) -> Tree:

@@ -256,6 +256,15 @@ def add(b: Builder, a: Arguments, shape: Shape) -> Node:
     return b.make("sum", x, y, shape=shape)
 
 
+@reads("addcmul")
+def addcmul(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """x + value * y * z."""
+    y, z = a["tensor1"], a["tensor2"]
+    wide = y.shape if len(y.shape) >= len(z.shape) else z.shape
+    product = mul(b, {"self": y, "other": z}, shape if shape in (y.shape, z.shape) else wide)
+    return add(b, {"self": a["self"], "other": product, "alpha": a.get("value", 1)}, shape)
+
+
 @reads("sub")
 def sub(b: Builder, a: Arguments, shape: Shape) -> Node:
     """x - alpha * y."""
@@ -421,7 +430,9 @@ def empty(b: Builder, a: Arguments, shape: Shape) -> Node:
 # Moving elements
 
 
-@reads("view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "unsqueeze", "squeeze", "flatten", "unflatten")
+@reads(
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "unsqueeze", "squeeze", "flatten", "unflatten"
+)
 def view(b: Builder, a: Arguments, shape: Shape) -> Node:
     """Another shape for the same elements in the same order."""
     if "dtype" in a:
@@ -506,6 +517,13 @@ def to_copy(b: Builder, a: Arguments, shape: Shape) -> Node:
     dtype = a.get("dtype")
     random = a["self"].kind == "random"  # a mask is 0 or 1 in every type
     return a["self"] if dtype is None or random else b.make("cast", a["self"], shape=shape, dtype=str(dtype))
+
+
+@reads("as_strided")
+def as_strided(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Other strides for the same shape, as torch gives a pooled map that is channels-last, move nothing."""
+    ones = all(n == 1 for n in shape[2:]) and shape == a["self"].shape and not a.get("storage_offset")
+    return a["self"] if ones and tuple(a["stride"])[:2] == (shape[1], 1) else unknown(b, "as_strided", a, shape)
 
 
 @reads("copy")

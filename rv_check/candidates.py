@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rv_check.foreign import guarded
-from rv_check.problems import RvCheckError, nearest, quote
+from rv_check.problems import Document, Place, Problem, RvCheckError, SpecError, nearest, quote
 from rv_check.reference import need
 
 if TYPE_CHECKING:
@@ -31,6 +32,80 @@ class Candidate(NamedTuple):
 
     module: nn.Module
     fresh: bool
+
+
+class Entry(NamedTuple):
+    """A line of `[tool.rv_check.candidates]`: a module, and the arch that it should be."""
+
+    name: str
+    module: str
+    arch: str
+    kwargs: dict[str, Any]
+    until: str | None
+    place: Place
+
+
+KEYS = ("module", "as", "kwargs", "until")
+
+
+def load_candidates(path: Path) -> list[Entry]:
+    """The candidates of a `pyproject.toml`, none if it has no such table.
+
+        [tool.rv_check.candidates]
+        "mynet.py:ResNet50" = "resnet50"
+        small = { module = "mypkg.nets:small", as = "resnet18(classes=10)", kwargs = { num_classes = 10 } }
+
+    Raises: SpecError for whatever is wrong with one.
+    """
+    text = path.read_text(encoding="utf-8")
+    document = Document(path, tuple(text.splitlines()))
+    try:
+        table = tomllib.loads(text).get("tool", {}).get("rv_check", {}).get("candidates", {})
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError([Problem(f"this is no TOML: {error}", Place(document, 1, 0))]) from None
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    for name, value in table.items() if isinstance(table, dict) else ():
+        line = next((at for at, text in enumerate(document.lines, 1) if text.lstrip().strip("\"'").startswith(name)), 1)
+        place = Place(document, line, 0)
+        fields = {"module": name, "as": value} if isinstance(value, str) else value
+        entry = _entry(name, fields, place)
+        if isinstance(entry, Problem):
+            problems.append(entry)
+        else:
+            entries.append(entry)
+    if not isinstance(table, dict):
+        problems.append(Problem("candidates is no table", Place(document, 1, 0), "[tool.rv_check.candidates]"))
+    if problems:
+        raise SpecError(problems)
+    return entries
+
+
+def _entry(name: str, fields: Any, place: Place) -> Entry | Problem:
+    if not isinstance(fields, dict):
+        return Problem(
+            f"candidate {quote(name)} is a {type(fields).__name__}", place, 'the name of an arch, or { as = "..." }'
+        )
+    for key in fields:
+        if key not in KEYS:
+            return Problem(
+                f"candidate {quote(name)} has no key {quote(key)}", place, ", ".join(KEYS), nearest(key, KEYS)
+            )
+    module, arch, kwargs, until = (
+        fields.get("module", name),
+        fields.get("as"),
+        fields.get("kwargs", {}),
+        fields.get("until"),
+    )
+    if not isinstance(arch, str):
+        return Problem(f"candidate {quote(name)} does not say what it should be", place, 'as = "resnet50"')
+    if not isinstance(module, str) or not is_module_name(module):
+        return Problem(f"the module of candidate {quote(name)} is {quote(str(module))}", place, FORMS)
+    if not isinstance(kwargs, dict) or not isinstance(until, str | None):
+        return Problem(
+            f"kwargs or until of candidate {quote(name)}", place, "a table of arguments, and the name of a step"
+        )
+    return Entry(name, module, arch, kwargs, until, place)
 
 
 def load_module(name: str, arguments: Mapping[str, Any] | None = None) -> Candidate:
@@ -71,7 +146,7 @@ def _see_that_it_takes(name: str, factory: Any, arguments: Mapping[str, Any]) ->
     except TypeError as error:
         how = f"with {', '.join(arguments)}" if arguments else "without arguments"
         message = f"{name}{signature} cannot be called {how}: {error}"
-        hint = '--kwargs \'{"name": value}\', or a function without arguments that makes the module'
+        hint = "--kwargs '{\"name\": value}', or a function without arguments that makes the module"
         raise RvCheckError(f"{message}\n  expected: {hint}") from None
 
 

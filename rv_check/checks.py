@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+Outcome = Iterator[Finding]
+
+
 class Blocked(Exception):
     """What a check builds on has failed, and another check has said so."""
 
@@ -56,7 +59,8 @@ class Run:
 
     def __init__(self, arch: Arch, device: str = "cpu"):
         self.arch = arch
-        self.name, self.place = arch.name, arch.entry.place
+        self.name = arch.name
+        self.place: Place | None = arch.entry.place
         self.device = device
         self.check = ""  # the one that is running
         self._made: dict[str, Any] = {}
@@ -91,8 +95,8 @@ class Run:
         self.ground()
         return self.shared("the models", self.make_pair)
 
-    def matched(self) -> Pair:
-        """The pair, whose parameters and buffers have the same names and shapes."""
+    def matched(self, training: bool = False) -> Pair:
+        """The pair, whose parameters and buffers correspond. `training`: what is to be compared is train mode."""
         pair = self.pair()
         self.shared("the state", lambda: self.hold_states(pair))
         return pair
@@ -138,6 +142,31 @@ class Run:
 
         arch = self.expanded()
         return compare(Subject(self.pair().expected), arch.input, input_sizes(arch), of_arch(arch))
+
+    def initial(self, check: Check) -> Outcome:
+        """From one seed, the spec's model and the reference start with equal tensors, bit for bit."""
+        import torch
+
+        from rv_check.initial import statistics
+
+        pair = self.matched()
+        if pair.state != "fresh":
+            pair = self.make_pair()
+        expected, found = pair.expected.state_dict(), pair.found.state_dict()
+        different = [name for name in expected if not torch.equal(expected[name], found[name])]
+        if not different:
+            yield check.finding(self, True, f"{len(expected)} tensors start bit for bit as the reference's, seed 0")
+            return
+        name = different[0]
+        rules = self.arch.family.init
+        yield check.finding(
+            self,
+            False,
+            f"{name} is the first of {len(different)} tensors, of {len(expected)}, that start otherwise",
+            found=statistics(found[name]),
+            expected=statistics(expected[name]),
+            place=rules[0].place if rules else self.arch.family.place,
+        )
 
     def make_pair(self) -> Pair:
         """The reference and the model of the spec. Raises: RvCheckError, CannotRun."""
@@ -200,9 +229,6 @@ class Pair:
             self.state = "point"
         self.expected.to(dtype)
         self.found.to(dtype)
-
-
-Outcome = Iterator[Finding]
 
 
 @dataclass(frozen=True)
@@ -427,6 +453,9 @@ def structure(run: Run, check: Check) -> Outcome:
     at = " and ".join(map(_shape, found.sizes)) or _shape(found.input)
     if found.verdict in ("same", "equivalent"):
         how = f", written otherwise: {'; '.join(found.rules)}" if found.rules else ""
+        if found.measured:
+            titles = "; ".join(told.title for told in found.measured[:3])
+            how += f"; by no rule, but measured to be equal in eval and train mode: {titles}"
         real = f" (on real tensors, since on meta it raises {found.real})" if found.real else ""
         message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"
         yield check.finding(run, True, message)
@@ -442,10 +471,11 @@ def structure(run: Run, check: Check) -> Outcome:
         outputs = ", ".join(found.extra_outputs)
         yield check.finding(run, False, message, found=outputs, expected="nothing else", kind="outputs")
     if found.alone:
-        yield check.finding(run, False, found.alone, kind="batch")
+        yield check.finding(run, False, found.alone, kind="batch", step=found.wanted.outputs[""].name)
     if found.elsewhere:
         message = f"it is {run.name} at {at} only: {found.elsewhere}"
-        yield check.finding(run, False, message, kind="this input only")
+        step = found.elsewhere_step or None
+        yield check.finding(run, False, message, kind="this input only", step=step, place=run.place_of(step or ""))
 
 
 def of_told(run: Run, check: Check, told: Told) -> Finding:
@@ -538,33 +568,8 @@ def _loads(module: nn.Module, other: nn.Module) -> None:
 
 
 def init(run: Run, check: Check) -> Outcome:
-    """From one seed, the spec's model and the reference start with equal tensors, bit for bit."""
-    import torch
-
-    pair = run.matched()
-    if pair.state != "fresh":
-        pair = run.make_pair()
-    expected, found = pair.expected.state_dict(), pair.found.state_dict()
-    different = [name for name in expected if not torch.equal(expected[name], found[name])]
-    if not different:
-        yield check.finding(run, True, f"{len(expected)} tensors start bit for bit as the reference's, seed 0")
-        return
-    name = different[0]
-    rules = run.arch.family.init
-    yield check.finding(
-        run,
-        False,
-        f"{name} is the first of {len(different)} tensors, of {len(expected)}, that start otherwise",
-        found=_statistics(found[name]),
-        expected=_statistics(expected[name]),
-        place=rules[0].place if rules else run.arch.family.place,
-    )
-
-
-def _statistics(tensor: torch.Tensor) -> str:
-    t = tensor.double()
-    spread = float(t.std()) if t.numel() > 1 else 0.0
-    return f"mean {float(t.mean()):.4g}, standard deviation {spread:.4g}"
+    """What is freshly built starts as the spec says: a reference's model bit for bit, a module's by distribution."""
+    yield from run.initial(check)
 
 
 def logits(run: Run, check: Check) -> Outcome:
@@ -609,7 +614,7 @@ def runs_nowhere_else(run: Run, check: Check) -> Outcome:
 
 def training(run: Run, check: Check) -> Outcome:
     """A train-mode step in float64: the output, gradients, and the running statistics it leaves."""
-    run.matched()
+    run.matched(training=True)
     for x in run.sizes():
         yield compare_runs(run, check, x, train=True)
 
@@ -635,7 +640,7 @@ def _candidates(arch: Arch) -> list[list[Shape]]:
 
 def _works(arch: Arch, x: Shape) -> bool:
     try:
-        return replace(arch, input=x).state == replace(arch, input=arch.declared_input).state
+        return arch.at(x).state == arch.at(arch.declared_input).state
     except SpecError:
         return False
 
@@ -653,10 +658,17 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
     what = f"{mode} mode at {_shape(x)}, float64"
     expected, found = pair.each(what, lambda module, where: numbers.run(module, data, train, names, where))
     if pair.map is not None:
+        expected = numbers.limited(expected, pair.map)
         found = numbers.renamed(found, pair.map, expected)
+    if not train:
+        _, other = numbers.image(x, 4, torch.float64, run.device).split(2)
+        outputs = pair.each(what, lambda module, where: numbers.forward(module.eval(), other, where).detach())
+        again = numbers.compare("output for another image", *outputs)
     differences = [
         replace(d, decides=d.decides or run.parts_decide) for d in numbers.differences(expected, found, train)
     ]
+    if not train:
+        differences.append(again)
     pair.expected.zero_grad(set_to_none=True)
     pair.found.zero_grad(set_to_none=True)
     return measured(run, check, what, differences, torch.float64)

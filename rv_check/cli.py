@@ -87,7 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = command("check", check_command, "a spec against its reference, or a module against a spec")
     check.add_argument("subject", metavar="ARCH|MODULE", help="an arch, or a module: file.py:Name or pkg.mod:Name")
-    check.add_argument("--as", dest="arch", metavar="ARCH", help="the arch that the module should be; found out if not given")
+    check.add_argument(
+        "--as", dest="arch", metavar="ARCH", help="the arch that the module should be; found out if not given"
+    )
     _module_options(check)
     check.add_argument("--until", metavar="STEP", help="the module ends at this step of the arch, as in layer4")
     check.add_argument("--only", metavar="STEP", help="only the differences in structure at this step and below it")
@@ -114,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _module_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kwargs", metavar="JSON", help="arguments of a class or factory, as {\"num_classes\": 10}")
+    parser.add_argument("--kwargs", metavar="JSON", help='arguments of a class or factory, as {"num_classes": 10}')
 
 
 def _evidence(parser: argparse.ArgumentParser) -> None:
@@ -212,7 +214,14 @@ def _check_module(options: argparse.Namespace) -> Report:
         module, fresh = load_module(options.subject, arguments)
         level = "structure" if options.only else options.level
         found = check(
-            module, arch, options.device, until=options.until, level=level, fresh=fresh, judge=judge, name=options.subject
+            module,
+            arch,
+            options.device,
+            until=options.until,
+            level=level,
+            fresh=fresh,
+            judge=judge,
+            name=options.subject,
         )
     _progress("")
     del path
@@ -226,9 +235,9 @@ def _arguments(text: str | None) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise RvCheckError(f"--kwargs is no JSON: {error}\n  expected: as in {{\"num_classes\": 10}}") from None
+        raise RvCheckError(f'--kwargs is no JSON: {error}\n  expected: as in {{"num_classes": 10}}') from None
     if not isinstance(value, dict):
-        raise RvCheckError(f"--kwargs is a {type(value).__name__}\n  expected: an object, as in {{\"num_classes\": 10}}")
+        raise RvCheckError(f'--kwargs is a {type(value).__name__}\n  expected: an object, as in {{"num_classes": 10}}')
     return value
 
 
@@ -263,7 +272,7 @@ def _annotate(reports: Sequence[Report], quiet: bool) -> None:
     """What failed, as annotations of a run of GitHub Actions."""
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for result in reports:
-            for line in report.annotations(result):
+            for line in report.workflow_commands(result):
                 print(line, file=sys.stderr if quiet else sys.stdout)
 
 
@@ -281,7 +290,9 @@ def diff_command(options: argparse.Namespace) -> int:
         _show_module(result, options)
         return _status(result)
     arguments = _arguments(options.kwargs)
-    chosen = [archs.load(name) for name, is_module in zip((options.a, options.b), modules, strict=True) if not is_module]
+    chosen = [
+        archs.load(name) for name, is_module in zip((options.a, options.b), modules, strict=True) if not is_module
+    ]
     size = parse_size(options.input) if options.input else (3, 224, 224)
     judge = _judge(options, chosen, tell=False)
     with contextlib.redirect_stdout(sys.stderr):

@@ -2,87 +2,138 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rv_check.arch import Arch, load
-from rv_check.checks import CHECKS, Blocked, Check, Judge, Pair, Run, hold_states, input_sizes, of_told, shapes_of
+from rv_check.checks import (
+    CHECKS,
+    Blocked,
+    Check,
+    Judge,
+    Outcome,
+    Pair,
+    Run,
+    hold_states,
+    input_sizes,
+    of_told,
+    shapes_of,
+)
 from rv_check.findings import Level, Report, up_to
 from rv_check.foreign import guarded
 from rv_check.ops import Shape
 from rv_check.problems import RvCheckError
 from rv_check.reference import need, need_device
+from rv_check.tree import Layer
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from rv_check.observe import Subject
     from rv_check.structure import Structure
 
 OF_A_MODULE = ("structure", "trainable", "state_dict", "logits", "eval", "train")
 
 
-class ModuleRun(Run):
-    """What the checks of a module share: a copy of it, and the model of the spec that it should be."""
+class ComparedRun(Run):
+    """What the checks share that compare a module with a network that it should be, neither of which is touched."""
 
     parts_decide = False  # a network may be cut into other parts; where they differ only says where to look
+    lent: ExitStack  # modules that cannot be copied are borrowed until it is closed
+
+    def matched(self, training: bool = False) -> Pair:
+        if self.structure().differs(training):
+            raise _blocked(self)
+        return super().matched(training)
+
+    def make_pair(self) -> Pair:
+        return self.pair_by(self.structure())
+
+    def pair_by(self, structure: Structure) -> Pair:
+        """The two, with parameters and buffers that correspond as `structure.map` says."""
+        raise NotImplementedError
+
+    def compare_structure(self) -> Structure:
+        found = self.match_structure()
+        if found.told and not found.until:
+            measure(self, found)
+        return found
+
+    def match_structure(self) -> Structure:
+        """Observe the module. Raises: RvCheckError where it does not run."""
+        raise NotImplementedError
+
+    def known_sizes(self) -> list[Shape]:
+        """The inputs at which the expected network runs, small ones."""
+        raise NotImplementedError
+
+    def sizes(self) -> list[Shape]:
+        found = self.structure()
+        return found.sizes[1:] or found.sizes or [found.input]
+
+    def sizes_without(self) -> list[Shape]:
+        return []  # at which sizes it runs is a matter of its structure
+
+    def copied(self, module: nn.Module, x: Shape) -> nn.Module:
+        """A copy of a module, all of its parameters made; the module itself, borrowed, where it cannot be copied."""
+        import torch
+
+        from rv_check.copies import Borrowed, copy_of
+        from rv_check.observe import Subject, materialise
+
+        subject = Subject(module)
+        with contextlib.suppress(Exception):  # it has run before; here only whether it is borrowed matters
+            subject.observe(x, False)
+        found = self.lent.enter_context(Borrowed(module, "cpu")) if subject.is_borrowed else copy_of(module, "cpu")
+        materialise(found, torch.zeros((2, *x)))
+        return found.to(self.device)
+
+
+class ModuleRun(ComparedRun):
+    """What the checks of a module share: a copy of it, and the model of the spec that it should be."""
 
     def __init__(self, module: nn.Module, arch: Arch, device: str, until: str | None = None):
         super().__init__(arch, device)
         self.module = module
         self.until = until
+        self.lent = ExitStack()
 
-    def subject(self) -> Subject:
-        """The module as it is observed."""
+    def match_structure(self) -> Structure:
         from rv_check.observe import Subject
-
-        return self.shared("the copy", lambda: guarded("the module cannot be copied", lambda: Subject(self.module)))
-
-    def compare_structure(self) -> Structure:
         from rv_check.structure import compare, of_arch
 
-        arch = self.expanded()
-        return compare(self.subject(), arch.input, input_sizes(arch), of_arch(arch, self.until), self.until is None)
+        arch, subject = self.expanded(), Subject(self.module)
+        return compare(subject, arch.input, input_sizes(arch), of_arch(arch, self.until), self.until is None)
+
+    def known_sizes(self) -> list[Shape]:
+        return input_sizes(self.arch)
 
     def frozen(self) -> tuple[list[str], int]:
         named = dict(self.module.named_parameters())
         return [name for name, parameter in named.items() if not parameter.requires_grad], len(named)
 
-    def sizes(self) -> list[Shape]:
-        """Those at which the module is the network, the small ones if there are any."""
-        sizes = self.structure().sizes
-        return sizes[1:] or sizes
-
-    def sizes_without(self) -> list[Shape]:
-        return []  # at which sizes it runs is a matter of its structure
-
-    def make_pair(self) -> Pair:
-        """The spec's model and a copy of the module, which is not touched. What is frozen in it is free in the copy."""
-        from rv_check.copies import copy_of
+    def pair_by(self, structure: Structure) -> Pair:
         from rv_check.model import build, cut
 
-        structure = self.structure()
-        if structure.told or structure.until:
-            raise Blocked(f"the structure: see {self.arch.name}::structure")
         for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
             if tensor.is_meta:
                 raise RvCheckError(f"{name} of the module has no values: it is on the meta device")
 
-        def copied() -> nn.Module:
-            found = copy_of(self.module, "cpu")
-            _materialise(found, structure.input)
-            for parameter in found.parameters():
+        def trainable() -> nn.Module:
+            module = self.copied(self.module, structure.input)
+            for parameter in module.parameters():
                 parameter.requires_grad_(parameter.is_floating_point())
-            return found.to(self.device)
+            return module
 
         def built() -> nn.Module:
             model = build(self.arch)
             return (cut(model, self.until) if self.until else model).to(self.device)
 
-        found = guarded("the module cannot be copied", copied)
+        found = guarded("the module cannot be copied", trainable)
         expected = guarded("the model does not build from its spec", built)
         names = ("the model of the spec", "the module")
         return Pair(expected, found, names, map=structure.map, where=structure.where)
@@ -92,15 +143,93 @@ class ModuleRun(Run):
         if Counter(expected) == Counter(found):
             hold_states(pair.expected, pair.found, in_order=False)
 
+    def initial(self, check: Check) -> Outcome:
+        """The parameters and buffers of the module start as `init:` says, by distribution."""
+        import torch
 
-def _materialise(module: nn.Module, x: Shape) -> None:
-    """Run a module once where it makes its parameters when it first runs."""
+        from rv_check.initial import Start, start_of, statistics
+        from rv_check.numbers import there
+
+        found = self.structure()
+        if found.differs(training=False):
+            raise _blocked(self)
+        values = dict(self.module.named_parameters(remove_duplicate=False))
+        values |= dict(self.module.named_buffers(remove_duplicate=False))
+        rules = {rule.op: rule for rule in self.arch.family.init}
+        wrong: dict[tuple[str, str], list[tuple[str, Start, torch.Tensor]]] = {}
+        for row in self.arch.rows():
+            if not isinstance(row.node, Layer):
+                continue
+            op, x = row.node.op, row.node.x
+            shapes = op.params(x) | op.buffers(x)
+            for role in shapes:
+                slot = found.map.get(f"{row.name}.{role}")
+                if slot is None:
+                    continue
+                start, tensor = start_of(role, shapes, rules.get(op.name)), there(values[slot.name], slot.steps)
+                if not start.fits(tensor):
+                    wrong.setdefault((op.name, role), []).append((row.name, start, tensor))
+        if not wrong:
+            yield check.finding(
+                self, True, f"{len(found.map)} tensors start as the spec's `init:` says, by distribution"
+            )
+        for (op_name, role), cases in wrong.items():
+            step, start, tensor = cases[0]
+            rule = rules.get(op_name)
+            yield check.finding(
+                self,
+                False,
+                f"{role} of {op_name} starts otherwise, x{len(cases)}: first {step}",
+                found=statistics(tensor),
+                expected=str(start),
+                place=rule.place if rule else self.place_of(step),
+                step=step,
+                count=len(cases),
+            )
+
+
+ARBITRABLE = ("missing", "extra", "moved", "replaced", "arguments", "wiring", "output", "shared")
+
+
+def measure(run: ComparedRun, found: Structure) -> None:
+    """Let numbers decide where no rule does: in float64, at several sizes, outputs, gradients and statistics agree.
+
+    What they show to be equal is no difference any more; it is written in a way that no rule knows.
+    """
     import torch
-    from torch.nn.parameter import is_lazy
 
-    if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
-        with torch.no_grad():
-            module.eval()(torch.zeros((2, *x)))
+    from rv_check import numbers
+    from rv_check.structure import guess
+
+    slots = guess(found)
+    if slots is None or len({slot.name for slot in slots.values()}) < len(slots):
+        return  # it has not a parameter for each
+    if any(one.kind not in ARBITRABLE for one in found.told):
+        return
+    before, found.map = found.map, slots
+    tolerance = numbers.TOLERANCE[torch.float64]
+
+    def agree(pair: Pair, x: Shape, train: bool, batch: int = 2) -> bool:
+        data = numbers.image(x, batch, torch.float64, run.device)
+        expected = numbers.limited(numbers.run(pair.expected, data, train, (), pair.own), slots)
+        theirs = numbers.renamed(numbers.run(pair.found, data, train, (), pair.where), slots, expected)
+        return all(d.within(tolerance) for d in numbers.differences(expected, theirs, train) if d.decides)
+
+    try:
+        sizes = run.known_sizes()
+        pair = run.pair_by(found).at_generic_point(torch.float64)
+        equal = all(agree(pair, x, train) for x in sizes for train in (False, True)) and agree(pair, sizes[0], False, 1)
+    except Exception:  # whatever the module raises, or its state: then nothing is shown, and the differences stand
+        equal = False
+    if equal:
+        found.measured, found.told = found.told, []
+        found.sizes = [found.input, *(x for x in sizes if x != found.input)]
+    else:
+        found.map = before
+
+
+def _blocked(run: Run) -> Blocked:
+    return Blocked(f"the structure: see {run.name}::structure")
 
 
 def check(
@@ -150,14 +279,19 @@ def check(
         expected(arch, False, until)  # so is a step that is not there
     need_device(device)
     run = ModuleRun(module, arch, device, until)
-    observe(run)
-    wanted = (*OF_A_MODULE, "init") if fresh else OF_A_MODULE
-    checks = [one for one in CHECKS if one.name in wanted and one.level in up_to(level)]
-    report = _report(run, name, arch.name, checks, judge)
+    with run.lent:
+        observe(run)
+        report = _report(run, name, arch.name, checks_of_module(level, fresh), judge)
     report = replace(report, notes=tuple(notes))
     if run.structure().told and not notes:
         report = replace(report, notes=tuple(_rather(module, arch)))
     return report
+
+
+def checks_of_module(level: Level | None = None, fresh: bool = False) -> list[Check]:
+    """The checks that are made of a module, cheapest first; of one that was just built, how it starts, too."""
+    wanted = (*OF_A_MODULE, "init") if fresh else OF_A_MODULE
+    return [one for one in CHECKS if one.name in wanted and one.level in up_to(level)]
 
 
 def observe(run: Run) -> None:
@@ -172,7 +306,7 @@ def observe(run: Run) -> None:
 def _report(run: Run, name: str, against: str, checks: Sequence[Check], judge: Judge | None) -> Report:
     findings = (judge or Judge()).findings(run, checks)
     structure = run.structure()
-    slots = {} if structure.told or structure.until else structure.map
+    slots = {} if structure.differs(training=False) else structure.map
     names = {ours: slot.name for ours, slot in slots.items()}
     return Report(name, against, findings, names, (), structure.totals)
 
@@ -197,33 +331,36 @@ def assert_conforms(module: nn.Module, arch: Arch | str, device: str = "cpu", *,
         raise AssertionError(str(report))
 
 
-class SameRun(Run):
-    """What the checks of two modules share that should be one network, neither of which is touched."""
-
-    parts_decide = False
+class SameRun(ComparedRun):
+    """What the checks of two modules share that should be one network."""
 
     def __init__(self, new: nn.Module, old: nn.Module, x: Shape, device: str, names: tuple[str, str]):
         self.new, self.old, self.x = new, old, x
         self.name, self.place, self.device, self.check = names[1], None, device, ""
         self.names = names
+        self.lent = ExitStack()
         self._made, self._failed = {}, {}
 
     def ground(self) -> None:
         pass
 
-    def compare_structure(self) -> Structure:
+    def match_structure(self) -> Structure:
         from rv_check.observe import Subject
-        from rv_check.structure import compare, of_module, sizes_of
+        from rv_check.structure import compare, of_module
 
-        copies = [Subject(module) for module in (self.new, self.old)]
+        new, old = Subject(self.new), Subject(self.old)
         what = f"{self.names[1]} does not run at {' '.join(map(str, self.x))}"
-        seen = guarded(what, lambda: copies[1].observe(self.x, False))
+        seen = guarded(what, lambda: old.observe(self.x, False))
         if len(seen.outputs) != 1:
             raise RvCheckError(f"{self.names[1]} returns {len(seen.outputs)} tensors, expected one")
-        (where,) = seen.outputs
-        self.where = where
-        sizes = sizes_of(copies[1], self.x)
-        return compare(copies[0], self.x, sizes, of_module(copies[1], where), steps=False, sides=self.names)
+        (self.where,) = seen.outputs
+        return compare(new, self.x, self.known_sizes(), of_module(old, self.where), steps=False, sides=self.names)
+
+    def known_sizes(self) -> list[Shape]:
+        from rv_check.observe import Subject
+        from rv_check.structure import sizes_of
+
+        return sizes_of(Subject(self.old), self.x) or [self.x]
 
     def input(self) -> Shape:
         return self.x
@@ -238,33 +375,15 @@ class SameRun(Run):
         named = dict(self.new.named_parameters())
         return [name for name, p in named.items() if not p.requires_grad and name not in expected], len(named)
 
-    def sizes(self) -> list[Shape]:
-        sizes = self.structure().sizes
-        return sizes[1:] or sizes
-
-    def sizes_without(self) -> list[Shape]:
-        return []
-
     def ids(self, check: Check) -> list[str]:
         return [f"{self.name}::{check.name}"]
 
     def claims(self) -> list[Check]:
         return []
 
-    def make_pair(self) -> Pair:
-        from rv_check.copies import copy_of
-
-        structure = self.structure()
-        if structure.told:
-            raise Blocked(f"the structure: see {self.name}::structure")
-
-        def copied(module: nn.Module) -> nn.Module:
-            found = copy_of(module, "cpu")
-            _materialise(found, self.x)
-            return found.to(self.device)
-
+    def pair_by(self, structure: Structure) -> Pair:
         expected, found = (
-            guarded(f"{name} cannot be copied", lambda module=module: copied(module))  # type: ignore[misc]
+            guarded(f"{name} cannot be copied", lambda module=module: self.copied(module, self.x))  # type: ignore[misc]
             for name, module in ((self.names[1], self.old), (self.names[0], self.new))
         )
         where = structure.where
@@ -297,10 +416,11 @@ def compare_modules(
             raise RvCheckError(f"a {type(module).__name__} is not a module, expected an instance of torch.nn.Module")
     need_device(device)
     run = SameRun(unwrapped(new), unwrapped(old), tuple(input), device, names)
-    observe(run)
     wanted = ("structure", "trainable", "logits", "eval", "train")
     checks = [one for one in CHECKS if one.name in wanted and one.level in up_to(level)]
-    return _report(run, names[0], names[1], checks, judge)
+    with run.lent:
+        observe(run)
+        return _report(run, names[0], names[1], checks, judge)
 
 
 def assert_same(new: nn.Module, old: nn.Module, input: Shape = (3, 224, 224), device: str = "cpu") -> None:

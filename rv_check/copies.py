@@ -74,3 +74,42 @@ class _Copying(TorchFunctionMode):
         if func is Tensor.clone and self.device is not None:  # of a parameter that is not registered
             return _tensor(args[0].detach(), self.device)
         return func(*args, **(kwargs or {}))
+
+
+class Borrowed:
+    """A module that cannot be copied, lent for a time: with tensors of its own, and as it was before at the end.
+
+    Within, its parameters and buffers are replaced by copies on `device`. At the end it has its own again, and every
+    part has the attributes, hooks and flags that it had.
+    """
+
+    def __init__(self, module: nn.Module, device: str | None = None):
+        self.module, self.device = module, device
+        self.before: list[tuple[nn.Module, dict[str, Any]]] = []
+
+    def __enter__(self) -> nn.Module:
+        mine: dict[int, Tensor] = {}
+        for part in self.module.modules():
+            kept = dict(part.__dict__)
+            kept.update(
+                {name: value.copy() for name, value in kept.items() if name.startswith("_") and isinstance(value, dict)}
+            )
+            self.before.append((part, kept))
+            for tensors in (part._parameters, part._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        tensors[name] = mine.setdefault(id(tensor), _tensor(tensor, self.device))
+        return self.module
+
+    def __exit__(self, *error: object) -> None:
+        for part, kept in self.before:
+            for name, value in kept.items():
+                now = part.__dict__.get(name)
+                if name.startswith("_") and isinstance(value, dict) and isinstance(now, dict):
+                    now.clear()
+                    now.update(value)
+                else:
+                    part.__dict__[name] = value
+            for name in [name for name in part.__dict__ if name not in kept]:
+                del part.__dict__[name]
+        self.before = []

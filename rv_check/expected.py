@@ -13,9 +13,7 @@ from rv_check.tree import Join, Layer, Module, Repeat, Seq, step_name
 BATCH = 2
 
 
-def expected(
-    arch: Arch, training: bool, until: str | None = None, batch: int = BATCH, here: bool = False
-) -> Graph:
+def expected(arch: Arch, training: bool, until: str | None = None, batch: int = BATCH, here: bool = False) -> Graph:
     """The graph of an arch at its input.
 
     Args: `until` the name of the step whose output is the graph's; `here` by the rules of these sizes, too.

@@ -28,6 +28,7 @@ class Told:
     found: str
     expected: str
     lines: tuple[str, ...]
+    training: bool = False  # it shows in train mode only
 
 
 def tell(match: Match, sides: tuple[str, str] = ("yours", "spec")) -> list[Told]:
@@ -42,6 +43,8 @@ def _likeness(d: Difference) -> Any:
     """Differences with the same likeness are one mistake, made several times."""
     kinds = tuple(node.kind for node in (*d.expected, *d.found))
     match d.kind:
+        case "state":
+            return d.kind, kinds, tuple(sorted(d.details)), tuple(place for node in d.expected if (place := node.place))
         case "arguments" | "unregistered":
             return d.kind, kinds, tuple(sorted(d.details.items()))
         case "missing":
@@ -67,10 +70,8 @@ def _told(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> 
     count = 1 if first.kind == "shared" else len(group)
     found, expected = _values(first)
     title = _title(first, group, found, expected)
-    anchor = e or first.after[0] or first.before[0]
-    mine = o or first.after[1] or first.before[1]
-    if first.kind == "output" and e is not None:
-        anchor = e
+    anchor = e or first.before[0] or first.after[0]
+    mine = o or first.before[1] or first.after[1]
     step = anchor.name if anchor is not None and anchor.kind != "input" else ""
     wide = max(map(len, sides))
     theirs = _where(first.found or [node for node in (first.after[1], first.before[1]) if node])
@@ -116,6 +117,8 @@ def _name(node: Node) -> str:
 
 
 def _values(d: Difference) -> tuple[str, str]:
+    if d.kind == "state":
+        return ", ".join(value for value, _ in d.details.values()), ", ".join(value for _, value in d.details.values())
     if d.details:
         found = ", ".join(value if name in BARE else f"{name} {value}" for name, (value, _) in d.details.items())
         expected = ", ".join(value if name in BARE else f"{name} {value}" for name, (_, value) in d.details.items())
@@ -156,6 +159,8 @@ def _title(d: Difference, group: Sequence[Difference], found: str, expected: str
             return f"{kind} takes {found}, expected {expected}"
         case "output":
             return f"the output is {found}, expected {expected}"
+        case "state":
+            return f"{kind} uses {found} as its {', '.join(d.details)}, expected {expected}"
         case "shared":
             users = " and ".join(dict.fromkeys(_parent(node) or node.name for node in d.expected))
             names = [name for one in group for name in one.names]
@@ -177,7 +182,9 @@ def _excerpt(d: Difference) -> list[str]:
     rows += [(" ", d.before[1], "")]
     shown = [(mark, _last(node), describe(node), text, node) for mark, node, text in rows if node is not None]
     width = max((len(name) for _, name, *_ in shown), default=0)
-    lines = [f"   {mark} {name:<{width}}  {what}  {text or _size(node)}".rstrip() for mark, name, what, text, node in shown]
+    lines = [
+        f"   {mark} {name:<{width}}  {what}  {text or _size(node)}".rstrip() for mark, name, what, text, node in shown
+    ]
     if len(changed) > SHOWN:
         lines.insert(-1, f"   {sign} ... {len(changed) - SHOWN} more")
     return lines
@@ -246,6 +253,7 @@ HINTS: tuple[tuple[str, str, str, str], ...] = (
     ("arguments", "dropout", "p", "another rate by default"),
     ("wiring", "sum", "", "the skip begins at the wrong place, or something writes in place into what it reads"),
     ("wiring", "", "", "a result computed and not used, or the wrong variable passed on"),
+    ("state", "", "", "a checkpoint loads without a complaint, and the network computes something else"),
     ("shared", "", "", "one instance repeated, as [block] * n does, or a layer defined once and called twice"),
     ("unregistered", "", "", "layers in a Python list or dict: nn.ModuleList and nn.ModuleDict register them"),
 )

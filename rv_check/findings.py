@@ -140,7 +140,7 @@ class Report:
         if kept and len(kept) < len(self.findings) and not any(f.check == "structure" for f in kept):
             gone = next(f for f in self.findings if f.check == "structure")
             words = f"no difference at {step}; there are others elsewhere"
-            kept += (Finding(gone.subject, gone.check, gone.level, "passed", words, place=gone.place),)
+            kept = (Finding(gone.subject, gone.check, gone.level, "passed", words, place=gone.place), *kept)
         return replace(self, findings=kept, against=f"{self.against} at {step}")
 
     @property

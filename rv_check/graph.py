@@ -175,7 +175,8 @@ def _key(node: Node) -> int:
     if node.kind in COMMUTATIVE:
         feeds.sort()
     tensors = [
-        (role, tensor.key if isinstance(tensor, Node) else tensor.shape) for role, tensor in sorted(node.tensors.items())
+        (role, tensor.key if isinstance(tensor, Node) else tensor.shape)
+        for role, tensor in sorted(node.tensors.items())
     ]
     name = node.name if node.kind == "unregistered" else ""
     shape = node.shape if node.kind in LEAVES else ()

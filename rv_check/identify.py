@@ -14,7 +14,7 @@ from rv_check.graph import Graph, Node, Shape, State
 from rv_check.match import match
 from rv_check.observe import Subject
 from rv_check.problems import SpecError
-from rv_check.tree import definition_scope, with_defaults
+from rv_check.tree import Budget, definition_scope, with_defaults
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +80,7 @@ def _fitted(arch: Arch, graph: Graph) -> list[Arch]:
             overrides["width"] = width * first.attributes["out"] // own.attributes["out"]
     given = with_defaults(arch.family, arch.values)
     overrides = {name: value for name, value in overrides.items() if given.get(name) != value}
-    found = [replace(arch, overrides=overrides)] if overrides else [arch]
+    found = [replace(arch, overrides=overrides, budget=Budget())] if overrides else [arch]
     return [one for one in found if _expands(one)]
 
 

@@ -14,7 +14,19 @@ from typing import Any, Literal
 
 from rv_check.graph import COMMUTATIVE, LEAVES, Graph, Node, State, describe, show
 
-Kind = Literal["missing", "extra", "moved", "replaced", "arguments", "wiring", "shared", "unused", "unregistered", "output"]
+Kind = Literal[
+    "missing",
+    "extra",
+    "moved",
+    "replaced",
+    "arguments",
+    "wiring",
+    "shared",
+    "unused",
+    "unregistered",
+    "output",
+    "state",
+]
 
 # How much it is worth to pair two operations of a kind: what carries parameters tells the most about where one is.
 WORTH = {"conv": 8.0, "linear": 8.0, "batchnorm": 4.0, "reshape": 1.0, "relu": 2.0, "dropout": 2.0}
@@ -143,7 +155,15 @@ class _Matching:
         self.map: dict[str, Slot] = {}
 
     def result(self) -> Match:
-        differences = [*self.arguments(), *self.gaps(), *self.wiring(), *self.output(), *self.sharing(), *self.unused()]
+        differences = [
+            *self.arguments(),
+            *self.gaps(),
+            *self.wiring(),
+            *self.output(),
+            *self.sharing(),
+            *self.unused(),
+            *self.roles(),
+        ]
         differences.sort(key=lambda difference: difference.at)
         return Match(self.expected, self.found, self.pairs, differences, self.map)
 
@@ -161,10 +181,8 @@ class _Matching:
             if details:
                 kind: Kind = "unregistered" if "registered" in details else "arguments"
                 found.append(Difference(kind, self.e_at[e], [e], [o], details))
-            for role, state in e.states:
-                theirs = o.tensors.get(role)
-                if isinstance(theirs, State):
-                    self.claim(state, theirs)
+        for _, _, state, theirs in self.parameters():
+            self.claim(state, theirs)
         return _moved_arguments(found)
 
     def claim(self, state: State, theirs: State) -> None:
@@ -276,13 +294,9 @@ class _Matching:
     def sharing(self) -> list[Difference]:
         by_name: dict[str, list[Node]] = {}
         by_mine: dict[str, set[str]] = {}
-        for e in self.e_flow:
-            o = self.pairs.get(e)
-            for role, state in e.states:
-                theirs = o.tensors.get(role) if o is not None else None
-                if isinstance(theirs, State):
-                    by_name.setdefault(theirs.name, []).append(e)
-                    by_mine.setdefault(theirs.name, set()).add(state.name)
+        for e, _, state, theirs in self.parameters():
+            by_name.setdefault(theirs.name, []).append(e)
+            by_mine.setdefault(theirs.name, set()).add(state.name)
         groups: dict[tuple[Node, ...], list[str]] = {}
         for name, names in by_mine.items():
             if len(names) > 1:
@@ -293,17 +307,52 @@ class _Matching:
             details = {"parameters": (f"one {show(shared[0])} for {len(users)}", "one for each")}
             found.append(Difference("shared", self.e_at[users[1]], list(users), theirs_, details, names=shared))
         separate: dict[str, set[str]] = {}
-        for e in self.e_flow:
-            o = self.pairs.get(e)
-            for role, state in e.states:
-                theirs = o.tensors.get(role) if o is not None else None
-                if isinstance(theirs, State):
-                    separate.setdefault(state.name, set()).add(theirs.name)
-                    if len(separate[state.name]) == 2:
-                        assert o is not None
-                        details = {"parameters": ("one for each", f"one {state.name} for all")}
-                        found.append(Difference("shared", self.e_at[e], [e], [o], details, names=[theirs.name]))
+        for e, _, state, theirs in self.parameters():
+            separate.setdefault(state.name, set()).add(theirs.name)
+            if len(separate[state.name]) == 2:
+                details = {"parameters": ("one for each", f"one {state.name} for all")}
+                found.append(Difference("shared", self.e_at[e], [e], [self.pairs[e]], details, names=[theirs.name]))
         return found
+
+    def roles(self) -> list[Difference]:
+        """Parameters and buffers that are used as something else than they are called, or by another's norm.
+
+        Where the names are the expected ones, a state loads without a complaint, so each must be where it should be.
+        """
+        by_name = self.expected.state == self.found.state
+        layouts = {  # that the module keeps its weights in: seen where the shape shows that they are another
+            (e.kind, theirs.steps)
+            for e, role, state, theirs in self.parameters()
+            if theirs.steps and self.found.state.get(theirs.name) != state.shape
+        }
+        wrong: dict[Node, dict[str, tuple[str, str]]] = {}
+        for e, role, state, theirs in self.parameters():
+            own = theirs.name.rpartition(".")[2].lower()
+            turned = theirs.steps != state.steps and any(kind == "permute" for kind, _ in theirs.steps)
+            if by_name and theirs.name != state.name:
+                wrong.setdefault(e, {})[role] = (theirs.name, state.name)
+            elif turned and self.found.state.get(theirs.name) == state.shape and (e.kind, theirs.steps) not in layouts:
+                wrong.setdefault(e, {})[role] = (f"{theirs.name} with its axes permuted", "it as it is")
+            elif role in CALLED and not own.endswith(CALLED[role]) and own.endswith(sum(CALLED.values(), ())):
+                wrong.setdefault(e, {})[role] = (theirs.name, f"what is called {role}")
+        return [
+            Difference("state", self.e_at[e], [e], [self.pairs[e]], details)
+            for e, details in wrong.items()
+            if all(self.map[state.name].name == o.name for role, state, o in self.roles_of(e) if role in details)
+        ]
+
+    def parameters(self) -> Iterator[tuple[Node, str, State, State]]:
+        """Every parameter and buffer of the pairs, by its role, on both sides."""
+        for e in self.e_flow:
+            yield from ((e, *found) for found in self.roles_of(e))
+
+    def roles_of(self, e: Node) -> Iterator[tuple[str, State, State]]:
+        """The parameters and buffers of a pair by role, on both sides."""
+        o = self.pairs.get(e)
+        for role, state in e.states:
+            theirs = o.tensors.get(role) if o is not None else None
+            if isinstance(theirs, State):
+                yield role, state, theirs
 
     def unused(self) -> list[Difference]:
         used = {state.name for node in self.found.nodes for _, state in node.states}
@@ -325,6 +374,12 @@ class _Matching:
         ]
 
 
+CALLED: dict[str, tuple[str, ...]] = {  # the last part of a parameter's name, by the role that it says
+    "weight": ("weight", "gamma", "scale"),
+    "bias": ("bias", "beta", "shift"),
+    "running_mean": ("mean",),
+    "running_var": ("var", "variance"),
+}
 MOVERS = ("reshape", "permute", "expand", "slice", "view", "pad")  # whose arguments follow the shape of their input
 
 
@@ -383,25 +438,29 @@ def _swapped(a: Mapping[str, tuple[str, str]], b: Mapping[str, tuple[str, str]])
 
 
 def _runs(nodes: Sequence[Node], paired: Mapping[Node, Node]) -> list[list[Node]]:
-    """What has no counterpart, neighbours in the flow that feed one another together."""
-    runs: list[list[Node]] = []
+    """What has no counterpart; operations that feed one another together, in the order of the flow."""
     of: dict[Node, list[Node]] = {}
     for node in nodes:
         if node in paired:
             continue
-        near = next((of[feed] for feed in node.feeds if feed in of), None)
-        if near is None:
-            near = []
-            runs.append(near)
-        near.append(node)
-        of[node] = near
-    return runs
+        run: list[Node] = []
+        for feed in node.feeds:
+            other = of.get(feed, run)
+            if other is not run:
+                run = [*run, *other]
+                of.update(dict.fromkeys(other, run))
+        run.append(node)
+        of.update(dict.fromkeys(run, run))
+    at = {node: index for index, node in enumerate(nodes)}
+    runs = {id(run): sorted(run, key=at.__getitem__) for run in of.values()}
+    return sorted(runs.values(), key=lambda run: at[run[0]])
 
 
 def _between(nodes: list[Node], uses: Mapping[Node, list[Node]]) -> tuple[Node | None, Node | None]:
     """What a run of operations follows and what follows it."""
     inside = set(nodes)
-    after = next((feed for node in nodes for feed in node.inputs if feed not in inside), None)
+    outside = (feed for node in nodes for feed in node.inputs if feed not in inside)
+    after = next((feed for feed in outside if feed.kind == "input" or feed.kind not in LEAVES), None)
     before = next((user for node in reversed(nodes) for user in uses.get(node, ()) if user not in inside), None)
     return after, before
 
@@ -413,7 +472,9 @@ def _moved_and_replaced(missing: list[Difference], extra: list[Difference]) -> l
     for difference in missing:
         near = [other for other in left if abs(other.at - difference.at) <= NEAR]
         moved = next((o for o in near if _alike(o.found, difference.expected)), None)
-        instead = next((o for o in near if o.after[0] is difference.after[0] and o.before[0] is difference.before[0]), None)
+        instead = next(
+            (o for o in near if o.after[0] is difference.after[0] and o.before[0] is difference.before[0]), None
+        )
         other = moved or instead
         if other is None:
             found.append(difference)

@@ -103,7 +103,9 @@ def cut(model: SpecModule, until: str) -> SpecModule:
     """The model up to a step, whose output becomes its own. Raises: RvCheckError where a step within a join is named."""
     first, _, rest = until.partition(".")
     if first not in model._plan:
-        raise RvCheckError(f"{quote(until)} is within a join, or is one\n  expected: a step that everything goes through")
+        raise RvCheckError(
+            f"{quote(until)} is within a join, or is one\n  expected: a step that everything goes through"
+        )
     model._plan = model._plan[: model._plan.index(first) + 1]
     for name in list(model._modules):
         if name not in _children(model._plan):

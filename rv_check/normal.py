@@ -95,7 +95,7 @@ def is_nonnegative(node: Node) -> bool:
     match node.kind:
         case "relu" | "sigmoid":
             return True
-        case "maxpool" | "avgpool" | "global_avgpool" | "reshape" | "permute" | "dropout" | "slice":
+        case "maxpool" | "avgpool" | "adaptive_avgpool" | "global_avgpool" | "reshape" | "permute" | "dropout" | "slice":
             return is_nonnegative(node.inputs[0])
         case "sum" | "product" | "concat":
             return all(map(is_nonnegative, node.inputs))
@@ -149,6 +149,22 @@ def permute_of_permute(b: Builder, node: Node) -> Node | None:
 def slice_of_all(b: Builder, node: Node) -> Node | None:
     """A slice of everything does nothing."""
     return node.inputs[0] if node.shape == node.inputs[0].shape else None
+
+
+@rule("", "concat")
+def concat_of_all_slices(b: Builder, node: Node) -> Node | None:
+    """A value cut along an axis and put together again is the value."""
+    axis, parts = node.attributes["axis"], node.inputs
+    if any(part.kind != "slice" for part in parts):
+        return None
+    (x,) = parts[0].inputs
+    at = 0
+    for part in parts:
+        a = part.attributes
+        if part.inputs[0] is not x or a["axis"] != axis or a["step"] != 1 or a["start"] != at:
+            return None
+        at = a["stop"]
+    return x if at == x.shape[axis] else None
 
 
 @rule("", "concat")
@@ -225,7 +241,9 @@ def padding_that_is_not_there(b: Builder, node: Node) -> Node | None:
     """Without padding, and without windows that hang over, it does not matter whether padding counts."""
     if any(node.attributes["padding"]) or node.attributes["count_include_pad"]:
         return None
-    return b.make("avgpool", *node.inputs, shape=node.shape, like=node, **{**node.attributes, "count_include_pad": True})
+    return b.make(
+        "avgpool", *node.inputs, shape=node.shape, like=node, **{**node.attributes, "count_include_pad": True}
+    )
 
 
 @rule("a pool of single elements does nothing", "avgpool", "maxpool")
@@ -287,6 +305,34 @@ def mean_of_mean(b: Builder, node: Node) -> Node | None:
     return b.make("mean", x, shape=node.shape, like=node, axes=axes)
 
 
+@rule("", "mean", "total")
+def reduction_of_permute(b: Builder, node: Node) -> Node | None:
+    """Which axes are reduced counts, not where they stand, as long as those that are left keep their order."""
+    (x,) = node.inputs
+    if x.kind != "permute":
+        return None
+    order = x.attributes["axes"]
+    left = [order[axis] for axis in range(len(order)) if axis not in node.attributes["axes"]]
+    if left != sorted(left) or len(node.shape) != len(left):
+        return None
+    axes = tuple(sorted(order[axis] for axis in node.attributes["axes"]))
+    return b.make(node.kind, x.inputs[0], shape=node.shape, like=node, axes=axes)
+
+
+@rule("", "total")
+def total_of_total(b: Builder, node: Node) -> Node | None:
+    """The total of rows of the total of columns is the total of all."""
+    (inner,) = node.inputs
+    if inner.kind != "total":
+        return None
+    (x,) = inner.inputs
+    left = [axis for axis in range(len(x.shape)) if axis not in inner.attributes["axes"]]
+    if inner.shape != tuple(x.shape[axis] for axis in left):
+        return None
+    axes = tuple(sorted({*inner.attributes["axes"], *(left[axis] for axis in node.attributes["axes"])}))
+    return b.make("total", x, shape=node.shape, like=node, axes=axes)
+
+
 @rule("a total divided by the number of terms is a mean", "scale")
 def scaled_total(b: Builder, node: Node) -> Node | None:
     """sum(x) / n."""
@@ -316,7 +362,9 @@ def relu_before_maxpool(b: Builder, node: Node) -> Node | None:
     if pool.kind != "maxpool":
         return None
     (x,) = pool.inputs
-    return b.make("maxpool", b.make("relu", x, shape=x.shape, like=node), shape=pool.shape, like=pool, **pool.attributes)
+    return b.make(
+        "maxpool", b.make("relu", x, shape=x.shape, like=node), shape=pool.shape, like=pool, **pool.attributes
+    )
 
 
 @rule("relu and dropout commute", "relu")
@@ -346,6 +394,15 @@ def no_scale_and_no_shift(b: Builder, node: Node) -> Node | None:
     """x * 1 and x + 0."""
     nothing = node.attributes["by"] == (1 if node.kind == "scale" else 0)
     return node.inputs[0] if nothing else None
+
+
+@rule("", "scale")
+def scale_of_scale(b: Builder, node: Node) -> Node | None:
+    """Two factors are one."""
+    (x,) = node.inputs
+    if x.kind != "scale":
+        return None
+    return b.make("scale", *x.inputs, shape=node.shape, like=node, by=x.attributes["by"] * node.attributes["by"])
 
 
 @rule("", "dropout")
@@ -415,6 +472,63 @@ def _padded(b: Builder, node: Node, fits: Callable[[Node], bool]) -> Node | None
 
 
 # Convolutions and linear layers
+
+
+@rule("a norm of channels before a reshape of the map as after it", "batchnorm")
+def norm_before_reshape(b: Builder, node: Node) -> Node | None:
+    """A norm of channels does not care for the shape of what is behind them."""
+    (x,) = node.inputs
+    if x.kind != "reshape" or x.inputs[0].shape[:2] != x.shape[:2]:
+        return None
+    inner = x.inputs[0]
+    y = b.make("batchnorm", inner, shape=inner.shape, tensors=node.tensors, like=node, **node.attributes)
+    return b.reshape(y, node.shape, x)
+
+
+@rule("every second pixel before a 1x1 convolution is its stride", "conv")
+def stride_before_pointwise(b: Builder, node: Node) -> Node | None:
+    """A kernel of one element sees one pixel for each output: those that the slice leaves, or those of the stride."""
+    a, (x,) = node.attributes, node.inputs
+    if a["kernel"] != (1, 1) or any(a["padding"]):
+        return None
+    stride = list(a["stride"])
+    while x.kind == "slice" and x.attributes["axis"] in (2, 3) and _is_stride(x):
+        stride[x.attributes["axis"] - 2] *= x.attributes["step"]
+        (x,) = x.inputs
+    if x is node.inputs[0]:
+        return None
+    attributes = {**a, "stride": tuple(stride)}
+    return b.make("conv", x, shape=node.shape, tensors=node.tensors, like=node, **attributes)
+
+
+@rule("every second output of a convolution or pool is its stride", "slice")
+def stride_after(b: Builder, node: Node) -> Node | None:
+    """The outputs that a slice leaves are those of a stride that many times as long."""
+    (x,) = node.inputs
+    axis = node.attributes["axis"]
+    if x.kind not in ("conv", "maxpool", "avgpool") or axis not in (2, 3) or not _is_stride(node):
+        return None
+    stride = list(x.attributes["stride"])
+    stride[axis - 2] *= node.attributes["step"]
+    attributes = {**x.attributes, "stride": tuple(stride)}
+    return b.make(x.kind, *x.inputs, shape=node.shape, tensors=x.tensors, like=x, **attributes)
+
+
+def _is_stride(node: Node) -> bool:
+    a = node.attributes
+    return a["start"] == 0 and a["step"] > 1 and a["stop"] == node.inputs[0].shape[a["axis"]]
+
+
+@rule("a pool of single elements with a stride is a slice", "avgpool", "maxpool")
+def strided_pool_of_single_elements(b: Builder, node: Node) -> Node | None:
+    """A window of one element at every second place."""
+    a, (x,) = node.attributes, node.inputs
+    if a["kernel"] != (1, 1) or any(a["padding"]) or a.get("divisor") is not None or a["ceil_mode"]:
+        return None
+    for axis, step in zip((2, 3), a["stride"], strict=True):
+        shape = (*x.shape[:axis], node.shape[axis], *x.shape[axis + 1 :])
+        x = b.make("slice", x, shape=shape, like=node, axis=axis, start=0, stop=x.shape[axis], step=step)
+    return x
 
 
 @rule("", "conv")

@@ -198,7 +198,9 @@ def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
     returned = model(given)
     output = pick(returned, where)
     if output is None:
-        raise RvCheckError(f"it returns a {type(returned).__name__}, expected a tensor{' at ' + where if where else ''}")
+        raise RvCheckError(
+            f"it returns a {type(returned).__name__}, expected a tensor{' at ' + where if where else ''}"
+        )
     if not torch.equal(given, x):
         raise RvCheckError("it changes its input in place, expected an input that stays as it is")
     return output
@@ -250,6 +252,12 @@ def renamed(trace: Trace, slots: Mapping[str, Slot], like: Trace) -> Trace:
     gradients = dict(by_name(trace.gradients))
     buffers = {name: tensor for name, tensor in by_name(trace.buffers) if tensor is not None}
     return replace(trace, gradients=gradients, buffers=buffers)
+
+
+def limited(trace: Trace, names: Collection[str]) -> Trace:
+    """What a run left, of these parameters and buffers: a count of batches may have no counterpart."""
+    gradients = {name: tensor for name, tensor in trace.gradients.items() if name in names}
+    return replace(trace, gradients=gradients, buffers={n: t for n, t in trace.buffers.items() if n in names})
 
 
 def _keep(kept: dict[str, Tensor], name: str) -> Callable[[nn.Module, object, object], None]:

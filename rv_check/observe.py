@@ -11,7 +11,7 @@ import dataclasses
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from types import CodeType
@@ -23,7 +23,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check import aten
-from rv_check.copies import copy_of
+from rv_check.copies import Borrowed, copy_of
 from rv_check.expected import BATCH
 from rv_check.graph import Graph, Node, Shape
 from rv_check.normal import Builder
@@ -34,37 +34,68 @@ OURS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os
 
 
 class Subject:
-    """A module to observe: a copy of it on meta, and a real one where meta does not do."""
+    """A module to observe: a copy of it on meta, and a real one where meta does not do.
+
+    One that cannot be copied, or whose copy still runs the original's parameters, as a patched method may, is borrowed.
+    """
 
     def __init__(self, module: nn.Module):
         self.module = module
         self.why_real = ""  # what the module raised on meta
+        self.is_borrowed = False
         self._copies: dict[str, nn.Module] = {}
+        self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
 
     def observe(self, x: Shape, training: bool, batch: int = BATCH, here: bool = False) -> Graph:
         """The graph at an input of shape (batch, *x), by the rules of that size, too, if `here` says so.
 
         Raises: what the module raises, on real tensors too.
         """
-        if not self.why_real:
+
+        def on(device: str) -> Graph:
+            return self._on(device, x, training, batch, here)
+
+        if self.why_real:
+            return on("cpu")
+        try:
+            return on("meta")
+        except Exception as error:  # whatever the module raises: it may run on real tensors
+            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        graph = on("cpu")
+        self.why_real = why
+        return graph
+
+    def _on(self, device: str, x: Shape, training: bool, batch: int, here: bool) -> Graph:
+        if not self.is_borrowed:
             try:
-                return record(self.copy("meta"), x, training, batch, Builder(here))
-            except Exception as error:  # whatever the module raises: it may run on real tensors
-                meta = error
-            graph = record(self.copy("cpu"), x, training, batch, Builder(here))
-            self.why_real = f"{type(meta).__name__}: {meta}".partition("\n")[0]
-            return graph
-        return record(self.copy("cpu"), x, training, batch, Builder(here))
+                module = self.copy(device)
+                return record(module, x, training, batch, Builder(here), self._own)
+            except NotACopy:
+                self.is_borrowed = True
+        with Borrowed(self.module, device) as module:
+            return record(module, x, training, batch, Builder(here))
 
     def copy(self, device: str) -> nn.Module:
-        """The copy on that device, made once."""
+        """The copy on that device, made once. Raises: NotACopy."""
         if device not in self._copies:
-            self._copies[device] = copy_of(self.module, device)
+            try:
+                self._copies[device] = copy_of(self.module, device)
+            except Exception as error:  # whatever a part of the module raises when it is copied
+                raise NotACopy(str(error)) from error
         return self._copies[device]
 
 
-def record(module: nn.Module, x: Shape, training: bool, batch: int, builder: Builder) -> Graph:
-    """Run a module that is ours to run, and return the graph of what it did."""
+class NotACopy(Exception):
+    """A module cannot be copied, or its copy uses what is the original's."""
+
+
+def record(
+    module: nn.Module, x: Shape, training: bool, batch: int, builder: Builder, foreign: Set[int] = frozenset()
+) -> Graph:
+    """Run a module that is ours to run, and return the graph of what it did.
+
+    Raises: what the module raises; NotACopy where it uses one of the tensors in `foreign`, by their ids.
+    """
     module.train(training)
     first = next((p for p in module.parameters() if not is_lazy(p)), None)
     device = first.device if first is not None else next(module.parameters(), torch.empty(0)).device
@@ -72,7 +103,8 @@ def record(module: nn.Module, x: Shape, training: bool, batch: int, builder: Bui
     data = torch.zeros((batch, *x), dtype=dtype, device=device)
     if device.type != "meta":
         data.uniform_(-1, 1)
-    recorder = _Recorder(module, data, builder)
+    materialise(module, data)
+    recorder = _Recorder(module, data, builder, foreign)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())
@@ -82,6 +114,15 @@ def record(module: nn.Module, x: Shape, training: bool, batch: int, builder: Bui
         stack.enter_context(recorder)
         output = _run(module, data)
     return recorder.graph(output)
+
+
+def materialise(module: nn.Module, data: Tensor) -> None:
+    """Run a module once where it makes its parameters when it first runs."""
+    if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+        training = module.training
+        with torch.no_grad():
+            module.eval()(data)
+        module.train(training)
 
 
 def _run(module: nn.Module, data: Tensor) -> Any:
@@ -131,9 +172,10 @@ def _geometry(tensor: Tensor) -> Geometry:
 class _Recorder(TorchDispatchMode):
     """Notes every operator, in normal form. In-place operators and views are followed through the memory they share."""
 
-    def __init__(self, module: nn.Module, data: Tensor, builder: Builder):
+    def __init__(self, module: nn.Module, data: Tensor, builder: Builder, foreign: Set[int]):
         super().__init__()
         self.builder = builder
+        self.others = foreign
         self.memory: dict[int, _Memory] = {}
         self.results: dict[Node, None] = {}  # what operators gave
         self.used: set[Node] = set()  # which of it was used
@@ -143,7 +185,6 @@ class _Recorder(TorchDispatchMode):
         self.parameters: set[str] = set()
         self.state: dict[str, Shape] = {}
         self.aliases: dict[str, str] = {}
-        self.lazy = [module] if any(map(is_lazy, (*module.parameters(), *module.buffers()))) else []
         self.names: dict[int, str] = {}
         self.sites: dict[tuple[str, int], Place] = {}
         self.is_users: dict[CodeType, bool] = {}
@@ -155,13 +196,10 @@ class _Recorder(TorchDispatchMode):
 
     def register(self, module: nn.Module) -> None:
         """Know parameters and buffers by their names."""
-        self.state, self.parameters = {}, set()
         saved = module.state_dict(keep_vars=True)
         named = [(name, p, True) for name, p in module.named_parameters(remove_duplicate=False)]
         named += [(name, t, False) for name, t in module.named_buffers(remove_duplicate=False)]
         for name, tensor, is_parameter in named:
-            if is_lazy(tensor):
-                continue
             if is_parameter or name in saved:
                 self.state[name] = tuple(tensor.shape)
             if is_parameter:
@@ -198,8 +236,6 @@ class _Recorder(TorchDispatchMode):
 
     def read(self, tensor: Tensor) -> Node:
         """The value that a tensor holds."""
-        if self.lazy:
-            self.register(self.lazy[0])
         if tensor.untyped_storage()._cdata not in self.memory:
             self.keep(tensor, self.foreign(tensor))
         return self.value(self.at(tensor), _geometry(tensor))
@@ -217,6 +253,8 @@ class _Recorder(TorchDispatchMode):
 
     def foreign(self, tensor: Tensor) -> Node:
         """A tensor that no operator made and that is not registered: a number, or somebody's constant or layer."""
+        if id(tensor) in self.others:
+            raise NotACopy("the copy uses a parameter of the original")
         if tensor.numel() == 1 and tensor.device.type != "meta":
             return Node("constant", shape=tuple(tensor.shape), attributes={"value": tensor.item()})
         return Node("unregistered", shape=tuple(tensor.shape), name=self.path[-1] if self.path else "")
@@ -279,6 +317,8 @@ class _Recorder(TorchDispatchMode):
                     continue
             arguments[schema.name] = self.values(given)
         result = func(*args, **kwargs)
+        if stem in ("_to_copy", "to") and isinstance(result, Tensor) and result.dtype == args[0].dtype:
+            arguments["dtype"] = None  # it may be named, and be the one that the tensor has
         self.note(stem, arguments, written, result)
         return result
 
@@ -332,8 +372,6 @@ class _Recorder(TorchDispatchMode):
     def graph(self, output: Any) -> Graph:
         """What was seen."""
         outputs = {where: self.read(tensor) for where, tensor in tensors_of(output)}
-        if self.lazy:
-            self.register(self.lazy[0])
         counters = {}
         for name in self.state:
             counter = name.rpartition(".")[0] + ".num_batches_tracked"
@@ -342,7 +380,7 @@ class _Recorder(TorchDispatchMode):
         self.used.update(outputs.values())
         unread = [node for node in self.results if node not in self.used and _sees(node, self.input)]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
-        return Graph(self.input, outputs, self.state, parameters, counters, self.aliases, unread, moved)
+        return Graph(self.input, outputs, self.state, parameters, counters, self.aliases, unread, moved=moved)
 
 
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")

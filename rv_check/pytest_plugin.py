@@ -18,14 +18,16 @@ from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocat
 
 if TYPE_CHECKING:
     from rv_check.arch import Arch
+    from rv_check.candidates import Entry
     from rv_check.checks import Check, Run
     from rv_check.deviations import Deviation
-    from rv_check.findings import Finding, Level
+    from rv_check.findings import Finding, Level, Status
     from rv_check.problems import Place, SpecError
 
 LEVELS = ("spec", "structure", "numbers")  # findings.LEVELS, which is not imported at start-up; a test holds them equal
 SUFFIXES = (".yaml", ".yml")
 SNIFFED_BYTES = 8192
+CANDIDATES = "pyproject.toml"  # may have a table [tool.rv_check.candidates]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -91,8 +93,10 @@ def pytest_report_header(config: pytest.Config) -> str:
 # Collecting
 
 
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SpecFile | None:
-    """Claim the file if it is a family of specs."""
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.File | None:
+    """Claim the file if it is a family of specs, or a `pyproject.toml` that the command line names."""
+    if file_path.name == CANDIDATES and parent.session.isinitpath(file_path):
+        return CandidatesFile.from_parent(parent, path=file_path)
     if file_path.suffix not in SUFFIXES:
         return None
     if not (parent.session.isinitpath(file_path) or file_path in spec_files(parent.config)):
@@ -173,7 +177,11 @@ class ArchCollector(pytest.Collector):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where every check was collected, a known deviation that matches none is a failure of its own."""
+    """Candidates are checked whenever the whole project is. Where every check was collected, a known deviation that
+    matches none is a failure of its own."""
+    if _is_whole(config) and (config.rootpath / CANDIDATES).is_file():
+        file: CandidatesFile = CandidatesFile.from_parent(session, path=config.rootpath / CANDIDATES)
+        items += session.genitems(file)
     deviations = config.stash[DEVIATIONS]
     narrowed = config.getoption("--rv-arch") or config.getoption("--rv-level") or any("::" in a for a in config.args)
     if not deviations or narrowed:
@@ -188,13 +196,80 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
             items.append(DeviationItem.from_parent(session, name=name, nodeid=name, deviation=deviation))
 
 
+def _is_whole(config: pytest.Config) -> bool:
+    """Whether pytest was asked for all of a project, not for some of its files."""
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        return True
+    return any(Path(config.invocation_params.dir, argument).resolve() == config.rootpath for argument in config.args)
+
+
+class CandidatesFile(pytest.File):
+    """The table `[tool.rv_check.candidates]`: a collector for each of the user's modules."""
+
+    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
+        if b"rv_check" not in self.path.read_bytes():
+            return
+        from rv_check.candidates import load_candidates
+        from rv_check.problems import SpecError
+
+        try:
+            entries = load_candidates(self.path)
+        except SpecError as error:
+            yield UnreadableItem.from_parent(self, name="candidates", error=error)
+            return
+        for entry in entries:
+            yield CandidateCollector.from_parent(self, name=entry.name, entry=entry)
+
+
+class CandidateCollector(pytest.Collector):
+    """A module of the user's: an item for each check that is made of it."""
+
+    def __init__(self, *, entry: Entry, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.entry = entry
+        self._run: Run | None = None
+
+    def collect(self) -> Iterator[pytest.Item]:
+        from rv_check import arch
+        from rv_check.conformance import checks_of_module
+        from rv_check.problems import Problem, RvCheckError, SpecError
+
+        try:
+            self.arch = arch.load(self.entry.arch)
+            _ = self.arch.tree
+        except RvCheckError as error:
+            problem = Problem(f"{self.entry.name}: {error}", self.entry.place)
+            yield UnreadableItem.from_parent(self, name="arch", error=SpecError([problem]))
+            return
+        for check in checks_of_module(self.config.getoption("--rv-level"), fresh=True):
+            yield CheckItem.from_parent(self, name=check.name, check=check)
+
+    def run(self) -> Run:
+        """What the checks of this module share. Raises: RvCheckError where it cannot be built or run."""
+        from rv_check.candidates import load_module
+        from rv_check.conformance import ModuleRun, observe
+        from rv_check.reference import need
+
+        if self._run is None:
+            need("torch")
+            module, _ = load_module(self.entry.module, self.entry.kwargs)
+            run = ModuleRun(module, self.arch, self.config.getoption("--rv-device"), self.entry.until)
+            observe(run)
+            self._run = run
+        return self._run
+
+    def teardown(self) -> None:
+        """The models go before the next ones come."""
+        self._run = None
+
+
 # Running
 
 
 class CheckItem(pytest.Item):
-    """One check of one arch."""
+    """One check of one arch, or of a module that should be one."""
 
-    parent: ArchCollector
+    parent: ArchCollector | CandidateCollector
 
     def __init__(self, *, check: Check, **kwargs: Any):
         super().__init__(**kwargs)
@@ -206,20 +281,44 @@ class CheckItem(pytest.Item):
         """What a known deviation may call it."""
         from rv_check.checks import ids_of
 
+        if isinstance(self.parent, CandidateCollector):
+            return [f"{self.parent.name}::{self.check.name}", self.nodeid]
         return [*ids_of(self.parent.arch, self.check), self.nodeid]
 
     def runtest(self) -> None:
         from rv_check.checks import run_check
         from rv_check.deviations import first_match, settle
-        from rv_check.findings import up_to
+        from rv_check.findings import CannotRun, up_to
+        from rv_check.problems import RvCheckError
 
         if self.check.level != "spec":
             share_cores(self.config)
         level, deviations = self.config.stash[REQUIRED], self.config.stash[DEVIATIONS]
         deviation = first_match(deviations, self.ids)
-        findings = settle(run_check(self.check, self.parent.run()), up_to(level) if level else (), deviation)
+        try:
+            run = self.parent.run()
+        except CannotRun as error:
+            found = [self.finding("skipped", "could not run", reason=str(error))]
+        except RvCheckError as error:
+            found = [self.finding("failed", str(error))]
+        else:
+            found = run_check(self.check, run)
+        findings = settle(found, up_to(level) if level else (), deviation)
         self.record(findings)
         conclude(findings)
+
+    def finding(self, status: Status, message: str, reason: str | None = None) -> Finding:
+        """What became of a check that could not begin."""
+        from rv_check.findings import Finding
+
+        return Finding(
+            self.parent.name, self.check.name, self.check.level, status, message, reason=reason, place=self.place
+        )
+
+    @property
+    def place(self) -> Place:
+        """The line that asks for it."""
+        return self.parent.entry.place if isinstance(self.parent, CandidateCollector) else self.parent.arch.entry.place
 
     def record(self, findings: list[Finding]) -> None:
         """For JUnit XML: the place of the contract, and the largest difference measured."""
@@ -232,7 +331,7 @@ class CheckItem(pytest.Item):
             self.user_properties.append(("difference", f"{max(measured):.3g}"))
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        return self.path, self.parent.arch.entry.place.line - 1, f"{self.parent.name} {self.name}"
+        return self.path, self.place.line - 1, f"{self.parent.name} {self.name}"
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, DoesNotHold):
@@ -326,6 +425,18 @@ def plain_repr(lines: Iterable[str], place: Place | None, message: str) -> ReprE
     text = "".join(f"{line}\n" for line in lines)
     traceback = ReprTraceback([ReprEntryNative([text])], None, style="native")
     return ReprExceptionInfo(traceback, ReprFileLocation(*location(place), message))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """In a run of GitHub Actions each failed check is an annotation of its line."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    for outcome in terminalreporter.stats.get("failed", ()):
+        crash = getattr(outcome.longrepr, "reprcrash", None)
+        if "rv_check" in outcome.keywords and isinstance(crash, ReprFileLocation):
+            from rv_check.report import workflow_command
+
+            terminalreporter.write_line(workflow_command(crash.path, crash.lineno, outcome.nodeid, crash.message))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -341,7 +341,7 @@ def module_text(report: Report, again: str = "") -> str:
     for finding in report.findings:
         if finding.status in ("failed", "skipped"):
             lines += ["", *_difference_lines(finding)]
-    steps = [f.step for f in report.findings if f.status == "failed" and f.step]
+    steps = [f.step for f in report.findings if f.status == "failed" and f.step and f.kind != "until"]
     if again and steps:
         lines += ["", f"  again: {again} --only {steps[0]}"]
     return "\n".join(map(quote_plain, lines))
@@ -382,7 +382,10 @@ def _level_row(findings: Sequence[Finding]) -> tuple[str, str]:
     statuses = {f.status for f in findings}
     if "failed" in statuses:
         failed = [f for f in findings if f.status == "failed"]
-        return "failed", ", ".join(dict.fromkeys(f.check for f in failed))
+        counts = {f.check: sum(other.check == f.check for other in failed) for f in failed}
+        return "failed", ", ".join(
+            f"{name} ({n})" if n > 1 else name for name, n in counts.items() if name != "structure"
+        ) or (f"{len(failed)} difference{'s' if len(failed) != 1 else ''}")
     if "blocked" in statuses:
         return "blocked", next(f.message for f in findings if f.status == "blocked").partition("blocked ")[2]
     if "skipped" in statuses:
@@ -407,17 +410,23 @@ def _difference_lines(finding: Finding) -> list[str]:
     return lines
 
 
-def annotations(report: Report) -> list[str]:
+def workflow_commands(report: Report) -> list[str]:
     """What failed, as workflow commands of GitHub Actions: the user's own line where it is known, else the spec's."""
     lines = []
     for finding in report.findings:
         if finding.status != "failed":
             continue
         place = finding.call or finding.place
-        at = f"file={_property(place.document.shown)},line={max(place.line, 1)}," if place is not None else ""
-        title = _property(f"{report.subject} is not {report.against}")
-        lines.append(f"::error {at}title={title}::{_data(finding.title)}")
+        title = f"{report.subject} is not {report.against}"
+        path, line = (place.document.shown, place.line) if place is not None else ("", 0)
+        lines.append(workflow_command(path, line, title, finding.title))
     return lines
+
+
+def workflow_command(path: str, line: int, title: str, text: str) -> str:
+    """A workflow command of GitHub Actions that marks a line of a file as wrong."""
+    at = f"file={_property(path)},line={max(line, 1)}," if path else ""
+    return f"::error {at}title={_property(title)}::{_data(text)}"
 
 
 def _data(text: str) -> str:

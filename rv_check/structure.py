@@ -16,7 +16,7 @@ from rv_check.expected import BATCH, expected
 from rv_check.explain import Told, tell
 from rv_check.foreign import guarded
 from rv_check.graph import Graph, Shape
-from rv_check.match import Match, Slot, match
+from rv_check.match import Slot, match
 from rv_check.ops import OPS
 from rv_check.problems import RvCheckError
 
@@ -40,10 +40,18 @@ class Structure:
     extra_outputs: list[str] = field(default_factory=list)
     elsewhere: str = ""  # what happens at a size where it is not the same
     until: str = ""  # the step whose output the module's is, where it is not the last one
+    elsewhere_step: str = ""  # and at which step of the expected network, where that is known
     alone: str = ""  # what happens with a batch of one image
     real: str = ""  # why it was run on real tensors
     operations: int = 0
+    measured: list[Told] = field(default_factory=list)  # differences that numbers show to be none
+    wanted: Graph | None = None
+    seen: Graph | None = None
     totals: dict[str, tuple[int, int]] = field(default_factory=dict)  # params and MACs, found and expected
+
+    def differs(self, training: bool) -> bool:
+        """Whether it is no use to compare numbers in that mode."""
+        return bool(self.until) or any(training or not one.training for one in self.told)
 
     @property
     def verdict(self) -> Verdict:
@@ -52,7 +60,7 @@ class Structure:
             return "different"
         if self.elsewhere:
             return "equivalent at this input only"
-        return "equivalent" if self.rules else "same"
+        return "equivalent" if self.rules or self.measured else "same"
 
 
 def compare(
@@ -77,6 +85,7 @@ def compare(
     if not seen.outputs:
         raise RvCheckError("the module returns no tensor")
     result.where = _output(wanted, seen)
+    result.wanted, result.seen = wanted, seen
     result.totals = {"params": (_params(seen), _params(wanted)), "macs": (_macs(seen), _macs(wanted))}
     if steps and wanted.outputs[""].key not in {node.key for node in seen.outputs.values()}:
         result.until = _ends_at(wanted, seen)
@@ -91,11 +100,12 @@ def compare(
             best, rules = looser, looser.rules
     result.operations = len(best.pairs)
     result.map, result.rules = best.map, rules
+    result.elsewhere_step = next((e.name for e, o in best.pairs.items() if set(o.rules) - set(e.rules)), "")
     result.told = tell(best, sides)
     result.extra_outputs = _extra(wanted, seen, result.where)
 
     _in_training(subject, x, graph_of, result, best is not found, sides)
-    if result.told:
+    if result.differs(training=False):
         return result
     result.sizes.append(x)
     for size in others:
@@ -107,7 +117,7 @@ def compare(
 
 def compare_archs(a: Arch, b: Arch) -> tuple[list[Told], dict[str, tuple[int, int]]]:
     """The differences of arch `b` from arch `a`, at the input of `a`, and their totals. Static: without torch."""
-    b = replace(b, input=a.input)
+    b = b.at(a.input)
     told: list[Told] = []
     for training in (False, True):
         found = match(expected(a, training), expected(b, training))
@@ -121,7 +131,7 @@ def of_arch(arch: Arch, until: str | None = None) -> Expected:
     """What is expected of a module that should be an arch."""
 
     def graph_of(x: Shape, training: bool, batch: int, here: bool) -> Graph:
-        return expected(replace(arch, input=x), training, until, batch, here)
+        return expected(arch.at(x), training, until, batch, here)
 
     return graph_of
 
@@ -133,6 +143,50 @@ def of_module(subject: Subject, where: str) -> Expected:
         return subject.observe(x, training, batch, here).only(where)
 
     return graph_of
+
+
+def guess(structure: Structure) -> dict[str, Slot] | None:
+    """Where every parameter and buffer probably is, the structure being no help; None where there are others.
+
+    By equal names, else by the match, the shapes, the last part of the names, and the order in which they are used.
+    """
+    wanted, seen = structure.wanted, structure.seen
+    if wanted is None or seen is None:
+        return None
+
+    def slot_of(name: str, other: str) -> Slot:
+        shape = wanted.state[name]
+        return Slot(other, () if seen.state[other] == shape else (("reshape", shape),))
+
+    def fit(name: str, other: str) -> bool:
+        return other in seen.state and prod(seen.state[other]) == prod(wanted.state[name])
+
+    counters = set(wanted.counters.values())
+    if seen.state.keys() <= wanted.state.keys() and all(fit(name, name) or name in counters for name in wanted.state):
+        return {name: slot_of(name, name) for name in seen.state}
+    slots = {}
+    for name, slot in structure.map.items():
+        if fit(name, slot.name):
+            kept = not slot.steps or (slot.steps[-1][0] == "permute") or slot.steps[-1][1] == wanted.state[name]
+            slots[name] = slot if kept else slot_of(name, slot.name)
+    taken = {slot.name for slot in slots.values()} | set(seen.counters.values()) | set(seen.aliases)
+    order = dict.fromkeys(state.name for node in seen.nodes for _, state in node.states)
+    order |= dict.fromkeys(node.name for node in seen.nodes if node.kind == "state")
+    left = [name for name in dict.fromkeys([*order, *seen.state]) if name in seen.state and name not in taken]
+    for name in wanted.state:
+        if name in slots or name in counters:
+            continue
+        fits = [other for other in left if fit(name, other)]
+        alike = [other for other in fits if other.rpartition(".")[2] == name.rpartition(".")[2]]
+        other = next(iter([*alike, *fits]), None)
+        if other is None:
+            return None
+        left.remove(other)
+        slots[name] = slot_of(name, other)
+    for name, counter in wanted.counters.items():
+        if name in slots and slots[name].name in seen.counters:
+            slots.setdefault(counter, Slot(seen.counters[slots[name].name]))
+    return None if any(name in seen.parameters for name in left) else slots
 
 
 def _shape(x: Shape) -> str:
@@ -164,11 +218,11 @@ def _extra(wanted: Graph, seen: Graph, where: str) -> list[str]:
     return [f"{at} {_shape(node.shape[1:])}" for at, node in extra]
 
 
-def _in_training(subject: Subject, x: Shape, graph_of: Expected, result: Structure, here: bool, sides: tuple[str, str]) -> None:
+def _in_training(
+    subject: Subject, x: Shape, graph_of: Expected, result: Structure, here: bool, sides: tuple[str, str]
+) -> None:
     """What shows in train mode only is told besides."""
-    seen = guarded(
-        f"the module does not run in train mode at {_shape(x)}", lambda: subject.observe(x, True, here=here)
-    )
+    seen = guarded(f"the module does not run in train mode at {_shape(x)}", lambda: subject.observe(x, True, here=here))
     wanted = graph_of(x, True, BATCH, here)
     where = result.where if result.where in seen.outputs else _output(wanted, seen)
     found = match(wanted, seen.only(where))
@@ -177,7 +231,7 @@ def _in_training(subject: Subject, x: Shape, graph_of: Expected, result: Structu
     known = {(one.kind, one.step, one.title) for one in result.told} | {(one.kind, one.step) for one in result.told}
     for one in tell(found, sides):
         if (one.kind, one.step, one.title) not in known and (one.kind, one.step) not in known:
-            result.told.append(replace(one, title=f"{one.title} (in train mode)"))
+            result.told.append(replace(one, title=f"{one.title} (in train mode)", training=True))
     for extra in _extra(wanted, seen, where):
         if extra not in result.extra_outputs:
             result.extra_outputs.append(f"{extra} (in train mode)")
@@ -199,7 +253,8 @@ def _at(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> No
             result.sizes.append(x)
             result.rules += [words for words in found.rules if words not in result.rules]
             return
-        title = tell(found)[0].title
+        first = tell(found)[0]
+        title, result.elsewhere_step = first.title, result.elsewhere_step or first.step
     else:
         title = "it returns something else"
     result.elsewhere = result.elsewhere or f"at {_shape(x)}: {title}"
@@ -255,7 +310,9 @@ def _macs(graph: Graph) -> int:
     total = 0
     for node in graph.live:
         if node.kind in ("conv", "linear"):
-            arguments = {name: value for name, value in node.attributes.items() if name in OPS[node.kind].argument_names}
+            arguments = {
+                name: value for name, value in node.attributes.items() if name in OPS[node.kind].argument_names
+            }
             total += OPS[node.kind](**arguments, bias=False).macs(node.inputs[0].shape[1:], node.shape[1:])  # type: ignore[call-arg]
     return total
 
