@@ -1,6 +1,6 @@
 """rv_check: is this network the network it claims to be?
 
-    from rv_check import load, build, check, assert_conforms
+    from rv_check import load, build, check, assert_conforms, assert_same
 
 What needs torch is imported when it is asked for, so that `import rv_check` is as cheap as the static part.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rv_check.analyses import ReceptiveField
     from rv_check.arch import Arch, load
-    from rv_check.conformance import assert_conforms, check
+    from rv_check.conformance import assert_conforms, assert_same, check
     from rv_check.findings import Finding, Report
     from rv_check.model import build
     from rv_check.problems import RvCheckError, SpecError
@@ -24,6 +24,7 @@ __all__ = [
     "RvCheckError",
     "SpecError",
     "assert_conforms",
+    "assert_same",
     "build",
     "check",
     "load",
@@ -37,6 +38,7 @@ _HOME = {
     "RvCheckError": "problems",
     "SpecError": "problems",
     "assert_conforms": "conformance",
+    "assert_same": "conformance",
     "build": "model",
     "check": "conformance",
     "load": "arch",

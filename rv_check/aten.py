@@ -31,7 +31,8 @@ def reads(*names: str) -> Callable[[Reader], Reader]:
 
 def read(b: Builder, name: str, arguments: Arguments, shape: Shape) -> Node:
     """The operation that an operator stands for; `name` without overload and trailing underscore."""
-    return READERS.get(name, lambda b, a, shape: unknown(b, name, a, shape))(b, arguments, shape)
+    reader = READERS.get(name)
+    return unknown(b, name, arguments, shape) if reader is None else reader(b, arguments, shape)
 
 
 def unknown(b: Builder, name: str, a: Arguments, shape: Shape) -> Node:
@@ -187,7 +188,7 @@ READERS |= {kind: _plainly(kind) for kind in ("silu", "sigmoid")}
 def max_pool(b: Builder, a: Arguments, shape: Shape) -> Node:
     """The largest of each window."""
     kernel = pair(a["kernel_size"])
-    arguments = {name: pair(a[name]) for name in ("padding", "dilation")}
+    arguments: dict[str, Any] = {name: pair(a[name]) for name in ("padding", "dilation")}
     stride = pair(a["stride"]) if a["stride"] else kernel
     ceil = bool(a["ceil_mode"])
     return b.make("maxpool", a["self"], shape=shape, kernel=kernel, stride=stride, ceil_mode=ceil, **arguments)
@@ -312,8 +313,9 @@ def _number(value: Any) -> float | int | None:
     """A number, also where it stands in a tensor of one."""
     if isinstance(value, Node):
         one = value.kind == "constant" and all(n == 1 for n in value.shape)
-        return value.attributes["value"] if one else None
-    return value
+        value = value.attributes["value"] if one else None
+    number: float | int | None = value
+    return number
 
 
 def _scaled(b: Builder, value: Node, by: float, shape: Shape) -> Node:
@@ -336,7 +338,7 @@ def _dropped(b: Builder, x: Node, mask: Node) -> Node:
     }
     of = forms.get(mask.shape, f"places of {mask.shape}")
     p = round(1 - keep, 12)
-    scaled = {} if isclose(scale * keep, 1, rel_tol=1e-6) else {"scale": scale}
+    scaled: dict[str, Any] = {} if isclose(scale * keep, 1, rel_tol=1e-6) else {"scale": scale}
     return b.make("dropout", x, shape=x.shape, p=p, of=of, **scaled)
 
 
@@ -368,7 +370,7 @@ def uniform(b: Builder, a: Arguments, shape: Shape) -> Node:
 @reads("randn", "randn_like", "normal", "normal_functional")
 def normal(b: Builder, a: Arguments, shape: Shape) -> Node:
     """Normally distributed numbers."""
-    numbers = {name: value for name, value in a.items() if name in ("mean", "std") and isinstance(value, float)}
+    numbers: dict[str, Any] = {n: v for n, v in a.items() if n in ("mean", "std") and isinstance(v, float)}
     return b.make("random", shape=shape, normal=True, **numbers)
 
 
@@ -458,7 +460,8 @@ def permute(b: Builder, a: Arguments, shape: Shape) -> Node:
 @reads("expand", "broadcast_to", "expand_as")
 def expand(b: Builder, a: Arguments, shape: Shape) -> Node:
     """Axes of size 1 repeated."""
-    return a["self"] if a["self"].shape == shape else b.make("expand", a["self"], shape=shape, to=shape)
+    x: Node = a["self"]
+    return x if x.shape == shape else b.make("expand", x, shape=shape, to=shape)
 
 
 @reads("slice")
@@ -496,7 +499,8 @@ def stack(b: Builder, a: Arguments, shape: Shape) -> Node:
 @reads("constant_pad_nd")
 def pad(b: Builder, a: Arguments, shape: Shape) -> Node:
     """A number around the input: torch lists the sides from the last axis on."""
-    x, given = a["self"], a["pad"]
+    x: Node = a["self"]
+    given = a["pad"]
     sides = [(0, 0)] * len(x.shape)
     for at in range(len(given) // 2):
         sides[-1 - at] = (given[2 * at], given[2 * at + 1])
@@ -508,15 +512,18 @@ def pad(b: Builder, a: Arguments, shape: Shape) -> Node:
 @reads("clone", "contiguous", "alias", "detach", "lift", "lift_fresh", "lift_fresh_copy", "positive", "view_as")
 def same(b: Builder, a: Arguments, shape: Shape) -> Node:
     """The value itself, in memory of its own or not."""
-    return a["self"]
+    x: Node = a["self"]
+    return x
 
 
 @reads("_to_copy", "to")
 def to_copy(b: Builder, a: Arguments, shape: Shape) -> Node:
     """The value on another device or of another type; of another type it is rounded."""
+    x: Node = a["self"]
     dtype = a.get("dtype")
-    random = a["self"].kind == "random"  # a mask is 0 or 1 in every type
-    return a["self"] if dtype is None or random else b.make("cast", a["self"], shape=shape, dtype=str(dtype))
+    if dtype is None or x.kind == "random":  # a mask is 0 or 1 in every type
+        return x
+    return b.make("cast", x, shape=shape, dtype=str(dtype))
 
 
 @reads("as_strided")

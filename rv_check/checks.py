@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rv_check import analyses, ops
 from rv_check.arch import Arch
 from rv_check.deviations import Deviation, first_match, settle
-from rv_check.foreign import guarded
 from rv_check.findings import LEVELS, CannotRun, Finding, Level, Report, Status, up_to
+from rv_check.foreign import guarded
 from rv_check.ops import Shape
 from rv_check.problems import Place, Problem, RvCheckError, SpecError
 from rv_check.reference import applies, build_reference, metadata_source, need, need_device
@@ -448,7 +448,7 @@ def metadata(run: Run, check: Check) -> Outcome:
 
 
 def structure(run: Run, check: Check) -> Outcome:
-    """The op graph, observed on meta at several sizes, in eval and train mode, is the spec's; else every mistake once."""
+    """The op graph, observed at several sizes, in eval and train mode, is the spec's; else every mistake once."""
     found = run.structure()
     at = " and ".join(map(_shape, found.sizes)) or _shape(found.input)
     if found.verdict in ("same", "equivalent"):
@@ -471,7 +471,7 @@ def structure(run: Run, check: Check) -> Outcome:
         outputs = ", ".join(found.extra_outputs)
         yield check.finding(run, False, message, found=outputs, expected="nothing else", kind="outputs")
     if found.alone:
-        yield check.finding(run, False, found.alone, kind="batch", step=found.wanted.outputs[""].name)
+        yield check.finding(run, False, found.alone, kind="batch", step=found.last)
     if found.elsewhere:
         message = f"it is {run.name} at {at} only: {found.elsewhere}"
         step = found.elsewhere_step or None
@@ -661,7 +661,7 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
         expected = numbers.limited(expected, pair.map)
         found = numbers.renamed(found, pair.map, expected)
     if not train:
-        _, other = numbers.image(x, 4, torch.float64, run.device).split(2)
+        other = numbers.image(x, 2, torch.float64, run.device, seed=4)
         outputs = pair.each(what, lambda module, where: numbers.forward(module.eval(), other, where).detach())
         again = numbers.compare("output for another image", *outputs)
     differences = [

@@ -19,7 +19,7 @@ from rv_check.arch import Arch, parse_size
 from rv_check.candidates import FORMS, is_module_name, load_module
 from rv_check.checks import Judge, check_arch
 from rv_check.deviations import load_deviations
-from rv_check.findings import LEVELS, Finding, Report, up_to
+from rv_check.findings import LEVELS, Finding, Level, Report, up_to
 from rv_check.problems import RvCheckError, SpecError, quote
 from rv_check.reference import need_device
 
@@ -212,7 +212,7 @@ def _check_module(options: argparse.Namespace) -> Report:
 
         _progress(f"importing {options.subject}")
         module, fresh = load_module(options.subject, arguments)
-        level = "structure" if options.only else options.level
+        level: Level | None = "structure" if options.only else options.level
         found = check(
             module,
             arch,

@@ -153,7 +153,7 @@ class ModuleRun(ComparedRun):
         found = self.structure()
         if found.differs(training=False):
             raise _blocked(self)
-        values = dict(self.module.named_parameters(remove_duplicate=False))
+        values: dict[str, torch.Tensor] = dict(self.module.named_parameters(remove_duplicate=False))
         values |= dict(self.module.named_buffers(remove_duplicate=False))
         rules = {rule.op: rule for rule in self.arch.family.init}
         wrong: dict[tuple[str, str], list[tuple[str, Start, torch.Tensor]]] = {}

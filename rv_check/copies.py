@@ -31,7 +31,7 @@ def copy_of(module: nn.Module, device: str | None = None) -> nn.Module:
     Raises: whatever the module's own parts raise when they are copied.
     """
     if isinstance(module, torch.jit.ScriptModule):
-        return copy.deepcopy(module).to(device) if device else copy.deepcopy(module)  # type: ignore[no-any-return, no-untyped-call]
+        return copy.deepcopy(module).to(device) if device else copy.deepcopy(module)
     memo: dict[int, Any] = {}
     for part in module.modules():
         for tensor in (*part._parameters.values(), *part._buffers.values()):
@@ -43,8 +43,9 @@ def copy_of(module: nn.Module, device: str | None = None) -> nn.Module:
 
 def _tensor(tensor: Tensor, device: str | None) -> Tensor:
     if is_lazy(tensor):
-        cls = UninitializedParameter if isinstance(tensor, UninitializedParameter) else UninitializedBuffer
-        return cls(device=device or tensor.device, dtype=tensor.dtype, requires_grad=tensor.requires_grad)  # type: ignore[no-any-return]
+        cls: Any = UninitializedParameter if isinstance(tensor, UninitializedParameter) else UninitializedBuffer
+        lazy: Tensor = cls(device=device or tensor.device, dtype=tensor.dtype, requires_grad=tensor.requires_grad)
+        return lazy
     if device == "meta" and tensor.device.type != "meta":
         values = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
     else:
@@ -95,6 +96,7 @@ class Borrowed:
                 {name: value.copy() for name, value in kept.items() if name.startswith("_") and isinstance(value, dict)}
             )
             self.before.append((part, kept))
+            tensors: Any
             for tensors in (part._parameters, part._buffers):
                 for name, tensor in tensors.items():
                     if tensor is not None:

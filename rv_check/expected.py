@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from rv_check.arch import Arch
 from rv_check.graph import Graph, Node, State
@@ -68,7 +69,7 @@ class _Reading:
                     if len(branches) == 1:
                         x = branches[0]
                     else:
-                        axis = {"axis": 1} if node.kind == "concat" else {}
+                        axis: dict[str, Any] = {"axis": 1} if node.kind == "concat" else {}
                         x = self.builder.make(node.kind, *branches, shape=(self.batch, *node.y), **axis)
                     self.passed(prefix + node.kind, x)
                 case Repeat():

@@ -228,7 +228,7 @@ def _words(d: Difference, e: Node | None, o: Node | None) -> set[str]:
     return words
 
 
-# Kinds of difference, an op in it ("" any), a word of its details ("" any), and what it usually is. The first that fits.
+# Kinds of difference, an op in it ("" any), a word of its details ("" any), what it usually is. The first that fits.
 HINTS: tuple[tuple[str, str, str, str], ...] = (
     ("moved", "conv", "stride", "ResNet v1 has the stride on the first 1x1 of a bottleneck, v1.5 on its 3x3"),
     ("moved", "relu", "", "an activation on the other side of an addition or of a norm"),

@@ -21,7 +21,7 @@ COMMUTATIVE = ("sum", "product")  # their inputs come in no order
 
 @dataclass(frozen=True)
 class State:
-    """A parameter or buffer as an operation uses it: the registered tensor after `steps`, in the shape that it has then.
+    """A parameter or buffer as an operation uses it: the registered tensor after `steps`, in the shape it has then.
 
     `steps` are ("reshape", shape) and ("permute", axes).
     """

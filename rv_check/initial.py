@@ -1,9 +1,9 @@
 """Initial values by distribution: is a freshly built module initialised as the spec says?
 
-Each tensor is held against what its rule in `init:` gives: a constant exactly, random values by mean, standard deviation
-and kurtosis, which tells a normal from a uniform distribution. The bounds are six standard errors of these statistics,
-so that one tensor in about 10^8 is blamed without cause. Sources of the rules: torch.nn.init, and reset_parameters of
-torch's layers.
+Each tensor is held against what its rule in `init:` gives: a constant exactly, random values by mean, standard
+deviation and kurtosis, which tells a normal from a uniform distribution. The bounds are six standard errors of these
+statistics, so that one tensor in about 10^8 is blamed without cause. Sources of the rules: torch.nn.init, and
+reset_parameters of torch's layers.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def statistics(values: Tensor) -> str:
 
 
 def start_of(role: str, shapes: Mapping[str, Shape], rule: InitRule | None) -> Start:
-    """How a parameter or buffer of an op starts, whose `shapes` are these, `rule` being the spec's for that op, if it has one."""
+    """How a parameter or buffer starts, of an op of these `shapes`; `rule` is the spec's for that op, if it has one."""
     if role in ("running_mean", "num_batches_tracked"):
         return Start(0, 0)
     if role == "running_var":
         return Start(1, 0)
     weight = shapes["weight"]
     given = rule.arguments if rule else {}
-    arguments: dict[str, Any] = {name: v if isinstance(v, str) else float(v) for name, v in given.items()}  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {name: v if isinstance(v, str) else float(v) for name, v in given.items()}
     method = rule.method if rule else "default"
     if role == "bias" and "bias" in arguments:
         return Start(arguments["bias"], 0)

@@ -32,8 +32,10 @@ Kind = Literal[
 WORTH = {"conv": 8.0, "linear": 8.0, "batchnorm": 4.0, "reshape": 1.0, "relu": 2.0, "dropout": 2.0}
 DEFAULT_WORTH = 3.0
 FAMILIES = (  # kinds that stand in for one another: one is a change of the other, not another thing in its place
-    ("relu", "silu", "sigmoid", "leaky_relu", "clamp", "gelu", "elu", "tanh", "hardswish", "mish", "softplus", "celu")
-    + ("_prelu_kernel", "prelu", "hardsigmoid", "log_sigmoid_forward", "abs", "sin", "rrelu_with_noise", "maximum"),
+    (
+        *("relu", "silu", "sigmoid", "leaky_relu", "clamp", "gelu", "elu", "tanh", "hardswish", "mish", "softplus"),
+        *("celu", "_prelu_kernel", "prelu", "hardsigmoid", "log_sigmoid_forward", "abs", "sin", "maximum"),
+    ),
     ("batchnorm", "native_group_norm", "native_layer_norm"),
     ("maxpool", "avgpool", "adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d", "mean", "total", "amax"),
     ("conv", "conv_transpose", "linear", "matmul"),
@@ -41,6 +43,7 @@ FAMILIES = (  # kinds that stand in for one another: one is a change of the othe
 )
 FAMILY = {kind: index for index, kinds in enumerate(FAMILIES) for kind in kinds}
 NEAR = 12  # operations between the two ends of a move, at most
+AROUND = 3  # operations before and after a difference that the alignment looks at again
 MOST_CELLS = 4_000_000  # of the alignment: larger graphs are aligned within a band
 
 
@@ -367,11 +370,17 @@ class _Matching:
         for name in idle:
             what = "parameter" if name in self.found.parameters else "buffer"
             groups.setdefault(what, []).append(name)
-        end = len(self.e_flow)
-        return [
-            Difference("unused", end, details={what: (", ".join(names[:4]), "none that is not used")}, names=names)
-            for what, names in groups.items()
-        ]
+        return [self.idle(what, names) for what, names in groups.items()]
+
+    def idle(self, what: str, names: list[str]) -> Difference:
+        """Parameters or buffers that are not used, and what stands before the first of them in the module."""
+        before = {theirs.name: e for e, _, _, theirs in self.parameters()}
+        known = list(self.found.state)
+        near = [name for name in known[: known.index(names[0])] if name in before]
+        near = near[-1:] or [name for name in known if name in before][:1]
+        details = {what: (", ".join(names[:4]), "none that is not used")}
+        after = (before[near[0]], self.pairs[before[near[0]]]) if near else (None, None)
+        return Difference("unused", len(self.e_flow), details=details, after=after, names=names)
 
 
 CALLED: dict[str, tuple[str, ...]] = {  # the last part of a parameter's name, by the role that it says
@@ -405,9 +414,8 @@ def _details(e: Node, o: Node) -> dict[str, tuple[str, str]]:
             details[role] = ("a parameter", f"computed: {_recipe(own)}")
         elif isinstance(own, Node) and isinstance(other, Node) and own.key != other.key:
             details[role] = (f"computed: {_recipe(other)}", f"computed: {_recipe(own)}")
-        elif isinstance(own, State) and isinstance(other, State) and own.shape != other.shape and not details:
-            if [feed.shape for feed in e.inputs] == [feed.shape for feed in o.inputs]:  # else it follows from these
-                details[role] = (show(other.shape), show(own.shape))
+        elif own.shape != other.shape and not details and [x.shape for x in e.inputs] == [x.shape for x in o.inputs]:
+            details[role] = (show(other.shape), show(own.shape))  # with other inputs it would follow from these
     return details  # type: ignore[return-value]
 
 
@@ -510,6 +518,10 @@ def align(expected: Sequence[Node], found: Sequence[Node]) -> dict[Node, Node]:
     while e_end > start and o_end > start and _signature(expected[e_end - 1]) == _signature(found[o_end - 1]):
         e_end, o_end = e_end - 1, o_end - 1
         pairs[expected[e_end]] = found[o_end]
+    if start < max(e_end, o_end):  # something differs: names have a say about where, which keys do not know
+        start = max(0, start - AROUND)
+        e_end, o_end = min(len(expected), e_end + AROUND), min(len(found), o_end + AROUND)
+        pairs = {e: o for e, o in pairs.items() if e in {*expected[:start], *expected[e_end:]}}
     for i, j in _best(expected[start:e_end], found[start:o_end]):
         pairs[expected[start + i]] = found[start + j]
     return pairs
@@ -547,7 +559,7 @@ def _best(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[int, int]]:
             if row[j] > best:
                 best, how = row[j], 2
             if value:
-                value *= 1.5 if key == b[j].key else 1.25 if names & _names(b[j]) else 1.0
+                value *= (1.2 if key == b[j].key else 1.0) * (1.25 if names & _names(b[j]) else 1.0)
                 if above[j] + value >= best:
                     best, how = above[j] + value, 3
             row[j + 1], step[j + 1] = best, how

@@ -100,7 +100,7 @@ def build(arch: Arch | str, device: str | torch.device | None = None, dtype: tor
 
 
 def cut(model: SpecModule, until: str) -> SpecModule:
-    """The model up to a step, whose output becomes its own. Raises: RvCheckError where a step within a join is named."""
+    """The model up to a step, whose output becomes its own. Raises: RvCheckError for a step within a join."""
     first, _, rest = until.partition(".")
     if first not in model._plan:
         raise RvCheckError(

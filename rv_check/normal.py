@@ -1,8 +1,8 @@
 """The normal form of an op graph: equal computations, one way to write them.
 
 A rule takes an operation that is about to be made and gives what stands for it instead, or None. Most are true for
-every input; those marked `here` at the sizes at hand: that a pool over 7x7 is a mean holds on a map of 7x7. Networks are
-compared without these first, and then at several sizes. tests/unit/test_normal.py proves each rule on random numbers.
+every input; those marked `here` at the sizes at hand: that a pool over 7x7 is a mean holds on a map of 7x7. Networks
+are compared without these first, and then at several sizes. tests/unit/test_normal.py proves each rule numerically.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RULES: dict[str, list[Registered]] = {}
 
 
 def rule(words: str, *kinds: str, here: bool = False) -> Callable[[Rule], Rule]:
-    """Make a function a rule for these kinds of operations. `here`: it is true at the sizes at hand, not at every one."""
+    """Make a function a rule for these kinds of operations. `here`: it is true at the sizes at hand, not at all."""
 
     def register(function: Rule) -> Rule:
         for kind in kinds:
@@ -95,7 +95,9 @@ def is_nonnegative(node: Node) -> bool:
     match node.kind:
         case "relu" | "sigmoid":
             return True
-        case "maxpool" | "avgpool" | "adaptive_avgpool" | "global_avgpool" | "reshape" | "permute" | "dropout" | "slice":
+        case (
+            "maxpool" | "avgpool" | "adaptive_avgpool" | "global_avgpool" | "reshape" | "permute" | "dropout" | "slice"
+        ):
             return is_nonnegative(node.inputs[0])
         case "sum" | "product" | "concat":
             return all(map(is_nonnegative, node.inputs))
@@ -516,7 +518,7 @@ def stride_after(b: Builder, node: Node) -> Node | None:
 
 def _is_stride(node: Node) -> bool:
     a = node.attributes
-    return a["start"] == 0 and a["step"] > 1 and a["stop"] == node.inputs[0].shape[a["axis"]]
+    return bool(a["start"] == 0 and a["step"] > 1 and a["stop"] == node.inputs[0].shape[a["axis"]])
 
 
 @rule("a pool of single elements with a stride is a slice", "avgpool", "maxpool")

@@ -160,7 +160,7 @@ class Trace:
 
 
 def run(model: nn.Module, x: Tensor, train: bool, modules: Collection[str], where: str = "", seed: int = 2) -> Trace:
-    """Run forward and backward once. `modules`: the names whose outputs are kept; `where`: the output, as for `forward`.
+    """Run forward and backward once. `modules`: the names whose outputs are kept; `where`: as for `forward`.
 
     The loss is the sum of the outputs with random weights, so that no gradient is zero by symmetry. Outputs are cloned
     in the hook: an in-place relu overwrites the norm's output behind it. The buffers that the run moved go back.
@@ -208,7 +208,7 @@ def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
 
 def transfer(expected: nn.Module, found: nn.Module, slots: Mapping[str, Slot]) -> None:
     """Give the parameters and buffers of one module to another, which has them by other names or in other shapes."""
-    theirs = dict(found.named_parameters(remove_duplicate=False))
+    theirs: dict[str, Tensor] = dict(found.named_parameters(remove_duplicate=False))
     theirs |= dict(found.named_buffers(remove_duplicate=False))
     with torch.no_grad():
         for name, value in expected.state_dict().items():

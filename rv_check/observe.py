@@ -1,8 +1,8 @@
 """The op graph of a module, as seen when it runs: every operator with its arguments, inputs and parameters.
 
-A module is run once, on the meta device where nothing is computed, under a dispatch mode, which sees what torch is asked
-to do below all Python: layers and functional calls, subclasses, wrappers and traced modules alike. What Python decides
-by the values of tensors does not run on meta; such a module runs on real tensors.
+A module is run once, on the meta device where nothing is computed, under a dispatch mode, which sees what torch is
+asked to do below all Python: layers and functional calls, subclasses, wrappers and traced modules alike. What Python
+decides by the values of tensors does not run on meta; such a module runs on real tensors.
 """
 
 from __future__ import annotations
@@ -169,11 +169,11 @@ def _geometry(tensor: Tensor) -> Geometry:
     return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operator, in normal form. In-place operators and views are followed through the memory they share."""
 
     def __init__(self, module: nn.Module, data: Tensor, builder: Builder, foreign: Set[int]):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.builder = builder
         self.others = foreign
         self.memory: dict[int, _Memory] = {}
@@ -197,7 +197,9 @@ class _Recorder(TorchDispatchMode):
     def register(self, module: nn.Module) -> None:
         """Know parameters and buffers by their names."""
         saved = module.state_dict(keep_vars=True)
-        named = [(name, p, True) for name, p in module.named_parameters(remove_duplicate=False)]
+        named: list[tuple[str, Tensor, bool]] = [
+            (name, p, True) for name, p in module.named_parameters(remove_duplicate=False)
+        ]
         named += [(name, t, False) for name, t in module.named_buffers(remove_duplicate=False)]
         for name, tensor, is_parameter in named:
             if is_parameter or name in saved:

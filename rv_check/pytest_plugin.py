@@ -162,7 +162,7 @@ class ArchCollector(pytest.Collector):
         for check in checks_of(self.arch, up_to(self.config.getoption("--rv-level"))):
             yield CheckItem.from_parent(self, name=check.name, check=check)
 
-    def run(self) -> Run:
+    def run(self, check: str) -> Run:
         """What the checks of this arch share."""
         from rv_check.checks import Run
 
@@ -228,6 +228,7 @@ class CandidateCollector(pytest.Collector):
         super().__init__(**kwargs)
         self.entry = entry
         self._run: Run | None = None
+        self._failed = ""  # the check that met what keeps the module from being built or run
 
     def collect(self) -> Iterator[pytest.Item]:
         from rv_check import arch
@@ -244,17 +245,31 @@ class CandidateCollector(pytest.Collector):
         for check in checks_of_module(self.config.getoption("--rv-level"), fresh=True):
             yield CheckItem.from_parent(self, name=check.name, check=check)
 
-    def run(self) -> Run:
-        """What the checks of this module share. Raises: RvCheckError where it cannot be built or run."""
+    def run(self, check: str) -> Run:
+        """What the checks of this module share.
+
+        Raises: RvCheckError where it cannot be built or run, once; Blocked for every check after that.
+        """
         from rv_check.candidates import load_module
+        from rv_check.checks import Blocked
         from rv_check.conformance import ModuleRun, observe
+        from rv_check.findings import CannotRun
+        from rv_check.problems import RvCheckError
         from rv_check.reference import need
 
+        if self._failed:
+            raise Blocked(f"the module: see {self.name}::{self._failed}")
         if self._run is None:
             need("torch")
-            module, _ = load_module(self.entry.module, self.entry.kwargs)
-            run = ModuleRun(module, self.arch, self.config.getoption("--rv-device"), self.entry.until)
-            observe(run)
+            try:
+                module, _ = load_module(self.entry.module, self.entry.kwargs)
+                run = ModuleRun(module, self.arch, self.config.getoption("--rv-device"), self.entry.until)
+                observe(run)
+            except CannotRun:
+                raise
+            except RvCheckError:
+                self._failed = check
+                raise
             self._run = run
         return self._run
 
@@ -286,7 +301,7 @@ class CheckItem(pytest.Item):
         return [*ids_of(self.parent.arch, self.check), self.nodeid]
 
     def runtest(self) -> None:
-        from rv_check.checks import run_check
+        from rv_check.checks import Blocked, run_check
         from rv_check.deviations import first_match, settle
         from rv_check.findings import CannotRun, up_to
         from rv_check.problems import RvCheckError
@@ -296,7 +311,9 @@ class CheckItem(pytest.Item):
         level, deviations = self.config.stash[REQUIRED], self.config.stash[DEVIATIONS]
         deviation = first_match(deviations, self.ids)
         try:
-            run = self.parent.run()
+            run = self.parent.run(self.check.name)
+        except Blocked as blocked:
+            found = [self.finding("blocked", f"blocked by {blocked}")]
         except CannotRun as error:
             found = [self.finding("skipped", "could not run", reason=str(error))]
         except RvCheckError as error:

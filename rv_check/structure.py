@@ -49,6 +49,11 @@ class Structure:
     seen: Graph | None = None
     totals: dict[str, tuple[int, int]] = field(default_factory=dict)  # params and MACs, found and expected
 
+    @property
+    def last(self) -> str | None:
+        """The step that the expected network ends at."""
+        return self.wanted.outputs[""].name if self.wanted is not None else None
+
     def differs(self, training: bool) -> bool:
         """Whether it is no use to compare numbers in that mode."""
         return bool(self.until) or any(training or not one.training for one in self.told)
