@@ -661,7 +661,7 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
         expected = numbers.limited(expected, pair.map)
         found = numbers.renamed(found, pair.map, expected)
     if not train:
-        other = numbers.image(x, 2, torch.float64, run.device, seed=4)
+        other = numbers.image(x, 2, torch.float64, run.device, seed=numbers.INPUT + 1)
         outputs = pair.each(what, lambda module, where: numbers.forward(module.eval(), other, where).detach())
         again = numbers.compare("output for another image", *outputs)
     differences = [
@@ -676,7 +676,7 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
 
 def measured(run: Run, check: Check, what: str, differences: Sequence[Difference], dtype: torch.dtype) -> Finding:
     """Passed when every difference that decides is within the tolerance; else the first in the order of the flow."""
-    from rv_check.numbers import TOLERANCE
+    from rv_check.numbers import CHANCE, INPUT, TOLERANCE, WEIGHTS
 
     tolerance = TOLERANCE[dtype]
     wrong = [d for d in differences if not d.within(tolerance)]
@@ -691,7 +691,7 @@ def measured(run: Run, check: Check, what: str, differences: Sequence[Difference
     return check.finding(
         run,
         False,
-        f"{what}: {first.what} differs{by}{others}",
+        f"{what}: {first.what} differs{by}{others}\nseeds: weights {WEIGHTS}, dropout and loss {CHANCE}, input {INPUT}",
         found=first.found,
         expected=first.expected,
         difference=first.relative,

@@ -29,10 +29,7 @@ INTERRUPTED, NO_READER = 130, 141  # as a shell says it: 128 and the signal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and is_module_name(given[0]) and not given[0].startswith("-"):
-        given.insert(0, "check")  # `rv-check mynet.py:Net` asks what it is
-    options = build_parser().parse_args(given)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # whatever a spec is called, it can be printed
     try:
@@ -52,6 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), WRONG_QUESTION)
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line. `rv-check mynet.py:Net` stands for `rv-check check mynet.py:Net`."""
+    given = list(arguments)
+    if given and is_module_name(given[0]) and not given[0].startswith("-"):
+        given.insert(0, "check")
+    return build_parser().parse_args(given)
+
+
 def _complain(message: str, status: int) -> int:
     _progress("")
     print(f"rv-check: {message}", file=sys.stderr)
@@ -67,7 +72,10 @@ def _drop_output() -> None:
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     parser = argparse.ArgumentParser(
-        prog="rv-check", description="Is this network the network it claims to be?", allow_abbrev=False
+        prog="rv-check",
+        description="Is this network the network it claims to be?",
+        epilog="rv-check MODULE, as in rv-check mynet.py:Net, says which arch a module is",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"rv-check {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -197,7 +205,7 @@ def _check_arch(options: argparse.Namespace) -> int:
 def _status(result: Report) -> int:
     """A module is what it should be only where every check ran and held, or is known not to."""
     excused = all(finding.status == "passed" or finding.deviation for finding in result.findings)
-    return HELD if excused and result.same else DID_NOT_HOLD
+    return HELD if excused else DID_NOT_HOLD
 
 
 def _check_module(options: argparse.Namespace) -> Report:

@@ -124,11 +124,6 @@ class Report:
         """Whether there is a finding and every one passed: a skip is no pass."""
         return bool(self.findings) and all(f.status == "passed" for f in self.findings)
 
-    @property
-    def same(self) -> bool:
-        """Whether no structural difference is known, one that is excused apart."""
-        return not any(f.status == "failed" and f.level == "structure" for f in self.findings)
-
     def only(self, step: str) -> Report:
         """The report on the structure at one step: differences elsewhere are left out."""
 

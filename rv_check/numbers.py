@@ -75,7 +75,10 @@ def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: flo
     return Difference(what, relative, f"{values[0]} at {where}", values[1])
 
 
-def generic_point(model: nn.Module, seed: int = 1) -> None:
+WEIGHTS, CHANCE, INPUT = 1, 2, 3  # seeds: of the generic point; of dropout and the loss; of the images
+
+
+def generic_point(model: nn.Module, seed: int = WEIGHTS) -> None:
     """Set every parameter and buffer to random, well-scaled values, none of them 0 or 1. Integers count to 3."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -159,7 +162,9 @@ class Trace:
     buffers: dict[str, Tensor]
 
 
-def run(model: nn.Module, x: Tensor, train: bool, modules: Collection[str], where: str = "", seed: int = 2) -> Trace:
+def run(
+    model: nn.Module, x: Tensor, train: bool, modules: Collection[str], where: str = "", seed: int = CHANCE
+) -> Trace:
     """Run forward and backward once. `modules`: the names whose outputs are kept; `where`: as for `forward`.
 
     The loss is the sum of the outputs with random weights, so that no gradient is zero by symmetry. Outputs are cloned
@@ -295,7 +300,9 @@ def shared_modules(a: nn.Module, b: nn.Module) -> set[str]:
     return ({name for name, _ in a.named_modules()} & {name for name, _ in b.named_modules()}) - {""}
 
 
-def image(shape: tuple[int, ...], batch: int, dtype: torch.dtype, device: torch.device | str, seed: int = 3) -> Tensor:
+def image(
+    shape: tuple[int, ...], batch: int, dtype: torch.dtype, device: torch.device | str, seed: int = INPUT
+) -> Tensor:
     """A batch of random images (batch, *shape), the same on every device."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((batch, *shape), generator=generator, dtype=torch.float32).to(device, dtype)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -337,6 +339,18 @@ class CheckItem(pytest.Item):
         """The line that asks for it."""
         return self.parent.entry.place if isinstance(self.parent, CandidateCollector) else self.parent.arch.entry.place
 
+    @property
+    def again(self) -> str:
+        """The command that checks it alone, outside pytest."""
+        if isinstance(self.parent, CandidateCollector):
+            entry = self.parent.entry
+            parts = [entry.module, "--as", entry.arch]
+            parts += ["--kwargs", json.dumps(entry.kwargs)] if entry.kwargs else []
+            parts += ["--until", entry.until] if entry.until else []
+        else:
+            parts = [f"{self.place.document.shown}::{self.parent.name}"]
+        return shlex.join(["rv-check", "check", *parts])
+
     def record(self, findings: list[Finding]) -> None:
         """For JUnit XML: the place of the contract, and the largest difference measured."""
         place = next((f.place for f in sorted(findings, key=lambda f: f.status != "failed") if f.place), None)
@@ -352,7 +366,7 @@ class CheckItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, DoesNotHold):
-            return findings_repr(excinfo.value.findings)
+            return findings_repr(excinfo.value.findings, f"again: {self.again}")
         return super().repr_failure(excinfo, style)
 
 
@@ -431,9 +445,9 @@ def location(place: Place | None) -> tuple[str, int]:
     return (place.document.shown, max(place.line, 1)) if place else ("", 1)
 
 
-def findings_repr(findings: list[Finding]) -> ReprExceptionInfo:
+def findings_repr(findings: list[Finding], *more: str) -> ReprExceptionInfo:
     """Failed findings, as the command line shows them."""
-    lines = [line for finding in findings for line in finding.lines()]
+    lines = [*(line for finding in findings for line in finding.lines()), *more]
     return plain_repr(lines, findings[0].place, findings[0].title)
 
 

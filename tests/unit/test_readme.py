@@ -9,10 +9,12 @@ import yaml
 
 from rv_check import load
 from rv_check.arch import archs
+from rv_check.candidates import load_candidates
 from rv_check.checks import check_arch
-from rv_check.cli import build_parser, main
+from rv_check.cli import main, parse
 from rv_check.deviations import load_deviations
 from rv_check.findings import Report
+from rv_check.library import shipped_folder
 from rv_check.report import HEADERS, Line, table_rows
 
 ROOT = Path(__file__).parents[2]
@@ -34,8 +36,8 @@ def yaml_file(name: str) -> str:
 
 def test_every_block_has_its_test() -> None:
     """No block is of a kind that nothing here runs."""
-    assert {language for language, _ in BLOCKS} == {"python", "yaml"}
-    assert len(blocks("yaml")) == 3
+    assert {language for language, _ in BLOCKS} == {"python", "yaml", "text", "toml"}
+    assert (len(blocks("yaml")), len(blocks("text")), len(blocks("toml"))) == (3, 1, 1)
 
 
 @pytest.mark.parametrize("code", blocks("python"), ids=range(len(blocks("python"))))
@@ -74,13 +76,33 @@ def test_workflow() -> None:
     assert last["run"].startswith("pytest --rv-require numbers")
 
 
+def test_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The network of the README fails with the very words that stand below it."""
+    (code,) = [text for text in blocks("python") if text.startswith("# mynet.py\n")]
+    (tmp_path / "mynet.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    (shown,) = blocks("text")
+    command, _, expected = shown.partition("\n")
+    assert main(shlex.split(command.removeprefix("$ rv-check "))) == 1
+    assert capsys.readouterr().out.replace(f"{shipped_folder()}/", "specs/") == expected
+
+
+def test_candidates(tmp_path: Path) -> None:
+    """The table of the README names two modules and what they should be."""
+    path = tmp_path / "pyproject.toml"
+    path.write_text(blocks("toml")[0])
+    first, second = load_candidates(path)
+    assert (first.module, first.arch, first.place.line) == ("mynet.py:net", "resnet18", 3)
+    assert (second.name, second.kwargs, second.until) == ("small", {"num_classes": 10}, "layer4")
+
+
 def test_commands_parse(capsys: pytest.CaptureFixture[str]) -> None:
     """Every `rv-check ...` of the README is a command with the options it is shown with."""
     known = {"ARCH": "resnet18", "MODULE": "net.py:Net", "FILE": "out", "N": "1", "LEVEL": "spec"}
     commands = [c for c in re.findall(r"`rv-check ([^`\n]+)`", README) if "..." not in c]
     assert len(commands) >= 6
     for command in commands:
-        build_parser().parse_args([known.get(word, word) for word in shlex.split(command)])
+        parse([known.get(word, word) for word in shlex.split(command)])
 
 
 def test_list_names_what_the_readme_says(capsys: pytest.CaptureFixture[str]) -> None:
