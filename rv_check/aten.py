@@ -114,18 +114,10 @@ def linear(b: Builder, a: Arguments, shape: Shape) -> Node:
         weight = b.make("permute", matrix, shape=matrix.shape[::-1], axes=(1, 0))
     bias = a.get("bias") if "weight" in a else a["self"] if "mat1" in a else None
     scaled = any(a.get(factor, 1) != 1 for factor in ("alpha", "beta"))
-    state = state_of(weight)
-    if scaled or (isinstance(state, Node) and not _depends_on_state(state)):
+    if scaled or not weight.fixed:
         name = "addmm" if bias is not None else "matmul"
         return unknown(b, name, {"self": x, "other": weight, "bias": bias}, shape)
     return b.make("linear", x, shape=shape, tensors=_tensors(weight=weight, bias=bias), out=shape[-1])
-
-
-def _depends_on_state(node: Node) -> bool:
-    """Whether a weight is made of parameters alone, as a parametrized one is."""
-    if node.kind in ("input", "random"):
-        return False
-    return node.kind in ("state", "unregistered") or any(map(_depends_on_state, node.feeds))
 
 
 @reads("bmm")
@@ -226,7 +218,7 @@ def _reduction(kind: str) -> Reader:
         rank = len(x.shape)
         axes = tuple(sorted(axis % rank for axis in a.get("dim") or range(rank)))
         if a.get("dtype") is not None:
-            return unknown(b, kind, a, shape)
+            x = b.make("cast", x, shape=x.shape, dtype=str(a["dtype"]))
         if kind == "total" and len(axes) == 1 and x.kind == "concat" and x.attributes["axis"] == axes[0]:
             slices = [part for part in x.inputs if part.shape[axes[0]] == 1]
             if len(slices) == len(x.inputs):  # sum(stack(values)) is the sum of the values
@@ -338,8 +330,11 @@ def _dropped(b: Builder, x: Node, mask: Node) -> Node:
     }
     of = forms.get(mask.shape, f"places of {mask.shape}")
     p = round(1 - keep, 12)
-    scaled: dict[str, Any] = {} if isclose(scale * keep, 1, rel_tol=1e-6) else {"scale": scale}
-    return b.make("dropout", x, shape=x.shape, p=p, of=of, **scaled)
+    more: dict[str, Any] = {} if isclose(scale * keep, 1, rel_tol=1e-6) else {"scale": scale}
+    if mask in b.masks:
+        more["mask"] = "that of another"
+    b.masks.add(mask)
+    return b.make("dropout", x, shape=x.shape, p=p, of=of, **more)
 
 
 @reads("native_dropout")
@@ -420,6 +415,8 @@ def ones(b: Builder, a: Arguments, shape: Shape) -> Node:
 def full(b: Builder, a: Arguments, shape: Shape) -> Node:
     """One number everywhere."""
     value = a.get("fill_value", a.get("value", a.get("s")))
+    if isinstance(value, Node) and _number(value) is None:
+        return b.make("expand", value, shape=shape, to=shape)
     return b.make("constant", shape=shape, value=_number(value))
 
 

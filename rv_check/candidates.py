@@ -60,14 +60,16 @@ def load_candidates(path: Path) -> list[Entry]:
     text = path.read_text(encoding="utf-8")
     document = Document(path, tuple(text.splitlines()))
     try:
-        table = tomllib.loads(text).get("tool", {}).get("rv_check", {}).get("candidates", {})
+        top: Any = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpecError([Problem(f"this is no TOML: {error}", Place(document, 1, 0))]) from None
+    table = top
+    for key in ("tool", "rv_check", "candidates"):
+        table = table.get(key, {}) if isinstance(table, dict) else None
     entries: list[Entry] = []
     problems: list[Problem] = []
     for name, value in table.items() if isinstance(table, dict) else ():
-        line = next((at for at, text in enumerate(document.lines, 1) if text.lstrip().strip("\"'").startswith(name)), 1)
-        place = Place(document, line, 0)
+        place = Place(document, _line_of(document, name), 0)
         fields = {"module": name, "as": value} if isinstance(value, str) else value
         entry = _entry(name, fields, place)
         if isinstance(entry, Problem):
@@ -79,6 +81,15 @@ def load_candidates(path: Path) -> list[Entry]:
     if problems:
         raise SpecError(problems)
     return entries
+
+
+def _line_of(document: Document, name: str) -> int:
+    """Where an entry begins: its key, or the header of its own table."""
+    for at, text in enumerate(document.lines, 1):
+        header = text.strip().removesuffix("]").replace('"', "").replace("'", "").endswith(f"candidates.{name}")
+        if header or text.lstrip().lstrip("\"'").startswith(name):
+            return at
+    return 1
 
 
 def _entry(name: str, fields: Any, place: Place) -> Entry | Problem:

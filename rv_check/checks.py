@@ -859,5 +859,6 @@ def check_arch(arch: Arch, levels: Iterable[Level] = LEVELS, device: str = "cpu"
     """A spec against its reference and what is published."""
     levels = tuple(levels)
     findings = (judge or Judge()).findings(Run(arch, device), checks_of(arch, levels))
-    reference = arch.entry.reference if "numbers" in levels and _has_reference(arch) else None
+    compared = _has_reference(arch) and {"structure", "numbers"} & set(levels)
+    reference = arch.entry.reference if compared else None
     return Report(arch.name, reference.name if reference else None, findings)

@@ -212,7 +212,10 @@ def _check_module(options: argparse.Namespace) -> Report:
     if options.level == "spec":
         raise RvCheckError("--level spec says nothing of a module\n  expected: --level structure or numbers, or none")
     arch = archs.load(options.arch) if options.arch is not None else None
-    path = _writable(options.save_map) if options.save_map else None
+    if options.save_map:
+        _writable(options.save_map)
+    if options.only and arch is not None:
+        _see_step(arch, options.only)
     judge = _judge(options, [arch] if arch else [], tell=False)
     arguments = _arguments(options.kwargs)
     with contextlib.redirect_stdout(sys.stderr):  # what the module prints is not ours to pass on
@@ -232,8 +235,16 @@ def _check_module(options: argparse.Namespace) -> Report:
             name=options.subject,
         )
     _progress("")
-    del path
+    if options.only and arch is None:
+        _see_step(archs.load(str(found.against)), options.only)
     return found.only(options.only) if options.only else found
+
+
+def _see_step(arch: Arch, step: str) -> None:
+    """Raises: RvCheckError where the arch has no such step."""
+    from rv_check.expected import expected
+
+    expected(arch, False, step)
 
 
 def _arguments(text: str | None) -> dict[str, Any]:

@@ -73,13 +73,13 @@ class ComparedRun(Run):
 
     def sizes(self) -> list[Shape]:
         found = self.structure()
-        return found.sizes[1:] or found.sizes or [found.input]
+        return [x for x in self.known_sizes() if x in found.sizes] or [found.input]
 
     def sizes_without(self) -> list[Shape]:
         return []  # at which sizes it runs is a matter of its structure
 
     def copied(self, module: nn.Module, x: Shape) -> nn.Module:
-        """A copy of a module, all of its parameters made; the module itself, borrowed, where it cannot be copied."""
+        """A copy of a module, all of its parameters made and none frozen; itself, borrowed, where that fails."""
         import torch
 
         from rv_check.copies import Borrowed, copy_of
@@ -90,6 +90,8 @@ class ComparedRun(Run):
             subject.observe(x, False)
         found = self.lent.enter_context(Borrowed(module, "cpu")) if subject.is_borrowed else copy_of(module, "cpu")
         materialise(found, torch.zeros((2, *x)))
+        for parameter in found.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
         return found.to(self.device)
 
 
@@ -123,17 +125,11 @@ class ModuleRun(ComparedRun):
             if tensor.is_meta:
                 raise RvCheckError(f"{name} of the module has no values: it is on the meta device")
 
-        def trainable() -> nn.Module:
-            module = self.copied(self.module, structure.input)
-            for parameter in module.parameters():
-                parameter.requires_grad_(parameter.is_floating_point())
-            return module
-
         def built() -> nn.Module:
             model = build(self.arch)
             return (cut(model, self.until) if self.until else model).to(self.device)
 
-        found = guarded("the module cannot be copied", trainable)
+        found = guarded("the module cannot be copied", lambda: self.copied(self.module, structure.input))
         expected = guarded("the model does not build from its spec", built)
         names = ("the model of the spec", "the module")
         return Pair(expected, found, names, map=structure.map, where=structure.where)
@@ -354,6 +350,8 @@ class SameRun(ComparedRun):
         if len(seen.outputs) != 1:
             raise RvCheckError(f"{self.names[1]} returns {len(seen.outputs)} tensors, expected one")
         (self.where,) = seen.outputs
+        what = f"{self.names[1]} does not run in train mode at {' '.join(map(str, self.x))}"
+        guarded(what, lambda: old.observe(self.x, True))
         return compare(new, self.x, self.known_sizes(), of_module(old, self.where), steps=False, sides=self.names)
 
     def known_sizes(self) -> list[Shape]:

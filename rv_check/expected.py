@@ -44,7 +44,8 @@ class _Reading:
                 raise RvCheckError(f"{self.arch.name} has no step {quote(self.until)}{hint}")
             y = self.end
         parameters = frozenset(self.parameters)
-        graph = Graph(x, {"": y}, self.state, parameters, self.counters, steps=self.steps)
+        rules = frozenset(self.builder.used)
+        graph = Graph(x, {"": y}, self.state, parameters, self.counters, rules, steps=self.steps).finished()
         return graph if self.until is None else _cut(graph)
 
     def seq(self, seq: Seq, x: Node, prefix: str, position: int, indices: Mapping[str, int]) -> Node:
@@ -106,4 +107,13 @@ def _cut(graph: Graph) -> Graph:
     counters = {name: counter for name, counter in graph.counters.items() if name in used}
     kept = used | set(counters.values())
     state = {name: shape for name, shape in graph.state.items() if name in kept}
-    return Graph(graph.input, graph.outputs, state, graph.parameters & kept, counters, steps=graph.steps, is_cut=True)
+    return Graph(
+        graph.input,
+        graph.outputs,
+        state,
+        graph.parameters & kept,
+        counters,
+        graph.rules,
+        steps=graph.steps,
+        is_cut=True,
+    )

@@ -71,7 +71,7 @@ def _told(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> 
     found, expected = _values(first)
     title = _title(first, group, found, expected)
     anchor = e or first.before[0] or first.after[0]
-    mine = o or first.before[1] or first.after[1]
+    mine = o or first.after[1] or first.before[1]
     step = anchor.name if anchor is not None and anchor.kind != "input" else ""
     wide = max(map(len, sides))
     theirs = _where(first.found or [node for node in (first.after[1], first.before[1]) if node])
@@ -162,7 +162,8 @@ def _title(d: Difference, group: Sequence[Difference], found: str, expected: str
         case "state":
             return f"{kind} uses {found} as its {', '.join(d.details)}, expected {expected}"
         case "shared":
-            users = " and ".join(dict.fromkeys(_parent(node) or node.name for node in d.expected))
+            parents = dict.fromkeys(_parent(node) or node.name for node in d.expected)
+            users = " and ".join(parents if len(parents) > 1 else dict.fromkeys(node.name for node in d.expected))
             names = [name for one in group for name in one.names]
             return f"{users} share {len(names)} parameters and buffers: {', '.join(names[:SHOWN])}"
         case "unused":

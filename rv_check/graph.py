@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from math import prod
+from hashlib import blake2b
 from typing import Any
 
 from rv_check.problems import Place
 
 Shape = tuple[int, ...]
+FIXED = ("state", "constant", "unregistered")
 LEAVES = ("input", "state", "constant", "random", "unregistered")
 COMMUTATIVE = ("sum", "product")  # their inputs come in no order
 
@@ -34,10 +35,14 @@ class State:
 class Node:
     """One operation on values, `tensors` being the parameters and buffers that it uses by their role.
 
-    `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source.
+    `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source. `fixed`: it
+    depends on no input and no chance; `nonnegative`: no element of it can be below 0.
     """
 
-    __slots__ = ("attributes", "height", "inputs", "key", "kind", "name", "place", "rules", "shape", "tensors")
+    __slots__ = (
+        *("attributes", "fixed", "height", "inputs", "key", "kind", "name", "nonnegative", "place", "rules", "shape"),
+        "tensors",
+    )
 
     def __init__(
         self,
@@ -53,7 +58,9 @@ class Node:
         self.kind, self.inputs, self.shape = kind, inputs, shape
         self.attributes, self.tensors = dict(attributes or {}), dict(tensors or {})
         self.name, self.place, self.rules = name, place, rules
-        self.key = 0  # equal for equal computations, whatever the tensors are called; set by Graph
+        self.fixed: bool = kind in FIXED or (bool(inputs or tensors) and all(feed.fixed for feed in self.feeds))
+        self.nonnegative = _is_nonnegative(self)
+        self.key = b""  # equal for equal computations, whatever the tensors are called; set by Graph
         self.height = 0  # operations on the longest way from a leaf; set by Graph
 
     def __repr__(self) -> str:
@@ -69,10 +76,23 @@ class Node:
         """The parameters and buffers it uses itself, by role."""
         return ((role, tensor) for role, tensor in self.tensors.items() if isinstance(tensor, State))
 
-    def changed(self, **changes: Any) -> Node:
-        """The same operation with other fields."""
-        fields = {slot: getattr(self, slot) for slot in self.__slots__ if slot not in ("key", "height")}
-        return Node(**{**fields, **changes})
+
+def _is_nonnegative(node: Node) -> bool:
+    a = node.attributes
+    match node.kind:
+        case "relu" | "sigmoid":
+            return True
+        case "maxpool" | "adaptive_avgpool" | "global_avgpool" | "reshape" | "permute" | "slice":
+            return node.inputs[0].nonnegative
+        case "avgpool":
+            return node.inputs[0].nonnegative and a.get("divisor", 1) > 0
+        case "dropout":
+            return node.inputs[0].nonnegative and a.get("scale", 1) >= 0
+        case "sum" | "product" | "concat":
+            return all(x.nonnegative for x in node.inputs)
+        case "constant":
+            return a["value"] is not None and a["value"] >= 0
+    return False
 
 
 def describe(node: Node) -> str:
@@ -109,6 +129,7 @@ class Graph:
     state: dict[str, Shape] = field(default_factory=dict)  # every parameter, and every buffer that is saved
     parameters: frozenset[str] = frozenset()  # which of them are parameters
     counters: Mapping[str, str] = field(default_factory=dict)  # a norm's running mean: its num_batches_tracked
+    rules: frozenset[str] = frozenset()  # the words of the rules that were used to write it
     aliases: Mapping[str, str] = field(default_factory=dict)  # a second name of a tensor: the first
     unread: list[Node] = field(default_factory=list)  # results that are neither used nor returned
     steps: Mapping[str, Node] = field(default_factory=dict)  # of a spec: the value after each step and module
@@ -117,10 +138,14 @@ class Graph:
 
     def __post_init__(self) -> None:
         self.nodes = list(_in_order((*self.outputs.values(), *self.unread)))
+
+    def finished(self) -> Graph:
+        """The graph with sums of sums made one, and keys; once, when all of it is there."""
         self._flatten_sums()
         self.nodes = list(_in_order((*self.outputs.values(), *self.unread)))
         for node in self.nodes:
             node.key, node.height = _key(node), 1 + max((feed.height for feed in node.feeds), default=-1)
+        return self
 
     @property
     def live(self) -> list[Node]:
@@ -170,7 +195,7 @@ def _in_order(nodes: Iterable[Node]) -> Iterator[Node]:
                 stack += waiting
 
 
-def _key(node: Node) -> int:
+def _key(node: Node) -> bytes:
     feeds = [feed.key for feed in node.inputs]
     if node.kind in COMMUTATIVE:
         feeds.sort()
@@ -180,9 +205,5 @@ def _key(node: Node) -> int:
     ]
     name = node.name if node.kind == "unregistered" else ""
     shape = node.shape if node.kind in LEAVES else ()
-    return hash((node.kind, name, shape, tuple(sorted(node.attributes.items())), tuple(feeds), tuple(tensors)))
-
-
-def elements(shape: Shape) -> int:
-    """How many numbers a shape holds."""
-    return prod(shape)
+    words = repr((node.kind, name, shape, sorted(node.attributes.items()), feeds, tensors))
+    return blake2b(words.encode(), digest_size=16).digest()

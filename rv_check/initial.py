@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import init
 
@@ -43,7 +44,9 @@ class Start:
         v = values.detach().double().flatten()
         n = v.numel()
         if not self.std:
-            return bool((v == self.mean).all())
+            return bool((v == float(torch.tensor(self.mean, dtype=values.dtype))).all())
+        if n > 1 and bool((v == v[0]).all()):
+            return False  # however few they are, chance does not give one number twice
         mean, centred = float(v.mean()), v - self.mean
         if not abs(mean - self.mean) <= SIGMAS * self.std / math.sqrt(n):
             return False

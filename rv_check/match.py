@@ -8,8 +8,9 @@ where the graphs are isomorphic, so the guess decides how well a difference is t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Literal
 
 from rv_check.graph import COMMUTATIVE, LEAVES, Graph, Node, State, describe, show
@@ -94,10 +95,7 @@ class Match:
     @property
     def rules(self) -> list[str]:
         """The rules by which the found graph is the expected one, where it is written otherwise."""
-        used: dict[str, None] = {}
-        for e, o in self.pairs.items():
-            used.update(dict.fromkeys(words for words in o.rules if words not in e.rules))
-        return list(used)
+        return sorted(self.found.rules - self.expected.rules)
 
 
 def match(expected: Graph, found: Graph) -> Match:
@@ -110,26 +108,35 @@ def flow(graph: Graph) -> list[Node]:
 
     What is computed and not used stands behind what it is computed from.
     """
+    context = _contexts(graph)
+
+    def feeds_of(node: Node) -> Sequence[Node]:
+        if node.kind in COMMUTATIVE:
+            return sorted(node.feeds, key=lambda feed: (-feed.height, feed.key, context[feed]))
+        return node.feeds
+
     order: list[Node] = []
     done: set[Node] = set()
-    _visit(graph.outputs.values(), order, done)
+    _visit(graph.outputs.values(), feeds_of, order, done)
     for sink in graph.unread:
         chain: list[Node] = []
-        _visit([sink], chain, done)
+        _visit([sink], feeds_of, chain, done)
         feeds = {feed for node in chain for feed in node.feeds}
         last = max((at for at, node in enumerate(order) if node in feeds), default=-1)
         order[last + 1 : last + 1] = chain
     return [node for node in order if node.kind not in LEAVES]
 
 
-def _visit(ends: Iterable[Node], order: list[Node], done: set[Node]) -> None:
+def _visit(
+    ends: Iterable[Node], feeds_of: Callable[[Node], Sequence[Node]], order: list[Node], done: set[Node]
+) -> None:
     for end in ends:
-        stack: list[tuple[Node, Iterator[Node]]] = [(end, iter(_feeds(end)))]
+        stack: list[tuple[Node, Iterator[Node]]] = [(end, iter(feeds_of(end)))]
         while stack:
             node, feeds = stack[-1]
             following = next((feed for feed in feeds if feed not in done), None)
             if following is not None and node not in done:
-                stack.append((following, iter(_feeds(following))))
+                stack.append((following, iter(feeds_of(following))))
                 continue
             stack.pop()
             if node not in done:
@@ -137,10 +144,18 @@ def _visit(ends: Iterable[Node], order: list[Node], done: set[Node]) -> None:
                 order.append(node)
 
 
-def _feeds(node: Node) -> Sequence[Node]:
-    if node.kind in COMMUTATIVE:
-        return sorted(node.feeds, key=lambda feed: (-feed.height, feed.key))
-    return node.feeds
+def _contexts(graph: Graph) -> dict[Node, bytes]:
+    """What becomes of each value: equal for values that are used equally, so that equal branches are told apart."""
+    ends = {node: where for where, node in graph.outputs.items()}
+    uses: dict[Node, list[tuple[bytes, bytes, int]]] = {node: [] for node in graph.nodes}
+    context: dict[Node, bytes] = {}
+    for node in reversed(graph.nodes):
+        words = repr((ends.get(node), sorted(uses[node])))
+        context[node] = blake2b(words.encode(), digest_size=16).digest()
+        for at, feed in enumerate(node.feeds):
+            place = -1 if node.kind in COMMUTATIVE else at
+            uses[feed].append((node.key, context[node], place))
+    return context
 
 
 class _Matching:
@@ -155,20 +170,38 @@ class _Matching:
         self.live = set(found.live)
         self.e_uses, self.o_uses = expected.uses(), found.uses()
         self.through: dict[Node, frozenset[Node]] = {}
+        self.constants: dict[bytes, Node] = {}
         self.map: dict[str, Slot] = {}
+        self.again: dict[Node, dict[str, tuple[str, str]]] = {}  # parameters that are used in another form elsewhere
+        self.pair_leaves()
 
     def result(self) -> Match:
-        differences = [
-            *self.arguments(),
-            *self.gaps(),
-            *self.wiring(),
-            *self.output(),
-            *self.sharing(),
-            *self.unused(),
-            *self.roles(),
-        ]
+        gaps, shared = [*self.arguments(), *self.gaps()], self.sharing()
+        names = {name for difference in shared for name in difference.names}
+        roles = [d for d in self.roles() if not {found for found, _ in d.details.values()} <= names]
+        differences = [*gaps, *self.wiring(), *self.output(), *shared, *self.unused(gaps), *roles]
         differences.sort(key=lambda difference: difference.at)
         return Match(self.expected, self.found, self.pairs, differences, self.map)
+
+    def pair_leaves(self) -> None:
+        """Parameters, and numbers of chance, that are values themselves: pairs where they feed the same pair alike."""
+        for e in self.e_flow:
+            o = self.pairs.get(e)
+            if o is None:
+                continue
+            free = [feed for feed in o.feeds if feed.kind in LEAVES and feed not in self.back]
+            for at, feed in enumerate(e.feeds):
+                if feed.kind not in ("state", "random", "unregistered") or feed in self.pairs:
+                    continue
+                fits = [leaf for leaf in free if leaf.kind == feed.kind and leaf.shape == feed.shape]
+                if feed.kind == "random":
+                    fits = [leaf for leaf in fits if leaf.key == feed.key]
+                if e.kind not in COMMUTATIVE:
+                    fits = [leaf for leaf in fits if o.feeds.index(leaf) == at]
+                same = [leaf for leaf in fits if leaf.name == feed.name]
+                for leaf in (same or fits)[:1]:
+                    free.remove(leaf)
+                    self.pairs[feed], self.back[leaf] = leaf, feed
 
     # Pairs: kind, arguments, parameters
 
@@ -184,13 +217,17 @@ class _Matching:
             if details:
                 kind: Kind = "unregistered" if "registered" in details else "arguments"
                 found.append(Difference(kind, self.e_at[e], [e], [o], details))
-        for _, _, state, theirs in self.parameters():
-            self.claim(state, theirs)
+        for e, _, state, theirs in self.parameters():
+            self.claim(e, state, theirs)
         return _moved_arguments(found)
 
-    def claim(self, state: State, theirs: State) -> None:
-        """Note where a parameter of the expected network is."""
-        self.map.setdefault(state.name, Slot(theirs.name, theirs.steps, state.steps))
+    def claim(self, e: Node, state: State, theirs: State) -> None:
+        """Note where a parameter of the expected network is; or that it is used otherwise than before."""
+        slot = Slot(theirs.name, theirs.steps, state.steps)
+        known = self.map.setdefault(state.name, slot)
+        alike = known == slot or (theirs.steps == state.steps and known.steps == known.own)
+        if known.name == slot.name and not alike:
+            self.again.setdefault(e, {})[state.name] = (f"{theirs.name} in another form", "the form it has elsewhere")
         counter = self.expected.counters.get(state.name)
         if counter is not None and theirs.name in self.found.counters:
             self.map.setdefault(counter, Slot(self.found.counters[theirs.name]))
@@ -198,13 +235,14 @@ class _Matching:
     # Operations without a counterpart
 
     def gaps(self) -> list[Difference]:
-        missing = [self.missing(nodes) for nodes in _runs(self.e_flow, self.pairs)]
-        extra = [self.extra(nodes) for nodes in _runs(self.o_flow, self.back) if self.matters(nodes)]
+        runs = [_runs(self.e_flow, self.pairs), _runs(self.o_flow, self.back)]
+        missing = [self.missing(nodes) for nodes in runs[0] if self.matters(nodes, set(self.expected.live))]
+        extra = [self.extra(nodes) for nodes in runs[1] if self.matters(nodes, self.live)]
         return _moved_and_replaced(missing, extra)
 
-    def matters(self, nodes: list[Node]) -> bool:
+    def matters(self, nodes: list[Node], live: set[Node]) -> bool:
         """Whether it changes anything that these are computed: what nobody uses matters if it has parameters."""
-        return any(node in self.live or node.tensors for node in nodes)
+        return any(node in live or node.tensors for node in nodes)
 
     def missing(self, nodes: list[Node]) -> Difference:
         at = self.e_at[nodes[0]]
@@ -239,24 +277,26 @@ class _Matching:
                     stack += waiting
                     continue
                 stack.pop()
-                union = ends if ends is not None else frozenset().union(*(self.through[feed] for feed in top.inputs))
-                self.through[top] = union
+                every = (self.through[feed] for feed in top.inputs)
+                self.through[top] = ends if ends is not None else frozenset[Node]().union(*every)
         return self.through[node]
 
     def end_of(self, node: Node) -> frozenset[Node] | None:
         if node in self.pairs:
             return frozenset((self.pairs[node],))
-        return frozenset((node,)) if node in self.back else None
+        if node.kind == "constant":  # equal numbers are one
+            return frozenset((self.constants.setdefault(node.key, node),))
+        return frozenset((node,)) if node in self.back or node.kind in LEAVES else None
 
     def is_paired(self, node: Node) -> bool:
-        return node in self.pairs or node in self.back
+        return node in self.pairs or node in self.back or node.kind in LEAVES
 
     def wiring(self) -> list[Difference]:
         found = []
         for e in self.e_flow:
             o = self.pairs.get(e)
             if o is not None and not self.fed_alike(e, o):
-                details = {"input": (self.told(o.inputs, o.inputs), self.told(e.inputs, o.inputs))}
+                details = {"input": (self.told(o.feeds), self.told(e.feeds))}
                 after = (next(iter(e.inputs), None), next(iter(o.inputs), None))
                 found.append(Difference("wiring", self.e_at[e], [e], [o], details, after))
         return found
@@ -264,19 +304,24 @@ class _Matching:
     def fed_alike(self, e: Node, o: Node) -> bool:
         """Whether the inputs of a pair are pairs, in order where it matters; or differ as a missing or an extra
         operation before them explains."""
-        mine = [self.sources(feed) for feed in e.inputs]
-        theirs = [self.sources(feed) for feed in o.inputs]
+        mine = [self.sources(feed) for feed in self.values(e, o)]
+        theirs = [self.sources(feed) for feed in self.values(o, e)]
         if e.kind in COMMUTATIVE and o.kind in COMMUTATIVE:
             if Counter(mine) == Counter(theirs):
                 return True
         elif mine == theirs:
             return True
-        if all(map(self.is_paired, (*e.inputs, *o.inputs))):
+        if all(map(self.is_paired, (*self.values(e, o), *self.values(o, e)))):
             return False
         here, there = frozenset().union(*mine), frozenset().union(*theirs)
         return bool(here & there) or not here or not there
 
-    def told(self, inputs: Sequence[Node], other: Sequence[Node]) -> str:
+    def values(self, node: Node, other: Node) -> list[Node]:
+        """The inputs of one of a pair, and its weights that are computed on both sides."""
+        both = [role for role in sorted(node.tensors) if isinstance(other.tensors.get(role), Node)]
+        return [*node.inputs, *(weight for role in both if isinstance(weight := node.tensors[role], Node))]
+
+    def told(self, inputs: Sequence[Node]) -> str:
         return " and ".join(sorted(self.source(node) for node in inputs))
 
     def source(self, node: Node) -> str:
@@ -328,7 +373,7 @@ class _Matching:
             for e, role, state, theirs in self.parameters()
             if theirs.steps and self.found.state.get(theirs.name) != state.shape
         }
-        wrong: dict[Node, dict[str, tuple[str, str]]] = {}
+        wrong: dict[Node, dict[str, tuple[str, str]]] = {e: dict(details) for e, details in self.again.items()}
         for e, role, state, theirs in self.parameters():
             own = theirs.name.rpartition(".")[2].lower()
             turned = theirs.steps != state.steps and any(kind == "permute" for kind, _ in theirs.steps)
@@ -338,11 +383,7 @@ class _Matching:
                 wrong.setdefault(e, {})[role] = (f"{theirs.name} with its axes permuted", "it as it is")
             elif role in CALLED and not own.endswith(CALLED[role]) and own.endswith(sum(CALLED.values(), ())):
                 wrong.setdefault(e, {})[role] = (theirs.name, f"what is called {role}")
-        return [
-            Difference("state", self.e_at[e], [e], [self.pairs[e]], details)
-            for e, details in wrong.items()
-            if all(self.map[state.name].name == o.name for role, state, o in self.roles_of(e) if role in details)
-        ]
+        return [Difference("state", self.e_at[e], [e], [self.pairs[e]], details) for e, details in wrong.items()]
 
     def parameters(self) -> Iterator[tuple[Node, str, State, State]]:
         """Every parameter and buffer of the pairs, by its role, on both sides."""
@@ -356,21 +397,38 @@ class _Matching:
             theirs = o.tensors.get(role) if o is not None else None
             if isinstance(theirs, State):
                 yield role, state, theirs
+        for feed in e.feeds if o is not None else ():
+            leaf = self.pairs.get(feed)
+            if feed.kind == "state" and leaf is not None:
+                yield "value", State(feed.name, feed.shape), State(leaf.name, leaf.shape)
 
-    def unused(self) -> list[Difference]:
-        used = {state.name for node in self.found.nodes for _, state in node.states}
-        used |= {node.name for node in self.found.nodes if node.kind == "state"}
-        used |= set(self.found.counters.values()) | set(self.found.aliases)
-        idle = [name for name in self.found.state if name not in used and name not in self.found.moved]
-        mine = {state.name for node in self.expected.nodes for _, state in node.states}
-        mine |= {node.name for node in self.expected.nodes if node.kind == "state"} | set(self.expected.aliases)
-        allowed = set(self.expected.state) - mine - set(self.expected.counters.values())
-        idle = [name for name in idle if name not in allowed]
+    def unused(self, gaps: list[Difference]) -> list[Difference]:
+        """Parameters and buffers of no use, but for those of an operation that is missing: that has been said."""
+        idle = self.without_use(self.found) - self.found.moved - self.found.aliases.keys()
+        idle -= self.without_use(self.expected)
+        wanted = [
+            sorted(state.shape for _, state in node.states) for d in gaps if d.kind == "missing" for node in d.expected
+        ]
         groups: dict[str, list[str]] = {}
-        for name in idle:
-            what = "parameter" if name in self.found.parameters else "buffer"
-            groups.setdefault(what, []).append(name)
+        parents: dict[str, list[str]] = {}
+        for name in self.found.state:
+            if name in idle:
+                parents.setdefault(name.rpartition(".")[0], []).append(name)
+        for names in parents.values():
+            shapes = sorted(self.found.state[name] for name in names if self.found.state[name])
+            if shapes in wanted:
+                wanted.remove(shapes)
+                continue
+            for name in names:
+                groups.setdefault("parameter" if name in self.found.parameters else "buffer", []).append(name)
         return [self.idle(what, names) for what, names in groups.items()]
+
+    def without_use(self, graph: Graph) -> set[str]:
+        """The parameters and buffers that nothing is computed from, and that count nothing that is."""
+        used = {state.name for node in graph.nodes for _, state in node.states}
+        used |= {node.name for node in graph.nodes if node.kind == "state"}
+        used |= {counter for name, counter in graph.counters.items() if name in used or name in graph.moved}
+        return {name for name in graph.state if name not in used}
 
     def idle(self, what: str, names: list[str]) -> Difference:
         """Parameters or buffers that are not used, and what stands before the first of them in the module."""

@@ -45,6 +45,8 @@ class Builder:
 
     def __init__(self, here: bool = False) -> None:
         self.here = here
+        self.used: set[str] = set()  # the words of the rules that were used
+        self.masks: set[Node] = set()  # of chance, that something was multiplied with
         self.name = ""
         self.place: Place | None = None
 
@@ -63,8 +65,10 @@ class Builder:
         for words, here, function in RULES.get(kind, ()):
             other = function(self, node) if self.here or not here else None
             if other is not None:
-                if words and words not in other.rules and other not in inputs:
-                    other.rules += (words,)
+                if words:
+                    self.used.add(words)
+                    if words not in other.rules and other not in inputs:
+                        other.rules += (words,)
                 return other
         return node
 
@@ -88,22 +92,6 @@ def state_of(value: Node) -> State | Node:
 def reshaped(state: State, shape: Shape) -> State:
     """A parameter or buffer in another shape."""
     return state if state.shape == shape else State(state.name, shape, (*state.steps, ("reshape", shape)))
-
-
-def is_nonnegative(node: Node) -> bool:
-    """Whether no element can be below 0."""
-    match node.kind:
-        case "relu" | "sigmoid":
-            return True
-        case (
-            "maxpool" | "avgpool" | "adaptive_avgpool" | "global_avgpool" | "reshape" | "permute" | "dropout" | "slice"
-        ):
-            return is_nonnegative(node.inputs[0])
-        case "sum" | "product" | "concat":
-            return all(map(is_nonnegative, node.inputs))
-        case "constant":
-            return (node.attributes["value"] or -1) >= 0
-    return False
 
 
 # Moving elements
@@ -193,6 +181,17 @@ def elementwise_before_reshape(b: Builder, node: Node) -> Node | None:
         return None
     inner = x.inputs[0]
     return b.reshape(b.make(node.kind, inner, shape=inner.shape, like=node, **node.attributes), node.shape, x)
+
+
+@rule("an addition or product before a reshape as after it", "sum", "product")
+def join_before_reshape(b: Builder, node: Node) -> Node | None:
+    """Element by element, the shape does not matter, where all have the same one before and after."""
+    if any(x.kind != "reshape" or x.shape != node.shape for x in node.inputs):
+        return None
+    inner = [x.inputs[0] for x in node.inputs]
+    if len({x.shape for x in inner}) != 1 or any(x.fixed for x in inner):
+        return None
+    return b.reshape(b.make(node.kind, *inner, shape=inner[0].shape, like=node), node.shape, node.inputs[0])
 
 
 # Pools
@@ -299,7 +298,7 @@ def mean_of_mean(b: Builder, node: Node) -> Node | None:
     given = node.inputs[0].shape
     if given == tuple(x.shape[axis] for axis in left):
         mine = {left[axis] for axis in node.attributes["axes"]}
-    elif len(given) == 4 and all(given[axis] == 1 for axis in inner.attributes["axes"]):
+    elif given == tuple(1 if axis in inner.attributes["axes"] else x.shape[axis] for axis in range(4)):
         mine = set(node.attributes["axes"])
     else:
         return None
@@ -354,7 +353,7 @@ def scaled_total(b: Builder, node: Node) -> Node | None:
 @rule("the relu of what is not negative does nothing", "relu")
 def relu_of_nonnegative(b: Builder, node: Node) -> Node | None:
     """max(x, 0) = x where x >= 0."""
-    return node.inputs[0] if is_nonnegative(node.inputs[0]) else None
+    return node.inputs[0] if node.inputs[0].nonnegative else None
 
 
 @rule("relu and max-pool commute", "relu")
@@ -373,7 +372,7 @@ def relu_before_maxpool(b: Builder, node: Node) -> Node | None:
 def relu_before_dropout(b: Builder, node: Node) -> Node | None:
     """Dropout multiplies by 0 or by a positive number, and relu(c*x) = c*relu(x) for c >= 0."""
     (drop,) = node.inputs
-    if drop.kind != "dropout":
+    if drop.kind != "dropout" or drop.attributes.get("scale", 1) < 0:
         return None
     (x,) = drop.inputs
     inner = b.make("relu", x, shape=x.shape, like=node)
@@ -413,6 +412,16 @@ def dropout_of_nothing(b: Builder, node: Node) -> Node | None:
     return node.inputs[0] if node.attributes["p"] == 0 else None
 
 
+@rule("", "dropout")
+def dropout_of_scale(b: Builder, node: Node) -> Node | None:
+    """A mask's scale may be applied before it."""
+    (scaled,) = node.inputs
+    if scaled.kind != "scale" or "scale" not in node.attributes:
+        return None
+    drop = b.make("dropout", *scaled.inputs, shape=node.shape, like=node, **node.attributes)
+    return b.make("scale", drop, shape=node.shape, like=node, by=scaled.attributes["by"])
+
+
 @rule("", "scale")
 def scale_of_dropout(b: Builder, node: Node) -> Node | None:
     """A mask's scale may be applied with it or after it."""
@@ -437,12 +446,14 @@ def padding_before_conv(b: Builder, node: Node) -> Node | None:
 @rule("-inf, or zeros where nothing is negative, around a max-pool's input are its padding", "maxpool")
 def padding_before_maxpool(b: Builder, node: Node) -> Node | None:
     """A max-pool pads with -inf; with zeros it gives the same where no element is below 0."""
+    if node.attributes["ceil_mode"]:
+        return None  # a window may then begin in what is padding, and torch drops it
     return _padded(
         b,
         node,
         lambda pad: (
             pad.attributes["value"] == float("-inf")
-            or (pad.attributes["value"] == 0 and is_nonnegative(pad.inputs[0]) and not any(node.attributes["padding"]))
+            or (pad.attributes["value"] == 0 and pad.inputs[0].nonnegative and not any(node.attributes["padding"]))
         ),
     )
 
@@ -509,6 +520,8 @@ def stride_after(b: Builder, node: Node) -> Node | None:
     (x,) = node.inputs
     axis = node.attributes["axis"]
     if x.kind not in ("conv", "maxpool", "avgpool") or axis not in (2, 3) or not _is_stride(node):
+        return None
+    if x.attributes.get("ceil_mode"):
         return None
     stride = list(x.attributes["stride"])
     stride[axis - 2] *= node.attributes["step"]
@@ -628,18 +641,22 @@ def _channelwise(b: Builder, node: Node, kinds: tuple[str, ...], role: str) -> N
         return None
     for x, other in (node.inputs, node.inputs[::-1]):
         inner = x.inputs[0] if x.kind == "reshape" else x
-        if inner.kind not in kinds or role in inner.tensors or x.shape != node.shape or (x is not inner):
+        if inner.kind not in kinds or role in inner.tensors or x.shape != node.shape:
             continue
         if role == "weight" and "bias" in inner.tensors:
             continue
-        value = other.inputs[0] if other.kind == "expand" else other
-        state, channels = state_of(value), node.shape[1]
-        wide = (channels,) + (1,) * (len(node.shape) - 2)
-        if not isinstance(state, State) or tuple(n for n in state.shape if n != 1) != (channels,):
+        # Channels are the last axis of a linear layer, in whatever shape the rest is, and the second one of the others.
+        at_end = inner.kind == "linear"
+        if x is not inner and not (at_end and x.shape[-1] == inner.shape[-1]):
             continue
-        padded = (1,) * (len(node.shape) - len(state.shape)) + state.shape
-        if padded[1:] != wide:
+        value = other.inputs[0] if other.kind == "expand" else other
+        state, channels = state_of(value), node.shape[-1 if at_end else 1]
+        wide = (channels,) if at_end else (channels,) + (1,) * (len(node.shape) - 2)
+        if not isinstance(state, State) or len(state.shape) > len(node.shape):
+            continue
+        if (1,) * len(node.shape) + state.shape != (1,) * (len(node.shape) + len(state.shape) - len(wide)) + wide:
             continue
         tensors = {**inner.tensors, role: reshaped(state, (channels,))}
-        return b.make(inner.kind, *inner.inputs, shape=node.shape, tensors=tensors, like=inner, **inner.attributes)
+        y = b.make(inner.kind, *inner.inputs, shape=inner.shape, tensors=tensors, like=inner, **inner.attributes)
+        return y if x is inner else b.reshape(y, x.shape, x)
     return None

@@ -29,7 +29,7 @@ from rv_check.graph import Graph, Node, Shape
 from rv_check.normal import Builder
 from rv_check.problems import Document, Place
 
-Geometry = tuple[tuple[int, ...], tuple[int, ...], int]
+Geometry = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
 OURS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep)
 
 
@@ -69,11 +69,11 @@ class Subject:
         if not self.is_borrowed:
             try:
                 module = self.copy(device)
-                return record(module, x, training, batch, Builder(here), self._own)
+                return record(module, x, training, batch, Builder(here), self._own, device)
             except NotACopy:
                 self.is_borrowed = True
         with Borrowed(self.module, device) as module:
-            return record(module, x, training, batch, Builder(here))
+            return record(module, x, training, batch, Builder(here), default=device)
 
     def copy(self, device: str) -> nn.Module:
         """The copy on that device, made once. Raises: NotACopy."""
@@ -90,22 +90,31 @@ class NotACopy(Exception):
 
 
 def record(
-    module: nn.Module, x: Shape, training: bool, batch: int, builder: Builder, foreign: Set[int] = frozenset()
+    module: nn.Module,
+    x: Shape,
+    training: bool,
+    batch: int,
+    builder: Builder,
+    foreign: Set[int] = frozenset(),
+    default: str = "meta",
 ) -> Graph:
     """Run a module that is ours to run, and return the graph of what it did.
+
+    Args: `default` the device of a module without tensors.
 
     Raises: what the module raises; NotACopy where it uses one of the tensors in `foreign`, by their ids.
     """
     module.train(training)
-    first = next((p for p in module.parameters() if not is_lazy(p)), None)
-    device = first.device if first is not None else next(module.parameters(), torch.empty(0)).device
-    dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
-    data = torch.zeros((batch, *x), dtype=dtype, device=device)
-    if device.type != "meta":
-        data.uniform_(-1, 1)
-    materialise(module, data)
-    recorder = _Recorder(module, data, builder, foreign)
+    tensors = [*module.parameters(), *module.buffers()]
+    device = tensors[0].device if tensors else torch.device(default)
+    dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
     with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        data = torch.zeros((batch, *x), dtype=dtype, device=device)
+        if device.type != "meta":
+            data.uniform_(-1, 1)
+        materialise(module, data)
+        recorder = _Recorder(module, data, builder, foreign)
         stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -163,10 +172,11 @@ class _Memory:
     def __init__(self, whole: Geometry):
         self.whole = whole
         self.views: dict[Geometry, Node] = {}
+        self.state = ""  # the parameter or buffer whose memory it is
 
 
 def _geometry(tensor: Tensor) -> Geometry:
-    return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())
+    return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset()), tensor.dtype
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -212,6 +222,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.aliases[name] = first
             elif tensor.untyped_storage()._cdata not in self.memory or _geometry(tensor) not in self.at(tensor).views:
                 self.keep(tensor, Node("state", shape=tuple(tensor.shape), name=name))
+                self.at(tensor).state = name
 
     def at(self, tensor: Tensor) -> _Memory:
         """The memory of a tensor."""
@@ -225,13 +236,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def write(self, tensor: Tensor, node: Node) -> None:
         """An operator wrote this value into a tensor, and so into whatever shares its memory."""
         memory, geometry = self.at(tensor), _geometry(tensor)
-        before = memory.views.get(memory.whole)
-        if before is not None and before.kind == "state":
-            self.moved.add(before.name)
+        if memory.state:
+            self.moved.add(memory.state)
             self.used.add(node)
         if tensor.numel() != _numel(memory.whole):
             whole = self.value(memory, memory.whole)
-            node = self.builder.make("write", whole, node, shape=whole.shape, at=geometry)
+            node = self.builder.make("write", whole, node, shape=whole.shape, at=geometry[:3])
             geometry = memory.whole
         memory.whole = geometry
         memory.views = {geometry: node}
@@ -247,10 +257,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if geometry not in memory.views:
             source = memory.whole if memory.whole in memory.views else next(iter(memory.views))
             node = memory.views[source]
-            if _dense(geometry) and _dense(source) and _numel(geometry) == _numel(source):
+            if geometry[3] == source[3] and _dense(geometry) and _dense(source) and _numel(geometry) == _numel(source):
                 memory.views[geometry] = self.builder.reshape(node, geometry[0])
             else:
-                memory.views[geometry] = self.builder.make("view", node, shape=geometry[0], of=source, at=geometry)
+                memory.views[geometry] = self.builder.make(
+                    "view", node, shape=geometry[0], of=source[:3], at=geometry[:3]
+                )
         return memory.views[geometry]
 
     def foreign(self, tensor: Tensor) -> Node:
@@ -317,7 +329,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 written += [given] if isinstance(given, Tensor) else given or []
                 if schema.is_out:
                     continue
-            arguments[schema.name] = self.values(given)
+            overwritten = schema.name == "self" and stem in OVERWRITES and written
+            arguments[schema.name] = self.values(given) if not overwritten else None
         result = func(*args, **kwargs)
         if stem in ("_to_copy", "to") and isinstance(result, Tensor) and result.dtype == args[0].dtype:
             arguments["dtype"] = None  # it may be named, and be the one that the tensor has
@@ -382,9 +395,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.used.update(outputs.values())
         unread = [node for node in self.results if node not in self.used and _sees(node, self.input)]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
-        return Graph(self.input, outputs, self.state, parameters, counters, self.aliases, unread, moved=moved)
+        rules = frozenset(self.builder.used)
+        graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
+        return graph.finished()
 
 
+OVERWRITES = ("copy", "fill", "zero")  # in place: what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
 
 

@@ -230,6 +230,7 @@ class CandidateCollector(pytest.Collector):
         super().__init__(**kwargs)
         self.entry = entry
         self._run: Run | None = None
+        self.fresh = True  # whether the module was built for this, so that how it starts can be said
         self._failed = ""  # the check that met what keeps the module from being built or run
 
     def collect(self) -> Iterator[pytest.Item]:
@@ -264,7 +265,7 @@ class CandidateCollector(pytest.Collector):
         if self._run is None:
             need("torch")
             try:
-                module, _ = load_module(self.entry.module, self.entry.kwargs)
+                module, self.fresh = load_module(self.entry.module, self.entry.kwargs)
                 run = ModuleRun(module, self.arch, self.config.getoption("--rv-device"), self.entry.until)
                 observe(run)
             except CannotRun:
@@ -321,10 +322,17 @@ class CheckItem(pytest.Item):
         except RvCheckError as error:
             found = [self.finding("failed", str(error))]
         else:
-            found = run_check(self.check, run)
+            found = self.unknown_start() or run_check(self.check, run)
         findings = settle(found, up_to(level) if level else (), deviation)
         self.record(findings)
         conclude(findings)
+
+    def unknown_start(self) -> list[Finding]:
+        """How a module started that was built before is not known."""
+        if self.check.name != "init" or not isinstance(self.parent, CandidateCollector) or self.parent.fresh:
+            return []
+        reason = "the module was built before; name a class or a factory instead"
+        return [self.finding("skipped", "could not run", reason=reason)]
 
     def finding(self, status: Status, message: str, reason: str | None = None) -> Finding:
         """What became of a check that could not begin."""
@@ -366,7 +374,9 @@ class CheckItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, DoesNotHold):
-            return findings_repr(excinfo.value.findings, f"again: {self.again}")
+            findings = excinfo.value.findings
+            own = findings[0].call if isinstance(self.parent, CandidateCollector) else None
+            return findings_repr(findings, own, f"again: {self.again}")
         return super().repr_failure(excinfo, style)
 
 
@@ -445,10 +455,10 @@ def location(place: Place | None) -> tuple[str, int]:
     return (place.document.shown, max(place.line, 1)) if place else ("", 1)
 
 
-def findings_repr(findings: list[Finding], *more: str) -> ReprExceptionInfo:
-    """Failed findings, as the command line shows them."""
+def findings_repr(findings: list[Finding], place: Place | None = None, *more: str) -> ReprExceptionInfo:
+    """Failed findings, as the command line shows them, at a place of the user's own where there is one."""
     lines = [*(line for finding in findings for line in finding.lines()), *more]
-    return plain_repr(lines, findings[0].place, findings[0].title)
+    return plain_repr(lines, place or findings[0].place, findings[0].title)
 
 
 def plain_repr(lines: Iterable[str], place: Place | None, message: str) -> ReprExceptionInfo:

@@ -365,6 +365,8 @@ def heading(report: Report) -> str:
         return f"{subject} is {against}, with another initialisation"
     if kinds == {"until"}:
         return f"{subject} is {against} up to {failed[0].step}"
+    if not failed:
+        return f"{subject} is not shown in full to be {against}"
     number = len(failed)
     return f"{subject} is not {against}: {number} difference{'s' if number != 1 else ''}"
 

@@ -111,6 +111,9 @@ class Renamed(Net):
         self.head = self.fc
         del self.fc
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.drop(torch.flatten(self.avgpool(self.features(x)), 1)))
+
 
 class Reordered(Net):
     """With its head defined first."""
@@ -142,6 +145,21 @@ class OtherParts(Net):
     def __init__(self, classes: int = 10):
         super().__init__(classes)
         self.avgpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # type: ignore[assignment]
+
+
+class FrozenHead(Net):
+    """Whose head does not learn."""
+
+    def __init__(self, classes: int = 10):
+        super().__init__(classes)
+        self.fc.requires_grad_(False)
+
+
+class ExtraOutput(Net):
+    """Which gives its features besides."""
+
+    def forward(self, x: Tensor) -> Any:
+        return {"out": super().forward(x), "features": self.features(x)}
 
 
 class FrozenNorm(Net):
@@ -190,6 +208,17 @@ BREAKS: list[tuple[str, str, Change, str, str]] = [
     ("metadata", "params", shipped("11_689_512", "11_689_513"), "expected 11689512", "params: 11_689_513"),
     ("metadata", "the crop", shipped("3 224 224", "3 232 232"), "found 232 232, expected 224 224", "  resnet18:"),
     ("metadata", "no weights", shipped("ResNet18_Weights", "ResNet17_Weights"), "no ResNet17_Weights", "  resnet18:"),
+    ("structure", "eps", reference(OTHER_EPS), "with eps 0.001, expected eps 1e-05", "- bn1: batchnorm"),
+    ("structure", "a leaky relu", reference(LEAKY), "leaky_relu negative_slope 0.01 instead of relu", "- relu"),
+    ("structure", "the stride", reference(LATE), "stride 2 on layer1.conv2, expected on", "- conv1: conv("),
+    ("structure", "the pool's padding", reference(NO_PADDING), "padding 0, expected padding 1", "- maxpool:"),
+    ("structure", "the last relu", reference(NO_RELU), "missing relu", "- relu"),
+    ("structure", "momentum", reference(SLOW), "momentum 0.01, expected momentum", "- bn1: batchn"),
+    ("structure", "dropout", reference(DROPPING), "p 0.4, expected p 0.5 (in train", "- drop: dropout"),
+    ("structure", "a frozen norm", reference(FrozenNorm), "statistics running, expected", "- bn1: batchnorm"),
+    ("structure", "another output", reference(ExtraOutput), "than the output ['out']: found ['features']", "  net:"),
+    ("structure", "the spec", spec("dropout(0.5)", "dropout(0.25)"), "with p 0.5, expected p 0.25", "- drop: drop"),
+    ("trainable", "a frozen head", reference(FrozenHead), "2 of 14 parameters are frozen: found requires", "  net:"),
     ("state_dict", "a name", reference(Renamed), "2 missing, 2 not expected: found fc.weight, fc.bias, ex", "  net:"),
     ("state_dict", "the order", reference(Reordered), "order of parameters and buffers: found conv1.weight", "  net:"),
     ("state_dict", "a shape", spec("(classes=classes)", "(classes=11)"), "shape of fc.weight: found 10 8", "  net:"),
@@ -241,23 +270,64 @@ def test_every_check_has_been_seen_to_fail() -> None:
     assert {row[0] for row in BREAKS} == set(CHECK)
 
 
-ONLY_IN = [
-    ("momentum", SLOW, {"train"}),
-    ("dropout", DROPPING, {"train"}),
-    ("a frozen norm", FrozenNorm, {"train"}),
-    ("a detached layer", Detached, {"eval", "train"}),
-    ("the start", broken(start=fan_in), {"init"}),
-    ("eps", OTHER_EPS, {"logits", "eval", "train"}),
+# The network, the checks that see it, and the level that is reached all the same.
+ONLY_IN: list[tuple[str, type[Net], set[str], str]] = [
+    ("momentum", SLOW, {"structure", "train"}, "spec"),
+    ("dropout", DROPPING, {"structure", "train"}, "spec"),
+    ("a frozen norm", FrozenNorm, {"structure", "train"}, "spec"),
+    ("a detached layer", Detached, {"eval", "train"}, "structure"),
+    ("the start", broken(start=fan_in), {"init"}, "structure"),
+    ("eps", OTHER_EPS, {"structure", "logits", "eval", "train"}, "spec"),
+    ("a name", Renamed, {"state_dict", "init", "logits", "eval", "train"}, "structure"),
+    ("other parts", OtherParts, {"eval", "train"}, "structure"),
+    ("a frozen head", FrozenHead, {"trainable", "eval", "train"}, "spec"),
 ]
 
 
-@pytest.mark.parametrize(("net", "checks"), [row[1:] for row in ONLY_IN], ids=[row[0] for row in ONLY_IN])
-def test_what_sees_a_difference(net: type[Net], checks: set[str], world: World) -> None:
-    """Some mistakes are seen by one check only, and none of these by names, shapes and counts."""
+@pytest.mark.parametrize(("net", "checks", "level"), [row[1:] for row in ONLY_IN], ids=[row[0] for row in ONLY_IN])
+def test_what_sees_a_difference(net: type[Net], checks: set[str], level: str, world: World) -> None:
+    """Some mistakes are seen by one level only, and none of these by shapes and counts."""
     world.reference = net
     report = check_arch(world.arch())
     assert {f.check for f in report.findings if f.status != "passed"} == checks
-    assert report.level == "spec"
+    assert report.level == level
+
+
+def test_a_structural_difference_of_the_reference_is_at_both_lines(world: World) -> None:
+    """The finding has the step and line of the spec, and the line of the reference that calls the operation."""
+    world.reference = OTHER_EPS
+    (failed,) = [f for f in run("structure", world.arch()) if f.status == "failed"]
+    assert (failed.kind, failed.step, failed.module, failed.count) == ("arguments", "layer1.bn1", "layer1.bn1", 1)
+    made = failed.as_json()
+    assert made["file"].endswith("specs/blocks/basic.yaml")
+    assert made["module_file"].endswith("tests/unit/tiny.py")
+    line = Path(made["module_file"]).read_text().splitlines()[made["module_line"] - 1]
+    assert "self.bn1(self.conv1(x))" in line
+
+
+def test_what_the_structure_says_where_it_holds(world: World) -> None:
+    """How many operations, at which inputs, in which modes; and by which rules, where it is written otherwise."""
+    (found,) = run("structure", world.arch())
+    assert found.message.startswith("the same graph of 17 operations at 3 32 32 and 3 31 31, in eval and train mode")
+    assert "written otherwise" not in found.message
+
+    class Otherwise(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.drop(self.features(x).mean((2, 3))))
+
+    world.reference = Otherwise
+    (found,) = run("structure", world.arch())
+    assert "written otherwise: " in found.message
+
+
+def test_up_to_a_level(world: World) -> None:
+    """Checks of dearer levels are left out; the structure is held against the reference, and the report says so."""
+    report = check_arch(world.arch(), ["spec", "structure"])
+    assert [f.check for f in report.findings if f.level != "spec"] == ["structure", "trainable"]
+    assert (report.passed, report.level) == (True, "structure")
+    assert report.against == "torchvision.models.net"
+    report = check_arch(world.arch(), ["spec"])
+    assert (report.against, report.level) == (None, "spec")
 
 
 # One cause is one failure.
@@ -276,18 +346,35 @@ def failing(classes: int) -> nn.Module:
     raise ValueError("no such thing")
 
 
+def test_a_reference_that_does_not_run_is_no_structure(world: World) -> None:
+    """It builds and raises: the structure fails with the reference's own lines; what needs no run passes."""
+
+    class Raising(Net):
+        def features(self, x: Tensor) -> Tensor:
+            raise ValueError("here")
+
+    world.reference = Raising
+    found = {f.check: f for f in check_arch(world.arch()).findings}
+    assert found["structure"].status == "failed"
+    assert "ValueError: here\n" in found["structure"].message
+    assert "test_checks.py" in found["structure"].message.splitlines()[-1]
+    assert found["trainable"].status == found["state_dict"].status == found["init"].status == "passed"
+    assert found["eval"].status == "failed"
+
+
 def test_a_reference_that_does_not_build_is_one_failure(world: World) -> None:
     """The first check to need it fails with what was raised, the others are blocked; what needs none of it passes."""
     world.reference = failing
     report = check_arch(world.arch())
     found = statuses(report)
-    assert found["state_dict"] == {"failed"}
-    assert all(found[name] == {"blocked"} for name in ("init", "logits", "eval", "train"))
+    assert found["structure"] == {"failed"}
+    blocked = ("trainable", "state_dict", "init", "logits", "eval", "train")
+    assert all(found[name] == {"blocked"} for name in blocked)
     assert all(found[name] == {"passed"} for name in ("shapes", "contract", "params", "counters"))
     (failed,) = [f for f in report.findings if f.status == "failed"]
     assert failed.message.startswith("the reference does not build: ValueError: no such thing\n")
     assert "test_checks.py" in failed.message.splitlines()[-1]
-    assert "blocked by the models: see net::state_dict" in str(report)
+    assert "blocked by the models: see net::structure" in str(report)
     assert not report.passed
     assert report.failed
 
@@ -306,9 +393,13 @@ def test_a_check_sees_nothing_of_those_before(world: World) -> None:
 
 
 def test_names_that_differ_are_one_failure(world: World) -> None:
-    """With other names there is nothing to compare: what follows is blocked, whichever check comes first."""
+    """With other names there is nothing to compare: what follows is blocked, whichever check comes first.
+
+    The structure has no names, and holds.
+    """
     world.reference = Renamed
     found = statuses(check_arch(world.arch()))
+    assert found["structure"] == found["trainable"] == {"passed"}
     assert found["state_dict"] == {"failed"}
     assert found["init"] == found["logits"] == found["eval"] == found["train"] == {"blocked"}
     run = Run(world.arch())
@@ -373,7 +464,7 @@ def test_without_torchvision_the_comparison_is_skipped(monkeypatch: pytest.Monke
     """Each check that needs it says so; none passes, none is blocked by another, and none fails."""
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
     found = statuses(check_arch(load("resnet18")))
-    skipped = {"metadata", "state_dict", "init", "logits", "eval", "train"}
+    skipped = {"metadata", "structure", "trainable", "state_dict", "init", "logits", "eval", "train"}
     assert {name for name, of in found.items() if of == {"skipped"}} == skipped
     assert all(of == {"passed"} for name, of in found.items() if name not in skipped)
 
@@ -473,8 +564,10 @@ def test_settings_of_the_caller(caller: Callable[[], Any], world: World) -> None
         assert settings() == before
     assert report.passed, str(report)
     cpu, off = torch.device("cpu"), [False, False, False, False, ["ieee", "ieee", "ieee"]]
-    assert seen[0] == [torch.float32, torch.float32, cpu, False, *off]  # logits, without gradients
-    assert seen[1:] == [[torch.float64, torch.float32, cpu, True, *off]] * 4
+    quiet = [torch.float32, torch.float32, cpu, False, *off]  # the structure, several times, and logits
+    learning = [torch.float64, torch.float32, cpu, True, *off]  # eval and train, at two sizes at least
+    assert seen == [quiet] * seen.count(quiet) + [learning] * seen.count(learning)
+    assert min(seen.count(quiet), seen.count(learning)) >= 4
 
 
 def test_a_check_that_fails_leaves_the_settings_alone(world: World) -> None:

@@ -12,11 +12,33 @@ import rv_check
 
 FOLDER = Path(rv_check.__file__).parent
 ORDER = (
-    *("problems", "source", "expr", "ops", "spec", "library", "tree", "analyses", "arch", "model", "findings"),
-    *("reference", "numbers", "deviations", "checks", "conformance", "candidates", "report", "pytest_plugin", "cli"),
+    *(
+        "problems",
+        "source",
+        "expr",
+        "ops",
+        "spec",
+        "library",
+        "tree",
+        "analyses",
+        "arch",
+        "graph",
+        "normal",
+        "expected",
+    ),
+    *("match", "explain", "model", "findings", "foreign", "reference", "copies", "aten", "observe", "structure"),
+    *("identify", "initial", "numbers", "deviations", "checks", "conformance", "candidates", "report", "pytest_plugin"),
+    "cli",
 )
 DOORS = ("__init__", "__main__")  # they lead to the others and are imported by none
-WITH_TORCH = {"model", "numbers"}  # at the top: whoever imports them, within a function, needs torch anyway
+WITH_TORCH = {
+    "model",
+    "copies",
+    "observe",
+    "identify",
+    "initial",
+    "numbers",
+}  # at the top: whoever imports them, within a function, needs torch anyway
 HEAVY = {"torch", "torchvision", "fvcore", "numpy"}
 
 

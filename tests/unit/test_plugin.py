@@ -13,10 +13,24 @@ from pathlib import Path
 import pytest
 
 # What a run within this process uses is imported here: pytester forgets what is imported during one.
+import torch._dynamo  # noqa: F401
 import torchvision.models  # noqa: F401
 from tiny import SPEC
 
-from rv_check import checks, deviations, library, model, numbers, pytest_plugin  # noqa: F401
+from rv_check import (
+    candidates,  # noqa: F401
+    checks,  # noqa: F401
+    conformance,  # noqa: F401
+    copies,  # noqa: F401
+    deviations,  # noqa: F401
+    initial,  # noqa: F401
+    library,
+    model,  # noqa: F401
+    numbers,  # noqa: F401
+    observe,  # noqa: F401
+    pytest_plugin,
+    structure,  # noqa: F401
+)
 from rv_check.findings import LEVELS
 from rv_check.problems import Document, Place
 
@@ -283,15 +297,15 @@ def test_a_model_that_does_not_build_is_one_failure(pytester: pytest.Pytester) -
     """Its other checks are blocked; what needs no model passes."""
     write(pytester, SPEC.replace("models.net", "models.nett"))
     result = pytester.runpytest_inprocess("-rsf", "-k", "not counters")
-    result.assert_outcomes(failed=1, passed=6, skipped=4, deselected=1)
+    result.assert_outcomes(failed=1, passed=6, skipped=6, deselected=1)
     result.stdout.fnmatch_lines(
         [
-            "SKIPPED [[]4[]] specs/tiny.yaml:23: blocked by the models: see net::state_dict",
-            "FAILED specs/tiny.yaml::net::state_dict - the reference does not *",
+            "SKIPPED [[]6[]] specs/tiny.yaml:23: blocked by the models: see net::structure",
+            "FAILED specs/tiny.yaml::net::structure - the reference does not *",
         ]
     )
-    first = pytester.runpytest_inprocess("-k", "train or eval")
-    first.assert_outcomes(failed=1, skipped=1, deselected=10)
+    first = pytester.runpytest_inprocess("-k", "(train and not trainable) or eval")
+    first.assert_outcomes(failed=1, skipped=1, deselected=12)
 
 
 def test_models_go_with_their_arch(pytester: pytest.Pytester) -> None:
@@ -314,23 +328,23 @@ def test_what_cannot_run_is_skipped_or_required(pytester: pytest.Pytester) -> No
     write(pytester, SPEC.replace("models.net(", "models.resnet18(num_"))
     arguments = ("--rv-device", "cuda:99", "-k", "logits", "-rsf")
     result = pytester.runpytest_inprocess(*arguments)
-    result.assert_outcomes(skipped=1, deselected=11)
+    result.assert_outcomes(skipped=1, deselected=13)
     result.stdout.fnmatch_lines(["SKIPPED [[]1[]] specs/tiny.yaml:23: could not run: device 'cuda:99' cannot be used*"])
     result = pytester.runpytest_inprocess(*arguments, "--rv-require", "numbers")
-    result.assert_outcomes(failed=1, deselected=11)
+    result.assert_outcomes(failed=1, deselected=13)
     result.stdout.fnmatch_lines(["FAILED specs/tiny.yaml::net::logits - could not run, and numbers is *"])
     pytester.makeini("[pytest]\nrv_check_require = numbers\n")
-    pytester.runpytest_inprocess(*arguments).assert_outcomes(failed=1, deselected=11)
+    pytester.runpytest_inprocess(*arguments).assert_outcomes(failed=1, deselected=13)
 
 
 def test_error_settings(pytester: pytest.Pytester) -> None:
     """A wrong setting is told before anything is run."""
     write(pytester)
-    pytester.makeini("[pytest]\nrv_check_require = structure\n")
+    pytester.makeini("[pytest]\nrv_check_require = parity\n")
     result = pytester.runpytest_inprocess()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: rv_check_require is 'structure', expected: spec or numbers"])
-    for arguments in (["--rv-level", "structure"], ["--rv-require", "all"]):
+    result.stderr.fnmatch_lines(["ERROR: rv_check_require is 'parity', expected: spec or structure or numbers"])
+    for arguments in (["--rv-level", "parity"], ["--rv-require", "all"]):
         assert pytester.runpytest_inprocess(*arguments).ret == pytest.ExitCode.USAGE_ERROR
 
 
@@ -437,6 +451,208 @@ def test_error_a_deviation_without_a_reason(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess("--rv-deviations", "known.yaml")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: known.yaml:2:5: a deviation without a reason"])
+
+
+# Candidates: the user's own modules
+
+PROJECT = """\
+[project]
+name = "mine"
+
+[tool.rv_check.candidates]
+"nets.py:Net" = "tiny.yaml::net"
+wide = {{ module = "nets.py:make", as = "tiny.yaml::net(classes=3)", kwargs = {{ classes = 3 }} }}
+{more}
+"""
+NETS = f"""\
+import sys
+sys.path.insert(0, {str(ROOT / "tests" / "unit")!r})
+from tiny import Net, broken, broken_block
+
+def make(classes): return Net(classes)
+
+class Wrong(Net):
+    def features(self, x):
+        return super().features(x) * 2
+
+class Trunk(Net):
+    def __init__(self):
+        super().__init__()
+        del self.fc
+
+    def forward(self, x):
+        return self.features(x)
+
+class Raising(Net):
+    def features(self, x):
+        raise ValueError("here")
+
+trained = Net()
+trained.fc.weight.data.fill_(7)
+"""
+OF_A_MODULE = ["structure", "trainable", "state_dict", "init", "logits", "eval", "train"]
+
+
+def write_candidates(pytester: pytest.Pytester, more: str = "", nets: str = NETS) -> None:
+    """A project with two candidates, and more of them."""
+    write(pytester, ALONE, "tiny.yaml")
+    write(pytester, nets, "nets.py")
+    write(pytester, PROJECT.format(more=more), "pyproject.toml")
+
+
+def of(name: str, *some: str) -> list[str]:
+    """The ids of a candidate."""
+    return [f"pyproject.toml::{name}::{check}" for check in some or OF_A_MODULE]
+
+
+CANDIDATES = [*of("nets.py:Net"), *of("wide")]
+
+
+def test_candidates_are_collected_with_the_project(pytester: pytest.Pytester) -> None:
+    """By plain `pytest`, by its folder, and by their file; not where some files or folders alone are asked for."""
+    write_candidates(pytester)
+    pytester.makepyfile(test_it="def test_it(): pass")
+    write(pytester, TWO, "specs/tiny.yaml")
+    mine = [id_ for id_ in collected(pytester) if "pyproject" in id_]
+    assert mine == CANDIDATES
+    assert [id_ for id_ in collected(pytester, ".") if "pyproject" in id_] == CANDIDATES
+    assert collected(pytester, "pyproject.toml") == CANDIDATES
+    for some in (["test_it.py"], ["specs"], ["specs/tiny.yaml::net"], ["test_it.py::test_it"]):
+        assert not [id_ for id_ in collected(pytester, *some) if "pyproject" in id_]
+
+
+def test_candidates_are_chosen_like_any_test(pytester: pytest.Pytester) -> None:
+    """By `-k`, `-m`, level and id."""
+    write_candidates(pytester)
+    assert collected(pytester, "-k", "wide and logits") == of("wide", "logits")
+    assert collected(pytester, "-m", "rv_check(check='init')") == [*of("nets.py:Net", "init"), *of("wide", "init")]
+    assert collected(pytester, "--rv-level", "structure", "-k", "wide") == of("wide", "structure", "trainable")
+    assert collected(pytester, "--rv-level", "spec") == []
+    assert collected(pytester, "pyproject.toml::wide::eval") == of("wide", "eval")
+    assert collected(pytester, "pyproject.toml::wide") == of("wide")
+
+
+def test_a_project_without_candidates_has_none(pytester: pytest.Pytester) -> None:
+    """A pyproject.toml without the table, or a broken one that is not about rv_check, is nobody's."""
+    pytester.makepyfile(test_it="def test_it(): pass")
+    for text in ("[project]\nname = 'x'\n", "[tool.rv_check]\n", "[tool.other]\nx = 1\n"):
+        write(pytester, text, "pyproject.toml")
+        assert collected(pytester) == ["test_it.py::test_it"]
+
+
+def test_candidates_that_hold(pytester: pytest.Pytester) -> None:
+    """They pass, a part of a network too, on many workers with the same ids; what was built before has no start."""
+    write_candidates(pytester, 'back = { module = "nets.py:Trunk", as = "tiny.yaml::net", until = "layer1" }')
+    result = pytester.runpytest_subprocess("-n", "2", "-v", "-W", "error::pytest.PytestWarning")
+    result.assert_outcomes(passed=21)
+    ran = re.findall(r"^\[gw\d\].* PASSED (\S+)", result.stdout.str(), re.MULTILINE)
+    assert sorted(ran) == sorted([*CANDIDATES, *of("back")])
+
+
+def test_a_candidate_that_was_built_before_has_no_start(pytester: pytest.Pytester) -> None:
+    """A module in the file may be trained: how it starts is not asked."""
+    write_candidates(pytester, 'old = { module = "nets.py:trained", as = "tiny.yaml::net" }')
+    result = pytester.runpytest_inprocess("-k", "old")
+    assert result.parseoutcomes().get("failed", 0) == 0
+
+
+def test_a_candidate_that_fails(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The difference is one failure, the numbers are blocked; in GitHub Actions it is at the module's own line."""
+    write_candidates(pytester, 'bad = { module = "nets.py:Wrong", as = "tiny.yaml::net" }')
+    result = pytester.runpytest_inprocess("-k", "bad", "-rsf")
+    result.assert_outcomes(failed=1, passed=1, skipped=5, deselected=14)
+    result.stdout.fnmatch_lines(
+        ["*blocked by the structure: see *::structure", "FAILED pyproject.toml::bad::structure - extra scale*"]
+    )
+    line = NETS.splitlines().index("        return super().features(x) * 2") + 1
+    assert f"nets.py:{line}" in result.stdout.str()
+    assert "Traceback" not in result.stdout.str()
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = pytester.runpytest_inprocess("-k", "bad")
+    (shown,) = [text for text in result.outlines if text.startswith("::error ")]
+    assert re.match(rf"::error file=(\S*/)?nets\.py,line={line},title=", shown), shown
+
+
+def test_annotations_of_specs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In GitHub Actions a failed check of a spec is an error at its line; a failed test of the user's is not ours."""
+    write(pytester, TWO.replace("params: 1_150", "params: 1_151"))
+    pytester.makepyfile(test_it="def test_it(): assert 0")
+    result = pytester.runpytest_inprocess("--rv-level", "spec")
+    assert not [line for line in result.outlines if line.startswith("::")]
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = pytester.runpytest_inprocess("--rv-level", "spec")
+    (line,) = [line for line in result.outlines if line.startswith("::")]
+    assert line.startswith("::error file=specs/tiny.yaml,line=32,title=")
+    assert line.endswith("::params 1_151 is wrong: found 1,150, expected 1_151")
+
+
+LOST: list[tuple[str, str, str]] = [
+    ("a module that raises", 'module = "nets.py:Raising"', "does not run at 3 32 32: ValueError: here"),
+    ("one that is not built", 'module = "nets.py:make"', "missing a required argument: 'classes'"),
+    ("no such name", 'module = "nets.py:Nett"', "nets.py has no 'Nett'"),
+    ("no such file", 'module = "none.py:Net"', "none.py cannot be imported: there is no such file"),
+]
+
+
+@pytest.mark.parametrize(("entry", "words"), [row[1:] for row in LOST], ids=[row[0] for row in LOST])
+def test_a_candidate_that_cannot_be_run_fails(entry: str, words: str, pytester: pytest.Pytester) -> None:
+    """That is one failure with the reason, which blocks its other checks; the other candidates are checked."""
+    write_candidates(pytester, f'lost = {{ {entry}, as = "tiny.yaml::net" }}')
+    result = pytester.runpytest_inprocess("-k", "lost or (wide and structure)")
+    result.assert_outcomes(failed=1, passed=1, skipped=6, deselected=13)
+    assert words in result.stdout.str()
+    assert "Traceback" not in result.stdout.str()
+
+
+BAD_TABLES: list[tuple[str, str, str]] = [
+    ("no table", 'x = "', "this is no TOML: "),
+    ("no arch", 'x = { module = "nets.py:Net" }', "candidate 'x' does not say what it should be"),
+    ("another key", 'x = { module = "nets.py:Net", as = "resnet18", kwarg = {} }', "has no key 'kwarg'"),
+    ("a number", "x = 3", "candidate 'x' is a int"),
+    ("no module", 'x = "resnet18"', "the module of candidate 'x' is 'x'"),
+    (
+        "an arch for a module",
+        'x = { module = "resnet18", as = "resnet18" }',
+        "the module of candidate 'x' is 'resnet18'",
+    ),
+    ("kwargs of another kind", 'x = { module = "nets.py:Net", as = "resnet18", kwargs = 3 }', "kwargs or until of"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), [row[1:] for row in BAD_TABLES], ids=[row[0] for row in BAD_TABLES])
+def test_a_table_that_is_wrong_is_one_failure(line: str, words: str, pytester: pytest.Pytester) -> None:
+    """With its line of the pyproject.toml; the other tests are run."""
+    write_candidates(pytester, line)
+    pytester.makepyfile(test_it="def test_it(): pass")
+    result = pytester.runpytest_inprocess()
+    if line == 'x = "':  # pytest itself reads the file, and says so
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        return
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines([f"*pyproject.toml:7:*{words}*", "FAILED pyproject.toml::candidates - *"])
+
+
+@pytest.mark.parametrize("arch", ["resnet5", "tiny.yaml::nett", "none.yaml::net", "resnet18(clases=3)"])
+def test_a_candidate_of_no_arch_is_one_failure(arch: str, pytester: pytest.Pytester) -> None:
+    """With the line that asks for it; the other candidates are checked."""
+    write_candidates(pytester, f'x = {{ module = "nets.py:Net", as = "{arch}" }}')
+    result = pytester.runpytest_inprocess("-k", "x or (wide and structure)")
+    result.assert_outcomes(failed=1, passed=1, deselected=13)
+    result.stdout.fnmatch_lines(["FAILED pyproject.toml::x::arch - *"])
+
+
+def test_a_known_deviation_of_a_candidate(pytester: pytest.Pytester) -> None:
+    """It is called by the candidate's name."""
+    write_candidates(pytester, 'bad = { module = "nets.py:Wrong", as = "tiny.yaml::net" }')
+    write(pytester, KNOWN.format("bad::structure"), "known.yaml")
+    result = pytester.runpytest_inprocess("-k", "bad and structure", "--rv-deviations", "known.yaml")
+    result.assert_outcomes(xfailed=1, deselected=20)
+
+
+def test_collecting_candidates_does_not_import_torch(pytester: pytest.Pytester) -> None:
+    """Nor the user's module, which may take its time."""
+    write_candidates(pytester, nets="import sys; sys.exit('imported')\n")
+    assert "torch" not in started(pytester, "--collect-only")
 
 
 # Reports

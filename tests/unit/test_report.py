@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def finding(check: str, level: Level, status: Status, **more: Any) -> Finding:
 # Reports: what passed, and the level reached.
 
 SPEC_PASSED, NUMBERS_PASSED = finding("params", "spec", "passed"), finding("eval", "numbers", "passed")
+STRUCTURE_PASSED, STRUCTURE_FAILED = (finding("structure", "structure", status) for status in ("passed", "failed"))
 SPEC_SKIPPED, NUMBERS_SKIPPED = finding("metadata", "spec", "skipped"), finding("eval", "numbers", "skipped")
 SPEC_FAILED, NUMBERS_BLOCKED = finding("params", "spec", "failed"), finding("eval", "numbers", "blocked")
 KNOWN = finding("train", "numbers", "skipped", deviation="on purpose")
@@ -49,6 +51,9 @@ REPORTS: list[tuple[str, list[Finding], str | None, bool, bool, str | None, str]
     ("all passed", [SPEC_PASSED, NUMBERS_PASSED], "it", True, False, "numbers", "numbers"),
     ("one level", [SPEC_PASSED], "it", True, False, "spec", "spec"),
     ("numbers alone", [NUMBERS_PASSED], "it", True, False, "numbers", "numbers"),
+    ("structure", [SPEC_PASSED, STRUCTURE_PASSED], "it", True, False, "structure", "structure"),
+    ("all levels", [SPEC_PASSED, STRUCTURE_PASSED, NUMBERS_PASSED], "it", True, False, "numbers", "numbers"),
+    ("a graph", [SPEC_PASSED, STRUCTURE_FAILED, NUMBERS_PASSED], "it", False, True, "spec", "structure failed"),
     ("no reference", [SPEC_PASSED, NUMBERS_PASSED], None, True, False, "spec", "spec, counters"),
     ("a skip", [SPEC_PASSED, NUMBERS_PASSED, NUMBERS_SKIPPED], "it", False, False, "spec", "spec, 1 skipped"),
     ("a skip below", [SPEC_SKIPPED, NUMBERS_PASSED], "it", False, False, None, "part of spec, 1 skipped"),
@@ -122,6 +127,92 @@ def test_a_difference_that_is_no_number_is_null(value: float) -> None:
     assert json.loads(json.dumps(made, allow_nan=False)) == made
 
 
+def test_json_of_a_check_and_a_map() -> None:
+    """Every key is there, totals with both sides, the map by the expected names."""
+    made = Report("Net", "net", (SPEC_PASSED,), {"fc.bias": "head.bias"}, ("inferred: net",), {"params": (3, 4)})
+    object_ = check_json(made)
+    assert tuple(object_) == CHECK_KEYS
+    assert object_["totals"] == {"params": {"found": 3, "expected": 4}}
+    assert (object_["map"], object_["notes"]) == ({"fc.bias": "head.bias"}, ["inferred: net"])
+    assert tuple(report.map_json(made)) == MAP_KEYS
+    assert report.map_text(made) == "fc.bias  head.bias"
+    assert report.map_text(Report("Net", "net")) == "there is no map, since the structure differs"
+
+
+# The answer on a module.
+
+
+def difference(**more: Any) -> Finding:
+    """A difference in structure."""
+    known: dict[str, Any] = {"kind": "arguments", "step": "layer1.bn1", "found": "eps 0.001", "expected": "eps 1e-05"}
+    return Finding("net", "structure", "structure", "failed", "another eps\n  why", **(known | more))
+
+
+STRUCTURE = Finding("net", "structure", "structure", "passed", "the same graph")
+EVAL = Finding("net", "eval", "numbers", "passed", "equal", difference=0.0)
+INIT = Finding("net", "init", "numbers", "failed", "starts otherwise")
+EXCUSED = Finding("net", "eval", "numbers", "skipped", "eval", reason="on purpose", deviation="on purpose")
+STOPPED = Finding("net", "eval", "numbers", "blocked", "blocked by the structure: see net::structure")
+UNTIL = difference(kind="until", step="layer1")
+
+HEADINGS: list[tuple[list[Finding], str]] = [
+    ([STRUCTURE, EVAL], "Net is net"),
+    ([difference()], "Net is not net: 1 difference"),
+    ([difference(), difference(step="fc")], "Net is not net: 2 differences"),
+    ([difference(kind="this input only")], "Net is net at this input only"),
+    ([UNTIL, STOPPED], "Net is net up to layer1"),
+    ([STRUCTURE, INIT], "Net is net, with another initialisation"),
+    ([STRUCTURE, EXCUSED], "Net is net, known deviations apart"),
+    ([STRUCTURE, NUMBERS_SKIPPED], "Net is not shown in full to be net"),
+    ([], "Net is not shown in full to be net"),
+]
+
+
+@pytest.mark.parametrize(("findings", "words"), HEADINGS, ids=[row[1] for row in HEADINGS])
+def test_heading(findings: list[Finding], words: str) -> None:
+    """The answer in one line: only what passed in full is said to be the network."""
+    assert report.heading(Report("Net", "net", tuple(findings))) == words
+
+
+def test_a_heading_counts_no_difference_where_there_is_none() -> None:
+    """A known difference whose numbers are blocked is not `0 differences`."""
+    excused = difference(deviation="on purpose")
+    made = Report("Net", "net", (replace(excused, status="skipped"), STOPPED))
+    assert "0 differences" not in report.heading(made)
+
+
+def test_module_text() -> None:
+    """The answer, totals that cannot see it, a line a level, every difference with its step, and how to ask again."""
+    totals = {"params": (1150, 1150), "macs": (168_016, 168_016)}
+    text = report.module_text(Report("Net", "net", (difference(), STOPPED), {}, (), totals), "rv-check check it")
+    assert [" ".join(line.split()) for line in text.splitlines() if line] == [
+        "Net is not net: 1 difference",
+        "params, MACs same 1,150 / 0.000 GMACs (these cannot see it)",
+        "structure failed 1 difference",
+        "numbers blocked by the structure: see net::structure",
+        "another eps layer1.bn1",
+        "why",
+        "again: rv-check check it --only layer1.bn1",
+    ]
+    text = report.module_text(Report("Net", "net", (STRUCTURE, EVAL)))
+    assert "numbers    passed   eval: bit for bit" in text
+    assert "again" not in text
+
+
+def test_workflow_commands() -> None:
+    """A failure is an error at the module's own line, else the spec's; what could end the command early is escaped."""
+    mine, spec = Place(Document(Path("my, net.py"), ()), 7, 0), Place(Document(Path("net.yaml"), ()), 9, 3)
+    found = (difference(call=mine, place=spec), difference(place=spec, found="1%\n2"), difference(found=None), EVAL)
+    first, second, third = report.workflow_commands(Report("Net", "net: 5", found))
+    assert re.match(
+        r"::error file=\S*my%2C net\.py,line=7,title=Net is not net%3A 5::another eps: found eps 0\.001", first
+    )
+    assert ",line=9," in second
+    assert "found 1%25" in second
+    assert third == "::error title=Net is not net%3A 5::another eps"
+    assert all("\n" not in line for line in (first, second, third))
+
+
 # The listing.
 
 SHOW_KEYS = (
@@ -132,9 +223,10 @@ LAYER_KEYS = ("name", "op", "in", "out", "params", "macs", "receptive_field")
 FIELD_KEYS = ("size", "stride", "padding", "aligned", "global")
 FINDING_KEYS = (
     *("id", "subject", "check", "level", "status", "message", "found", "expected", "reason", "source", "difference"),
-    *("tolerance", "file", "line", "deviation"),
+    *("tolerance", "file", "line", "deviation", "kind", "count", "step", "module", "module_file", "module_line"),
 )
-CHECK_KEYS = ("schema", "subject", "against", "passed", "level", "findings")
+CHECK_KEYS = ("schema", "subject", "against", "passed", "level", "findings", "map", "totals", "notes")
+MAP_KEYS = ("schema", "subject", "against", "map")
 ARCH_KEYS = (
     *("arch", "input", "params", "macs", "activations", "depth", "skip_connections", "receptive_field", "parity"),
     *("level", "published", "findings"),
@@ -294,12 +386,15 @@ def test_json(line: Line) -> None:
 def test_the_docstring_documents_every_key() -> None:
     """Each schema is named in the module's text, and each of its keys in the paragraph about it."""
     text = report.__doc__ or ""
-    paragraphs = dict(zip(("show", "check", "report"), re.split(r"\nrv-check/\w+/1, of ", text)[1:], strict=True))
-    for schema in (report.SHOW_SCHEMA, report.CHECK_SCHEMA, report.REPORT_SCHEMA):
+    paragraphs = dict(
+        zip(("show", "check", "map", "report"), re.split(r"\nrv-check/\w+/1, of ", text)[1:], strict=True)
+    )
+    for schema in (report.SHOW_SCHEMA, report.CHECK_SCHEMA, report.MAP_SCHEMA, report.REPORT_SCHEMA):
         assert f"\n{schema}, of " in text
     documented = {
         "show": {*SHOW_KEYS, *LAYER_KEYS, *FIELD_KEYS},
         "check": {*CHECK_KEYS, *FINDING_KEYS},
+        "map": {*MAP_KEYS},
         "report": {"schema", "archs", *ARCH_KEYS, *PUBLISHED_KEYS},
     }
     for schema, keys in documented.items():
