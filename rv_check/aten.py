@@ -8,7 +8,7 @@ these. Sources: torch's native_functions.yaml for the arguments, the decompositi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import isclose
+from math import isclose, prod
 from typing import Any
 
 from rv_check.graph import Node, Shape, State
@@ -117,7 +117,12 @@ def linear(b: Builder, a: Arguments, shape: Shape) -> Node:
     if scaled or not weight.fixed:
         name = "addmm" if bias is not None else "matmul"
         return unknown(b, name, {"self": x, "other": weight, "bias": bias}, shape)
-    return b.make("linear", x, shape=shape, tensors=_tensors(weight=weight, bias=bias), out=shape[-1])
+    tensors = _tensors(weight=weight, bias=bias)
+    if len(x.shape) == 2:
+        return b.make("linear", x, shape=shape, tensors=tensors, out=shape[-1])
+    rows = prod(x.shape[:-1])  # as torch itself does outside inference mode
+    flat = b.reshape(x, (rows, x.shape[-1]))
+    return b.reshape(b.make("linear", flat, shape=(rows, shape[-1]), tensors=tensors, out=shape[-1]), shape)
 
 
 @reads("bmm")

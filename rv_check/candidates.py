@@ -65,10 +65,12 @@ def load_candidates(path: Path) -> list[Entry]:
         raise SpecError([Problem(f"this is no TOML: {error}", Place(document, 1, 0))]) from None
     table = top
     for key in ("tool", "rv_check", "candidates"):
-        table = table.get(key, {}) if isinstance(table, dict) else None
+        table = table.get(key, {})
+        if not isinstance(table, dict):
+            raise SpecError([Problem(f"{key} is no table", Place(document, 1, 0), "[tool.rv_check.candidates]")])
     entries: list[Entry] = []
     problems: list[Problem] = []
-    for name, value in table.items() if isinstance(table, dict) else ():
+    for name, value in table.items():
         place = Place(document, _line_of(document, name), 0)
         fields = {"module": name, "as": value} if isinstance(value, str) else value
         entry = _entry(name, fields, place)
@@ -76,8 +78,6 @@ def load_candidates(path: Path) -> list[Entry]:
             problems.append(entry)
         else:
             entries.append(entry)
-    if not isinstance(table, dict):
-        problems.append(Problem("candidates is no table", Place(document, 1, 0), "[tool.rv_check.candidates]"))
     if problems:
         raise SpecError(problems)
     return entries

@@ -121,7 +121,7 @@ class Run:
 
     def sizes_without(self) -> list[Shape]:
         """Inputs at which the spec does not fit, and so no reference should."""
-        return [sizes[0] for sizes in _candidates(self.arch) if not _works(self.arch, sizes[0])]
+        return [sizes[0] for sizes in _candidates(self.arch) if not works(self.arch, sizes[0])]
 
     def ids(self, check: Check) -> list[str]:
         """What a known deviation may call a check."""
@@ -623,7 +623,7 @@ def input_sizes(arch: Arch) -> list[Shape]:
     """A small and an odd input at which the network, with the same parameters, works; none larger than declared."""
     found: list[Shape] = []
     for sizes in _candidates(arch):
-        found += [x for x in sizes if x not in found and _works(arch, x)][:1]
+        found += [x for x in sizes if x not in found and works(arch, x)][:1]
     return found or [arch.declared_input]
 
 
@@ -638,7 +638,8 @@ def _candidates(arch: Arch) -> list[list[Shape]]:
     return [some for some in squares if some]
 
 
-def _works(arch: Arch, x: Shape) -> bool:
+def works(arch: Arch, x: Shape) -> bool:
+    """Whether an arch runs at an input with the parameters that it has at its own."""
     try:
         return arch.at(x).state == arch.at(arch.declared_input).state
     except SpecError:

@@ -23,6 +23,7 @@ from rv_check.checks import (
     input_sizes,
     of_told,
     shapes_of,
+    works,
 )
 from rv_check.findings import Level, Report, up_to
 from rv_check.foreign import guarded
@@ -106,10 +107,11 @@ class ModuleRun(ComparedRun):
 
     def match_structure(self) -> Structure:
         from rv_check.observe import Subject
-        from rv_check.structure import compare, of_arch
+        from rv_check.structure import compare, larger, of_arch
 
         arch, subject = self.expanded(), Subject(self.module)
-        return compare(subject, arch.input, input_sizes(arch), of_arch(arch, self.until), self.until is None)
+        sizes = [*input_sizes(arch), *(x for x in larger(arch.input) if works(arch, x))]
+        return compare(subject, arch.input, sizes, of_arch(arch, self.until), self.until is None)
 
     def known_sizes(self) -> list[Shape]:
         return input_sizes(self.arch)
@@ -200,8 +202,8 @@ def measure(run: ComparedRun, found: Structure) -> None:
     slots = guess(found)
     if slots is None or len({slot.name for slot in slots.values()}) < len(slots):
         return  # it has not a parameter for each
-    if any(one.kind not in ARBITRABLE for one in found.told):
-        return
+    if any(one.kind not in ARBITRABLE for one in found.told) or all(one.training for one in found.told):
+        return  # numbers have nothing to say of it; chance, in train mode, is not compared
     before, found.map = found.map, slots
     tolerance = numbers.TOLERANCE[torch.float64]
 
@@ -214,7 +216,16 @@ def measure(run: ComparedRun, found: Structure) -> None:
     try:
         sizes = run.known_sizes()
         pair = run.pair_by(found).at_generic_point(torch.float64)
-        equal = all(agree(pair, x, train) for x in sizes for train in (False, True)) and agree(pair, sizes[0], False, 1)
+        data = numbers.image(sizes[0], 2, torch.float64, run.device)
+        with torch.no_grad():
+            both = ((pair.expected, pair.own), (pair.found, pair.where))
+            outputs = [numbers.forward(module.eval(), data, where) for module, where in both]
+        near = numbers.compare("output", *outputs).within(tolerance)
+        equal = (
+            near
+            and all(agree(pair, x, train) for x in sizes for train in (False, True))
+            and agree(pair, sizes[0], False, 1)
+        )
     except Exception:  # whatever the module raises, or its state: then nothing is shown, and the differences stand
         equal = False
     if equal:
@@ -342,7 +353,7 @@ class SameRun(ComparedRun):
 
     def match_structure(self) -> Structure:
         from rv_check.observe import Subject
-        from rv_check.structure import compare, of_module
+        from rv_check.structure import compare, larger, of_module, runs
 
         new, old = Subject(self.new), Subject(self.old)
         what = f"{self.names[1]} does not run at {' '.join(map(str, self.x))}"
@@ -352,7 +363,8 @@ class SameRun(ComparedRun):
         (self.where,) = seen.outputs
         what = f"{self.names[1]} does not run in train mode at {' '.join(map(str, self.x))}"
         guarded(what, lambda: old.observe(self.x, True))
-        return compare(new, self.x, self.known_sizes(), of_module(old, self.where), steps=False, sides=self.names)
+        sizes = [*self.known_sizes(), *(x for x in larger(self.x) if runs(old, x))]
+        return compare(new, self.x, sizes, of_module(old, self.where), steps=False, sides=self.names)
 
     def known_sizes(self) -> list[Shape]:
         from rv_check.observe import Subject

@@ -71,7 +71,7 @@ def _told(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> 
     found, expected = _values(first)
     title = _title(first, group, found, expected)
     anchor = e or first.before[0] or first.after[0]
-    mine = o or first.after[1] or first.before[1]
+    mine = o or first.before[1] or first.after[1]
     step = anchor.name if anchor is not None and anchor.kind != "input" else ""
     wide = max(map(len, sides))
     theirs = _where(first.found or [node for node in (first.after[1], first.before[1]) if node])

@@ -80,7 +80,7 @@ def _fitted(arch: Arch, graph: Graph) -> list[Arch]:
             overrides["width"] = width * first.attributes["out"] // own.attributes["out"]
     given = with_defaults(arch.family, arch.values)
     overrides = {name: value for name, value in overrides.items() if given.get(name) != value}
-    found = [replace(arch, overrides=overrides, budget=Budget())] if overrides else [arch]
+    found = [arch, replace(arch, overrides=overrides, budget=Budget())] if overrides else [arch]
     return [one for one in found if _expands(one)]
 
 

@@ -393,7 +393,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if name.rpartition(".")[2] == "running_mean" and counter.lstrip(".") in self.state:
                 counters[name] = counter.lstrip(".")
         self.used.update(outputs.values())
-        unread = [node for node in self.results if node not in self.used and _sees(node, self.input)]
+        idle = [node for node in self.results if node not in self.used and node.kind not in MOVERS]
+        unread = [node for node in idle if _sees(node, self.input)]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
         rules = frozenset(self.builder.used)
         graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
@@ -401,6 +402,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 OVERWRITES = ("copy", "fill", "zero")  # in place: what was there is not read
+MOVERS = ("reshape", "permute", "expand", "slice", "view")  # of no effect where nobody uses what they give
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
 
 

@@ -397,7 +397,8 @@ def _level_row(findings: Sequence[Finding]) -> tuple[str, str]:
     if measured:
         largest = max(measured)
         words = "bit for bit" if largest == 0 else f"largest relative difference {largest:.2g}"
-        return "passed", f"{', '.join(f.check for f in findings if f.difference is not None)}: {words}"
+        checks = dict.fromkeys(f.check for f in findings if f.difference is not None)
+        return "passed", f"{', '.join(checks)}: {words}"
     return "passed", findings[0].message
 
 

@@ -23,6 +23,8 @@ from rv_check.problems import RvCheckError
 if TYPE_CHECKING:
     from rv_check.observe import Subject
 
+MORE = 96  # pixels; three of the steps of a network of stride 32
+
 Expected = Callable[[Shape, bool, int, bool], Graph]  # the graph at (input, training, batch, here)
 Verdict = Literal["same", "equivalent", "equivalent at this input only", "different"]
 
@@ -286,6 +288,11 @@ def _alone(subject: Subject, x: Shape, graph_of: Expected, result: Structure) ->
         result.alone = f"with a batch of one image: {tell(found)[0].title}"
 
 
+def larger(x: Shape) -> list[Shape]:
+    """An input that is larger by a few strides: up to its own size, a head of convolutions is one of linear layers."""
+    return [(x[0], *(side + MORE for side in x[1:]))] if len(x) == 3 else []
+
+
 def sizes_of(subject: Subject, x: Shape) -> list[Shape]:
     """A small and an odd input at which a module runs, none larger than `x`; none where it runs at `x` alone."""
     if len(x) != 3:
@@ -294,13 +301,14 @@ def sizes_of(subject: Subject, x: Shape) -> list[Shape]:
     for sides in ((64, 96, 128, 160), (75, 97, 129, 161)):
         for side in sides:
             size = (x[0], side, side)
-            if side < min(x[1:]) and _runs(subject, size):
+            if side < min(x[1:]) and runs(subject, size):
                 found.append(size)
                 break
     return found
 
 
-def _runs(subject: Subject, x: Shape) -> bool:
+def runs(subject: Subject, x: Shape) -> bool:
+    """Whether a module runs at an input."""
     try:
         subject.observe(x, False)
     except Exception:  # whatever the module raises: it does not run

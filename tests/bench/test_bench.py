@@ -15,6 +15,7 @@ from rv_check import build, load
 from rv_check.reference import build_reference
 
 RATIOS = Path(__file__).with_name("ratios.py")
+STRUCTURE = Path(__file__).with_name("structure.py")
 
 
 @pytest.mark.benchmark(group="static analysis from the parsed spec")
@@ -47,3 +48,19 @@ def test_the_ratio_script_runs() -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": ratio ") == 3
+
+
+def test_the_structure_script_runs() -> None:
+    """The script that times the structure level runs, each of ours held against a bare forward, in one process."""
+    tools = ["observe and match at one size", "the whole level structure", "a bare forward on meta"]
+    command = [sys.executable, str(STRUCTURE), "--rounds", "1", "--archs", "resnet18", "--only", "warm"]
+    done = subprocess.run([*command, "--tools", *tools], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": ratio ") == 2
+
+
+def test_a_cold_run_of_the_structure_script_gives_an_answer() -> None:
+    """The process that a cold time is taken of exports two modules, and finds them equal."""
+    command = [sys.executable, str(STRUCTURE), "--archs", "resnet18", "--answer", "torch.export of both and difflib"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

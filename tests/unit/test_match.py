@@ -562,7 +562,7 @@ def test_mistakes_of_both_sides_have_places() -> None:
 
 def scaled(p: str, q: str) -> nn.Module:
     """Two convolutions, each with a scale."""
-    parts = {"a": conv(), "b": conv(), **{name: nn.Parameter(torch.ones(1, 4, 1, 1)) for name in ("p", "q")}}
+    parts = {"a": conv(), "b": conv(), **{name: nn.Parameter(torch.ones(1, 4, 1, 1)) for name in sorted((p, q))}}
     return Plain(lambda s, x: s.b((s.a(x) * getattr(s, p)).relu()) * getattr(s, q), parts)
 
 
@@ -703,9 +703,18 @@ def test_unlike(
 
 def test_parameters_that_are_values_are_mapped() -> None:
     """A parameter that is no layer's weight, as a scale, has a place in the map, too."""
-    found = match(observed(scaled("p", "q")), observed(scaled("q", "p")))
+    found = match(observed(scaled("p", "q")), observed(scaled("s", "r")))
     assert found.same
-    assert {name: slot.name for name, slot in found.map.items() if name in "pq"} == {"p": "q", "q": "p"}
+    assert {name: slot.name for name, slot in found.map.items() if name in "pq"} == {"p": "s", "q": "r"}
+
+
+def test_parameters_that_are_values_stand_for_each_other() -> None:
+    """Two such parameters of the expected names, each in the other's place: a state loads, and means something else."""
+    found = match(observed(scaled("p", "q")), observed(scaled("q", "p")))
+    assert [(one.kind, one.details) for one in found.differences] == [
+        ("state", {"value": ("q", "p")}),
+        ("state", {"value": ("p", "q")}),
+    ]
 
 
 def test_map_of_a_weight_in_another_shape() -> None:

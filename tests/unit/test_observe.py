@@ -266,7 +266,11 @@ WRITTEN: list[tuple[str, Callable[[], nn.Module], str]] = [
     ("zeros in place", lambda: of(lambda s, x: x.clone().zero_() + s.c(x), c=conv()), "sum(0, conv[c](x))"),
     ("a computed fill", lambda: of(lambda s, x: torch.zeros_like(x).fill_(x.mean())), "expand(mean(x))"),
     ("a view as numbers", lambda: of(lambda s, x: (x.view(torch.int32), x + 1)[1]), "shift(x)"),
-    ("a mean in float64", lambda: of(lambda s, x: x.mean((2, 3), dtype=torch.float64)), "reshape(global_avgpool(cast(x)))"),
+    (
+        "a mean in float64",
+        lambda: of(lambda s, x: x.mean((2, 3), dtype=torch.float64)),
+        "reshape(global_avgpool(cast(x)))",
+    ),
     ("a total in float64", lambda: of(lambda s, x: x.sum((2, 3), dtype=torch.float64) / 2), "scale(total(cast(x)))"),
 ]
 
