@@ -186,6 +186,7 @@ class ModuleRun(ComparedRun):
             )
 
 
+LOUD = 1e8  # an input that takes every activation past whatever it may be cut off at, as relu6 is at 6
 ARBITRABLE = ("missing", "extra", "moved", "replaced", "arguments", "wiring", "output", "shared")
 
 
@@ -213,15 +214,18 @@ def measure(run: ComparedRun, found: Structure) -> None:
         theirs = numbers.renamed(numbers.run(pair.found, data, train, (), pair.where), slots, expected)
         return all(d.within(tolerance) for d in numbers.differences(expected, theirs, train) if d.decides)
 
+    def close(pair: Pair, x: Shape, scale: float) -> bool:
+        data = scale * numbers.image(x, 2, torch.float64, run.device)
+        with torch.no_grad():
+            expected = numbers.forward(pair.expected.eval(), data, pair.own)
+            theirs = numbers.forward(pair.found.eval(), data, pair.where)
+        return numbers.compare("output", expected, theirs).within(tolerance)
+
     try:
         sizes = run.known_sizes()
         pair = run.pair_by(found).at_generic_point(torch.float64)
-        data = numbers.image(sizes[0], 2, torch.float64, run.device)
-        with torch.no_grad():
-            wanted = numbers.forward(pair.expected.eval(), data, pair.own)
-            near = numbers.compare("output", wanted, numbers.forward(pair.found.eval(), data, pair.where))
         equal = (
-            near.within(tolerance)
+            all(close(pair, sizes[0], scale) for scale in (1.0, LOUD))
             and all(agree(pair, x, train) for x in sizes for train in (False, True))
             and agree(pair, sizes[0], False, 1)
         )

@@ -209,10 +209,10 @@ def _output(wanted: Graph, seen: Graph) -> str:
 
 
 def _ends_at(wanted: Graph, seen: Graph) -> str:
-    """The outermost step of the expected network whose output is the module's last one."""
-    keys = {node.key: where for where, node in seen.outputs.items()}
+    """The outermost step of the expected network whose output is the last of the module, all of them being steps."""
+    keys = {node.key for node in seen.outputs.values()}
     steps = [name for name, node in wanted.steps.items() if node.key in keys and node.kind != "input"]
-    if not steps:
+    if not steps or keys - {wanted.steps[name].key for name in steps}:
         return ""
     last = wanted.steps[steps[-1]].key
     return min((name for name in steps if wanted.steps[name].key == last), key=lambda name: name.count("."))

@@ -819,7 +819,7 @@ def test_interrupt(tmp_path: Path) -> None:
         assert running.stderr is not None
         assert running.stderr.readline() == "ready\n"
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=30)
+        out, err = running.communicate(timeout=120)
     assert running.returncode == 130
     assert (out, err) == ("", "rv-check: interrupted\n")
 

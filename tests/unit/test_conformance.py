@@ -1075,6 +1075,25 @@ def test_a_copy_of_a_shared_module_stays_shared() -> None:
     assert failure.message.startswith("layer1.0 and layer1.1 share 10 parameters and buffers: layer1.0.conv1.weight, ")
 
 
+class Pair(Net):
+    """A feature map, and the output, which may be wrong."""
+
+    factor = 1.0
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
+        return features, self.factor * self.fc(self.drop(self.avgpool(features).flatten(1)))
+
+
+def test_a_wrong_head_is_no_trunk(world: World) -> None:
+    """A network that returns a feature map beside a wrong output is not the network up to that feature map."""
+    wrong = check(type("Wrong", (Pair,), {"factor": 2.0})(), world.arch(), level="structure")
+    kinds = [f.kind for f in wrong.findings if f.status == "failed"]
+    assert kinds == ["extra", "outputs"]
+    right = check(Pair(), world.arch(), level="structure")
+    assert [f.kind for f in right.findings if f.status == "failed"] == ["outputs"]
+
+
 def test_public_names() -> None:
     """What the package promises is there, and nothing else is promised."""
     assert set(rv_check.__all__) == {
