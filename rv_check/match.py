@@ -431,13 +431,11 @@ class _Matching:
         return {name for name in graph.state if name not in used}
 
     def idle(self, what: str, names: list[str]) -> Difference:
-        """Parameters or buffers that are not used, and what stands before the first of them in the module."""
-        before = {theirs.name: e for e, _, _, theirs in self.parameters()}
-        known = list(self.found.state)
-        near = [name for name in known[: known.index(names[0])] if name in before]
-        near = near[-1:] or [name for name in known if name in before][:1]
+        """Parameters or buffers that are not used, beside the one in use that is called most like the first of them."""
+        users = {theirs.name: e for e, _, _, theirs in self.parameters()}
+        near = max(users, key=lambda name: _alike_so_far(name, names[0]), default=None)
         details = {what: (", ".join(names[:4]), "none that is not used")}
-        after = (before[near[0]], self.pairs[before[near[0]]]) if near else (None, None)
+        after = (users[near], self.pairs[users[near]]) if near is not None else (None, None)
         return Difference("unused", len(self.e_flow), details=details, after=after, names=names)
 
 
@@ -448,6 +446,11 @@ CALLED: dict[str, tuple[str, ...]] = {  # the last part of a parameter's name, b
     "running_var": ("var", "variance"),
 }
 MOVERS = ("reshape", "permute", "expand", "slice", "view", "pad")  # whose arguments follow the shape of their input
+
+
+def _alike_so_far(a: str, b: str) -> int:
+    """How many characters two names begin with in common."""
+    return next((at for at, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
 
 
 def _details(e: Node, o: Node) -> dict[str, tuple[str, str]]:

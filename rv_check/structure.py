@@ -235,9 +235,13 @@ def _in_training(
     found = match(wanted, seen.only(where))
     for name, slot in found.map.items():
         result.map.setdefault(name, slot)
-    known = {(one.kind, one.step, one.title) for one in result.told} | {(one.kind, one.step) for one in result.told}
+    known = {(one.kind, one.path, one.title): at for at, one in enumerate(result.told)}
+    steps = {(one.kind, one.step) for one in result.told}
     for one in tell(found, sides):
-        if (one.kind, one.step, one.title) not in known and (one.kind, one.step) not in known:
+        at = known.get((one.kind, one.path, one.title))
+        if at is not None:
+            result.told[at] = one  # with what is there in train mode only around it
+        elif (one.kind, one.step) not in steps:
             result.told.append(replace(one, title=f"{one.title} (in train mode)", training=True))
     for extra in _extra(wanted, seen, where):
         if extra not in result.extra_outputs:
