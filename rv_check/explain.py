@@ -214,15 +214,16 @@ def _others(match: Match, group: Sequence[Difference]) -> list[str]:
 
 
 def _hint(d: Difference) -> str:
-    e, o = next(iter(d.expected), None), next(iter(d.found), None)
+    touched = {node.kind for node in (*d.expected, *d.found)}
+    alone = d.kind in ("missing", "extra")  # of a whole block that is missing it is not said what one relu means
     for kinds, op, word, text in HINTS:
-        touched = {node.kind for node in (*d.expected, *d.found)}
-        if d.kind in kinds.split() and (not op or op in touched) and (not word or word in _words(d, e, o)):
+        fits = not op or (touched == {op} if alone else op in touched)
+        if d.kind in kinds.split() and fits and (not word or word in _words(d)):
             return text
     return ""
 
 
-def _words(d: Difference, e: Node | None, o: Node | None) -> set[str]:
+def _words(d: Difference) -> set[str]:
     words = set(d.details)
     for found, _ in d.details.values():
         words |= set(found.replace(",", " ").split())

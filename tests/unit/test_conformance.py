@@ -1075,7 +1075,7 @@ def test_a_copy_of_a_shared_module_stays_shared() -> None:
     assert failure.message.startswith("layer1.0 and layer1.1 share 10 parameters and buffers: layer1.0.conv1.weight, ")
 
 
-class Pair(Net):
+class WithFeatures(Net):
     """A feature map, and the output, which may be wrong."""
 
     factor = 1.0
@@ -1087,10 +1087,10 @@ class Pair(Net):
 
 def test_a_wrong_head_is_no_trunk(world: World) -> None:
     """A network that returns a feature map beside a wrong output is not the network up to that feature map."""
-    wrong = check(type("Wrong", (Pair,), {"factor": 2.0})(), world.arch(), level="structure")
+    wrong = check(type("Wrong", (WithFeatures,), {"factor": 2.0})(), world.arch(), level="structure")
     kinds = [f.kind for f in wrong.findings if f.status == "failed"]
     assert kinds == ["extra", "outputs"]
-    right = check(Pair(), world.arch(), level="structure")
+    right = check(WithFeatures(), world.arch(), level="structure")
     assert [f.kind for f in right.findings if f.status == "failed"] == ["outputs"]
 
 
