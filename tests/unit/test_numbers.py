@@ -571,11 +571,13 @@ def restored() -> Iterator[None]:
     precisions, matmul = [part.fp32_precision for part in parts()], torch.get_float32_matmul_precision()
     yield
     torch.set_float32_matmul_precision(matmul)
+    torch.backends.cudnn.allow_tf32 = True  # the older setting first: the newer ones do not put it back
     for part, precision in zip(parts(), precisions, strict=True):
         part.fp32_precision = precision
     torch.set_default_dtype(torch.float32)
     torch.use_deterministic_algorithms(False)
     assert settings() == before
+    assert torch.backends.cudnn.allow_tf32  # which raises where older and newer settings disagree
 
 
 @pytest.mark.usefixtures("restored")
