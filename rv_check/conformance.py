@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -35,6 +34,7 @@ from rv_check.tree import Layer
 if TYPE_CHECKING:
     from torch import nn
 
+    from rv_check.observe import Subject
     from rv_check.structure import Structure
 
 OF_A_MODULE = ("structure", "trainable", "state_dict", "logits", "eval", "train")
@@ -72,6 +72,16 @@ class ComparedRun(Run):
         """The inputs at which the expected network runs, small ones."""
         raise NotImplementedError
 
+    def larger_sizes(self) -> list[Shape]:
+        """Inputs larger than its own at which the expected network runs, too."""
+        raise NotImplementedError
+
+    def subject(self, module: nn.Module) -> Subject:
+        """A module to observe; one for all, since it remembers what it takes to run it."""
+        from rv_check.observe import Subject
+
+        return self.shared(f"the subject {id(module)}", lambda: Subject(module))
+
     def sizes(self) -> list[Shape]:
         found = self.structure()
         return [x for x in self.known_sizes() if x in found.sizes] or [found.input]
@@ -84,12 +94,10 @@ class ComparedRun(Run):
         import torch
 
         from rv_check.copies import Borrowed, copy_of
-        from rv_check.observe import Subject, materialise
+        from rv_check.observe import materialise
 
-        subject = Subject(module)
-        with contextlib.suppress(Exception):  # it has run before; here only whether it is borrowed matters
-            subject.observe(x, False)
-        found = self.lent.enter_context(Borrowed(module, "cpu")) if subject.is_borrowed else copy_of(module, "cpu")
+        borrowed = self.subject(module).is_borrowed  # it has been observed before
+        found = self.lent.enter_context(Borrowed(module, "cpu")) if borrowed else copy_of(module, "cpu")
         materialise(found, torch.zeros((2, *x)))
         for parameter in found.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
@@ -106,15 +114,18 @@ class ModuleRun(ComparedRun):
         self.lent = ExitStack()
 
     def match_structure(self) -> Structure:
-        from rv_check.observe import Subject
-        from rv_check.structure import compare, larger, of_arch
+        from rv_check.structure import compare, of_arch
 
-        arch, subject = self.expanded(), Subject(self.module)
-        sizes = [*input_sizes(arch), *(x for x in larger(arch.input) if works(arch, x))]
-        return compare(subject, arch.input, sizes, of_arch(arch, self.until), self.until is None)
+        arch, sizes = self.expanded(), [*self.known_sizes(), *self.larger_sizes()]
+        return compare(self.subject(self.module), arch.input, sizes, of_arch(arch, self.until), self.until is None)
 
     def known_sizes(self) -> list[Shape]:
         return input_sizes(self.arch)
+
+    def larger_sizes(self) -> list[Shape]:
+        from rv_check.structure import larger
+
+        return [x for x in larger(self.arch.input) if works(self.arch, x)]
 
     def frozen(self) -> tuple[list[str], int]:
         named = dict(self.module.named_parameters())
@@ -223,17 +234,19 @@ def measure(run: ComparedRun, found: Structure) -> None:
 
     try:
         sizes = run.known_sizes()
+        whole = [x for x in (found.input, *run.larger_sizes()) if x not in sizes]  # where an eval output must do
         pair = run.pair_by(found).at_generic_point(torch.float64)
         equal = (
             all(close(pair, sizes[0], scale) for scale in (1.0, LOUD))
             and all(agree(pair, x, train) for x in sizes for train in (False, True))
             and agree(pair, sizes[0], False, 1)
+            and all(close(pair, x, 1.0) for x in whole)
         )
     except Exception:  # whatever the module raises, or its state: then nothing is shown, and the differences stand
         equal = False
     if equal:
         found.measured, found.told = found.told, []
-        found.sizes = [found.input, *(x for x in sizes if x != found.input)]
+        found.sizes = [found.input, *(x for x in (*sizes, *whole) if x != found.input)]
     else:
         found.map = before
 
@@ -355,10 +368,9 @@ class SameRun(ComparedRun):
         pass
 
     def match_structure(self) -> Structure:
-        from rv_check.observe import Subject
-        from rv_check.structure import compare, larger, of_module, runs
+        from rv_check.structure import compare, of_module
 
-        new, old = Subject(self.new), Subject(self.old)
+        new, old = self.subject(self.new), self.subject(self.old)
         what = f"{self.names[1]} does not run at {' '.join(map(str, self.x))}"
         seen = guarded(what, lambda: old.observe(self.x, False))
         if len(seen.outputs) != 1:
@@ -366,14 +378,18 @@ class SameRun(ComparedRun):
         (self.where,) = seen.outputs
         what = f"{self.names[1]} does not run in train mode at {' '.join(map(str, self.x))}"
         guarded(what, lambda: old.observe(self.x, True))
-        sizes = [*self.known_sizes(), *(x for x in larger(self.x) if runs(old, x))]
+        sizes = [*self.known_sizes(), *self.larger_sizes()]
         return compare(new, self.x, sizes, of_module(old, self.where), steps=False, sides=self.names)
 
     def known_sizes(self) -> list[Shape]:
-        from rv_check.observe import Subject
         from rv_check.structure import sizes_of
 
-        return sizes_of(Subject(self.old), self.x) or [self.x]
+        return self.shared("the sizes", lambda: sizes_of(self.subject(self.old), self.x) or [self.x])
+
+    def larger_sizes(self) -> list[Shape]:
+        from rv_check.structure import larger, runs
+
+        return [x for x in larger(self.x) if runs(self.subject(self.old), x)]
 
     def input(self) -> Shape:
         return self.x

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 CANDIDATES = 4  # archs that are looked at closely
-WEIGHTED = ("conv", "linear")
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def _expands(arch: Arch) -> bool:
 
 
 def _likeness(arch: Arch, seen: Graph) -> float:
-    """How much of the weighted layers two networks have in common, from 0 to 1, and a little for the rest."""
+    """How many of the operations with parameters two networks have in common, from 0 to 1."""
     mine, theirs = _layers(expected(arch, False)), _layers(seen)
     both = sum((mine & theirs).values())
     return both / max(1, sum((mine | theirs).values()))

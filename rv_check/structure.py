@@ -239,12 +239,10 @@ def _in_training(
     steps = {(one.kind, one.step) for one in result.told}
     for one in tell(found, sides):
         at = known.get((one.kind, one.path, one.title))
-        if at is not None and one.step != result.told[at].step:
-            result.told[at] = one  # its neighbour is there in train mode only, as dropout is
-        elif at is not None:
-            continue
-        elif (one.kind, one.step) not in steps:
+        if at is None and (one.kind, one.step) not in steps:
             result.told.append(replace(one, title=f"{one.title} (in train mode)", training=True))
+        elif at is not None and one.step != result.told[at].step:
+            result.told[at] = one  # its neighbour is there in train mode only, as dropout is
     for extra in _extra(wanted, seen, where):
         if extra not in result.extra_outputs:
             result.extra_outputs.append(f"{extra} (in train mode)")

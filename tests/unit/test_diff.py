@@ -310,3 +310,27 @@ def test_torch_is_as_before() -> None:
     compare_modules(pair[1], pair[0], IMAGE)
     compare_modules(pair[2], pair[0], IMAGE)
     assert torch.equal(state, torch.get_rng_state())
+
+
+class Halved(nn.Module):
+    """A relu in words that no rule knows, of the pixels up to a row and column."""
+
+    def __init__(self, side: int):
+        super().__init__()
+        self.side = side
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 8)."""
+        y = self.conv(x[:, :, : self.side, : self.side])
+        return ((y + y.abs()) / 2).mean((2, 3))
+
+
+@pytest.mark.parametrize(("side", "same"), [(1000, True), (32, False)])
+def test_numbers_decide_at_larger_inputs_too(side: int, same: bool) -> None:
+    """What no rule knows and numbers show to be equal up to its own size alone is not the same network."""
+    old = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    report = compare_modules(Halved(side), old, (3, 32, 32), level="structure")
+    assert report.passed == same
+    (finding,) = [f for f in report.findings if f.check == "structure"][:1]
+    assert ("by no rule, but measured" in finding.message and "3 128 128" in finding.message) == same
