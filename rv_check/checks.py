@@ -23,6 +23,7 @@ from rv_check.ops import Shape
 from rv_check.problems import Place, Problem, RvCheckError, SpecError
 from rv_check.reference import applies, build_reference, metadata_source, need, need_device
 from rv_check.spec import Published
+from rv_check.structure import Structure, compare, of_arch, small_inputs
 from rv_check.tree import Layer, Node
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from rv_check.explain import Told
     from rv_check.match import Slot
     from rv_check.numbers import Difference
-    from rv_check.structure import Structure
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class Run:
 
     def sizes_without(self) -> list[Shape]:
         """Inputs at which the spec does not fit, and so no reference should."""
-        return [sizes[0] for sizes in _candidates(self.arch) if not works(self.arch, sizes[0])]
+        return [sizes[0] for sizes in small_inputs(self.arch.declared_input) if not works(self.arch, sizes[0])]
 
     def ids(self, check: Check) -> list[str]:
         """What a known deviation may call a check."""
@@ -138,7 +138,6 @@ class Run:
     def compare_structure(self) -> Structure:
         """Observe the reference. Raises: RvCheckError, CannotRun."""
         from rv_check.observe import Subject
-        from rv_check.structure import compare, of_arch
 
         arch = self.expanded()
         return compare(Subject(self.pair().expected), arch.input, input_sizes(arch), of_arch(arch))
@@ -450,7 +449,7 @@ def metadata(run: Run, check: Check) -> Outcome:
 def structure(run: Run, check: Check) -> Outcome:
     """The op graph, observed at several sizes, in eval and train mode, is the spec's; else every mistake once."""
     found = run.structure()
-    at = " and ".join(map(_shape, found.sizes)) or _shape(found.input)
+    at = ", ".join(map(_shape, found.sizes)) or _shape(found.input)
     if found.verdict in ("same", "equivalent"):
         how = f", written otherwise: {'; '.join(found.rules)}" if found.rules else ""
         if found.measured:
@@ -620,22 +619,11 @@ def training(run: Run, check: Check) -> Outcome:
 
 
 def input_sizes(arch: Arch) -> list[Shape]:
-    """A small and an odd input at which the network, with the same parameters, works; none larger than declared."""
+    """Small inputs at which the network, with the same parameters, works; none larger than declared."""
     found: list[Shape] = []
-    for sizes in _candidates(arch):
+    for sizes in small_inputs(arch.declared_input):
         found += [x for x in sizes if x not in found and works(arch, x)][:1]
     return found or [arch.declared_input]
-
-
-def _candidates(arch: Arch) -> list[list[Shape]]:
-    """Small inputs and odd ones, the smallest first."""
-    channels, *sides = arch.declared_input
-    if len(sides) != 2:
-        return []
-    most = min(sides)
-    wanted = ((64, 96, 128, 160, most), (75, 97, 129, 161, (most - 1) | 1))
-    squares: list[list[Shape]] = [[(channels, side, side) for side in some if side <= most] for some in wanted]
-    return [some for some in squares if some]
 
 
 def works(arch: Arch, x: Shape) -> bool:

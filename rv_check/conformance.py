@@ -29,13 +29,13 @@ from rv_check.foreign import guarded
 from rv_check.ops import Shape
 from rv_check.problems import RvCheckError
 from rv_check.reference import need, need_device
+from rv_check.structure import Structure, compare, guess, larger, of_arch, of_module, runs, sizes_of
 from rv_check.tree import Layer
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rv_check.observe import Subject
-    from rv_check.structure import Structure
 
 OF_A_MODULE = ("structure", "trainable", "state_dict", "logits", "eval", "train")
 
@@ -114,8 +114,6 @@ class ModuleRun(ComparedRun):
         self.lent = ExitStack()
 
     def match_structure(self) -> Structure:
-        from rv_check.structure import compare, of_arch
-
         arch, sizes = self.expanded(), [*self.known_sizes(), *self.larger_sizes()]
         return compare(self.subject(self.module), arch.input, sizes, of_arch(arch, self.until), self.until is None)
 
@@ -123,8 +121,6 @@ class ModuleRun(ComparedRun):
         return input_sizes(self.arch)
 
     def larger_sizes(self) -> list[Shape]:
-        from rv_check.structure import larger
-
         return [x for x in larger(self.arch.input) if works(self.arch, x)]
 
     def frozen(self) -> tuple[list[str], int]:
@@ -209,7 +205,6 @@ def measure(run: ComparedRun, found: Structure) -> None:
     import torch
 
     from rv_check import numbers
-    from rv_check.structure import guess
 
     slots = guess(found)
     if slots is None or len({slot.name for slot in slots.values()}) < len(slots):
@@ -368,8 +363,6 @@ class SameRun(ComparedRun):
         pass
 
     def match_structure(self) -> Structure:
-        from rv_check.structure import compare, of_module
-
         new, old = self.subject(self.new), self.subject(self.old)
         what = f"{self.names[1]} does not run at {' '.join(map(str, self.x))}"
         seen = guarded(what, lambda: old.observe(self.x, False))
@@ -382,13 +375,9 @@ class SameRun(ComparedRun):
         return compare(new, self.x, sizes, of_module(old, self.where), steps=False, sides=self.names)
 
     def known_sizes(self) -> list[Shape]:
-        from rv_check.structure import sizes_of
-
         return self.shared("the sizes", lambda: sizes_of(self.subject(self.old), self.x) or [self.x])
 
     def larger_sizes(self) -> list[Shape]:
-        from rv_check.structure import larger, runs
-
         return [x for x in larger(self.x) if runs(self.subject(self.old), x)]
 
     def input(self) -> Shape:

@@ -43,6 +43,7 @@ class Subject:
         self.module = module
         self.why_real = ""  # what the module raised on meta
         self.is_borrowed = False
+        self.until_it_raised: Graph | None = None  # what was seen, the last time that it raised, until then
         self._copies: dict[str, nn.Module] = {}
         self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
 
@@ -69,11 +70,14 @@ class Subject:
         if not self.is_borrowed:
             try:
                 module = self.copy(device)
-                return record(module, x, training, batch, Builder(here), self._own, device)
+                return record(module, x, training, batch, Builder(here), self._own, device, self._raised)
             except NotACopy:
                 self.is_borrowed = True
         with Borrowed(self.module, device) as module:
-            return record(module, x, training, batch, Builder(here), default=device)
+            return record(module, x, training, batch, Builder(here), frozenset(), device, self._raised)
+
+    def _raised(self, seen: Graph) -> None:
+        self.until_it_raised = seen
 
     def copy(self, device: str) -> nn.Module:
         """The copy on that device, made once. Raises: NotACopy."""
@@ -97,10 +101,11 @@ def record(
     builder: Builder,
     foreign: Set[int] = frozenset(),
     default: str = "meta",
+    raised: Callable[[Graph], None] = lambda seen: None,
 ) -> Graph:
     """Run a module that is ours to run, and return the graph of what it did.
 
-    Args: `default` the device of a module without tensors.
+    Args: `default` the device of a module without tensors; `raised` is told what was seen until the module raised.
 
     Raises: what the module raises; NotACopy where it uses one of the tensors in `foreign`, by their ids.
     """
@@ -121,7 +126,11 @@ def record(
         stack.enter_context(_without_compiling())
         stack.enter_context(recorder.following(module))
         stack.enter_context(recorder)
-        output = _run(module, data)
+        try:
+            output = _run(module, data)
+        except Exception:
+            raised(recorder.until_now())
+            raise
     return recorder.graph(output)
 
 
@@ -384,9 +393,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             yield self.builder.reshape(node, tuple(part.shape))
             start += size
 
+    def until_now(self) -> Graph:
+        """What was seen so far: the last result that depends on the input stands for the output."""
+        last = next((node for node in reversed(self.results) if _sees(node, self.input)), self.input)
+        return self.graph_of({"": last})
+
     def graph(self, output: Any) -> Graph:
         """What was seen."""
-        outputs = {where: self.read(tensor) for where, tensor in tensors_of(output)}
+        return self.graph_of({where: self.read(tensor) for where, tensor in tensors_of(output)})
+
+    def graph_of(self, outputs: dict[str, Node]) -> Graph:
+        """What was seen, to these ends."""
         counters = {}
         for name in self.state:
             counter = name.rpartition(".")[0] + ".num_batches_tracked"

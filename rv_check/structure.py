@@ -235,10 +235,10 @@ def _in_training(
     found = match(wanted, seen.only(where))
     for name, slot in found.map.items():
         result.map.setdefault(name, slot)
-    known = {(one.kind, one.path, one.title): at for at, one in enumerate(result.told)}
+    known = {_mistake(one): at for at, one in enumerate(result.told)}
     steps = {(one.kind, one.step) for one in result.told}
     for one in tell(found, sides):
-        at = known.get((one.kind, one.path, one.title))
+        at = known.get(_mistake(one))
         if at is None and (one.kind, one.step) not in steps:
             result.told.append(replace(one, title=f"{one.title} (in train mode)", training=True))
         elif at is not None and one.step != result.told[at].step:
@@ -248,12 +248,19 @@ def _in_training(
             result.extra_outputs.append(f"{extra} (in train mode)")
 
 
+def _mistake(one: Told) -> tuple[str, str, str]:
+    """What makes it the same mistake in eval and in train mode, where other operations may stand beside it."""
+    return (one.kind, one.found, one.expected) if one.kind == "wiring" else (one.kind, one.path, one.title)
+
+
 def _at(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> None:
     """Whether it is the same at another size."""
     try:
         seen = subject.observe(x, False)
     except Exception as error:  # whatever the module raises at a size that is not its own
-        result.elsewhere = result.elsewhere or f"at {_shape(x)} it raises {type(error).__name__}: {_line(error)}"
+        why = f"at {_shape(x)} it raises {type(error).__name__}: {_line(error)}"
+        _until_it_raises(subject, x, graph_of, result)
+        result.elsewhere = result.elsewhere or why
         return
     where = result.where if result.where in seen.outputs else ""
     if where in seen.outputs:
@@ -269,6 +276,13 @@ def _at(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> No
     else:
         title = "it returns something else"
     result.elsewhere = result.elsewhere or f"at {_shape(x)}: {title}"
+
+
+def _until_it_raises(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> None:
+    """The first step at which it is another network where it has just raised; or the one at which it raises."""
+    if subject.until_it_raised is not None and not result.elsewhere:
+        told = tell(match(graph_of(x, False, BATCH, False), subject.until_it_raised))
+        result.elsewhere_step = result.elsewhere_step or next((one.step for one in told if one.step), "")
 
 
 def _alone(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> None:
@@ -298,17 +312,27 @@ def larger(x: Shape) -> list[Shape]:
 
 
 def sizes_of(subject: Subject, x: Shape) -> list[Shape]:
-    """A small and an odd input at which a module runs, none larger than `x`; none where it runs at `x` alone."""
+    """Small inputs, even and odd, at which a module runs; none where it runs at `x` alone."""
+    found = [next((size for size in sizes if runs(subject, size)), x) for sizes in small_inputs(x)]
+    return [size for size in dict.fromkeys(found) if size != x]
+
+
+def small_inputs(x: Shape) -> list[list[Shape]]:
+    """Square inputs not larger than `x`, the smallest first: one of each list is to be tried.
+
+    Where a network halves its maps they stay even all the way down in the first list; in the second all are odd where
+    halves are rounded down (a pool of 2x2), in the third where they are rounded up (a convolution with padding). A
+    window that does not fit, or is moved, shows at an odd size, or at an even one.
+    """
     if len(x) != 3:
         return []
-    found: list[Shape] = []
-    for sides in ((64, 96, 128, 160), (75, 97, 129, 161)):
-        for side in sides:
-            size = (x[0], side, side)
-            if side < min(x[1:]) and runs(subject, size):
-                found.append(size)
-                break
-    return found
+    most = min(x[1:])
+    sides = (
+        *((64, 96, 128, 160, most), (63, 95, 127, 159, most // 8 * 8 - 1)),
+        (65, 97, 129, 161, (most - 2) // 8 * 8 + 1),
+    )
+    squares: list[list[Shape]] = [[(x[0], side, side) for side in some if 1 < side <= most] for some in sides]
+    return [some for some in squares if some]
 
 
 def runs(subject: Subject, x: Shape) -> bool:

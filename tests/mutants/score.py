@@ -217,7 +217,8 @@ def structure(subject: Subject) -> Verdict:
         return Verdict(False)
     title = found[0].message.partition("\n")[0]
     step = INPUT if found[0].step == "" else found[0].step
-    return Verdict(True, len(found), step in subject.item.steps, f"at {step}: {title}")
+    places = {step, found[0].module} if found[0].kind == "moved" else {step}  # from there, and to where
+    return Verdict(True, len(found), bool(places & subject.item.steps), f"at {step}: {title}")
 
 
 def failed(run: Run, name: str) -> list[Finding]:

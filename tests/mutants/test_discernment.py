@@ -23,6 +23,8 @@ from rv_check.problems import RvCheckError
 README = Path(__file__).parents[2] / "README.md"
 MARKS = "<!-- table: rates -->", "<!-- end of table -->"
 QUICK = ("resnet18", "plain18", "vgg11_bn")  # of the default run
+DEEPER = ("resnet34", "resnet101", "resnet152", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2")
+DEEPER += ("resnet101_v1", "resnet152_v1", "plain34")  # the blocks of a smaller one, more of them in a row
 SLOWER = ("resnet50", "resnext50_32x4d")  # and a few of these
 
 # Where rv_check says something else than that a network is wrong, and where: what it says, and why. Each is held to
@@ -40,8 +42,6 @@ CASES = {
     "HalvesApart": ("another place", "the batch is split at the input, and its author names the norms that mind"),
     "NormCopied": ("another place", "one norm in two places: the first is named, its author names the second"),
     "NormsOffByOne": ("another place", "one norm in two places: the first is named, its author names the second"),
-    "ViewMixesTheBatch": ("another place", "at another size it raises, and does not say where"),
-    "pool_of_one": ("another place", "at another size it raises, and does not say where"),
 }
 SLOW = ("SortedByName", "groups_interleaved")
 FLAGGED = {
@@ -107,8 +107,9 @@ def test_a_sample_of_mutants_is_caught_at_its_place() -> None:
 @pytest.mark.parametrize("part", range(8))
 @pytest.mark.parametrize("arch", [arch.name for arch in archs()])
 def test_every_mutant_is_caught_at_its_place(arch: str, part: int) -> None:
-    """All of them, in parts that workers share."""
-    assert wrongly(of_archs([arch])[part::8]) == {}
+    """All of them, in parts that workers share; one in ten of a network that is another one with longer stages."""
+    items = of_archs([arch])
+    assert wrongly((items if arch not in DEEPER else score.sample(items, 0.1, least=1))[part::8]) == {}
 
 
 # Networks that were written by hand.

@@ -255,7 +255,7 @@ HELD = """\
 {name} is net
 
   params, MACs  same     1,150 / 0.000 GMACs
-  structure     passed   the same graph of 17 operations at 3 32 32 and 3 31 31 and 3 128 128, in eval and train mode
+  structure     passed   the same graph of 17 operations at 3 32 32, 3 31 31, 3 25 25, 3 128 128, in eval and train mode
   numbers       passed   {checks}: bit for bit
 """
 

@@ -205,12 +205,12 @@ def test_the_same_network_passes(make: Callable[[], nn.Module], world: World) ->
     assert of(report) == PASSED
 
 
-def test_numbers_are_compared_at_a_small_and_an_odd_size(world: World) -> None:
+def test_numbers_are_compared_at_even_and_odd_sizes(world: World) -> None:
     """As between a spec and its reference, also where the network's own size is the small one."""
     compared = [
         f.message.partition(",")[0] for f in check(Net(), world.arch()).findings if f.check in ("eval", "train")
     ]
-    assert compared == [f"{mode} mode at {x}" for mode in ("eval", "train") for x in ("3 32 32", "3 31 31")]
+    assert compared == [f"{mode} mode at {x}" for mode in ("eval", "train") for x in ("3 32 32", "3 31 31", "3 25 25")]
 
 
 def test_a_module_that_runs_on_real_tensors_only(world: World) -> None:

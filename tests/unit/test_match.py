@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rv_check.align import align, flow
 from rv_check.explain import Told, tell
 from rv_check.graph import COMMUTATIVE, Graph, Node, State
-from rv_check.match import Kind, Match, Slot, align, flow, match
+from rv_check.match import Kind, Match, Slot, match
 from rv_check.observe import Subject
 from rv_check.problems import Document, Place
 
@@ -826,6 +827,33 @@ def test_alignment_of_nothing() -> None:
     """Nothing has no counterpart."""
     a = flow(chain(["conv", "relu"]))
     assert align(a, []) == align([], a) == align([], []) == {}
+
+
+def test_what_is_besides_is_a_thing_of_its_own() -> None:
+    """Of a block that stands there twice it is all of the second one that is besides, not parts of both.
+
+    By the names that its parameters keep; where they have others, by where blocks begin.
+    """
+    kinds = ("conv", "batchnorm", "silu", "conv", "batchnorm", "silu")
+
+    def net(*blocks: str) -> Network:
+        layers = [(kind, f"{block}.{at}") for block in blocks for at, kind in enumerate(kinds)]
+        return [Step(kind, (at - 1,), (), layer) for at, (kind, layer) in enumerate(layers)]
+
+    def told(expected: Network, found: Network, rename: Callable[[str], str] = str) -> list[str]:
+        (difference,) = match(graph_of(expected), graph_of(found, rename)).differences
+        return [node.name for node in (*difference.expected, *difference.found)]
+
+    three, four = net("a", "b", "c"), net("a", "b", "again", "c")
+    again, b = ([f"{block}.{at}" for at in range(6)] for block in ("again", "b"))
+    assert told(three, four) == again
+    assert told(four, three) == again
+    assert told(three, net("a", "c")) == b
+    # other names: which of the equal blocks it is cannot be known, but it is one of them
+    for expected, found in ((three, four), (four, three)):
+        names = told(expected, found, lambda name: f"trunk.x{name}" if name else "")
+        assert len({name.rpartition(".")[0] for name in names}) == 1, names
+        assert len(names) == 6
 
 
 CYCLE = ("conv", "batchnorm", "relu", "conv", "batchnorm", "silu")
