@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -182,3 +183,16 @@ def _import(where: str) -> ModuleType:
 def _first_on_path(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+
+def parse_arguments(text: str | None) -> dict[str, Any]:
+    """What --kwargs gives. Raises: RvCheckError."""
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise RvCheckError(f'--kwargs is no JSON: {error}\n  expected: as in {{"num_classes": 10}}') from None
+    if not isinstance(value, dict):
+        raise RvCheckError(f'--kwargs is a {type(value).__name__}\n  expected: an object, as in {{"num_classes": 10}}')
+    return value

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from math import isfinite, prod
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rv_check import analyses, ops
+from rv_check import analyses, counts, ops
 from rv_check.arch import Arch
+from rv_check.counts import Operation, convention
 from rv_check.deviations import Deviation, first_match, settle
 from rv_check.findings import LEVELS, CannotRun, Finding, Level, Report, Status, up_to
 from rv_check.foreign import guarded
@@ -24,7 +25,6 @@ from rv_check.problems import Place, Problem, RvCheckError, SpecError
 from rv_check.reference import applies, build_reference, metadata_source, need, need_device
 from rv_check.spec import Published
 from rv_check.structure import Structure, compare, of_arch, small_inputs
-from rv_check.tree import Layer, Node
 
 if TYPE_CHECKING:
     import torch
@@ -700,6 +700,7 @@ def counters(run: Run, check: Check) -> Outcome:
     from torch.utils.flop_counter import FlopCounterMode
 
     from rv_check.model import build
+    from rv_check.observe import Subject
 
     arch = run.expanded()
     model = guarded("the model does not build from its spec", lambda: build(arch, "meta").eval())
@@ -709,9 +710,12 @@ def counters(run: Run, check: Check) -> Outcome:
         guarded("the model does not run", lambda: model(torch.empty((1, *arch.input), device="meta")))
     flops = counter.get_total_flops()
     yield _count(run, check, "FLOPs by torch's counter, two per multiply-add", flops, 2 * arch.macs)
+    seen = guarded("the model does not run", lambda: Subject(model).observe(arch.input, False, 1, raw=True))
+    total = sum(operation.macs for operation in counts.operations(seen))
+    yield _count(run, check, "multiply-adds of the operations that the built model runs", total, arch.macs)
 
     by_op = guarded("fvcore does not count", lambda: fvcore_counts(model, arch.input))
-    expected = fvcore_convention(arch.tree.root)
+    expected = fvcore_convention(counts.of_arch(arch))
     for name in sorted(by_op.keys() | expected.keys()):
         yield _count(run, check, f"{name} by fvcore", by_op.get(name, 0), expected.get(name, 0))
 
@@ -745,35 +749,18 @@ def fvcore_counts(model: nn.Module, x: Shape) -> dict[str, int]:
             logger.setLevel(before)
 
 
-# fvcore 0.1.5's handlers (fvcore/nn/jit_handles.py) by op: the name it reports, and what it counts of a layer.
-FVCORE: dict[str, tuple[str, Callable[[Layer], int]]] = {
-    "conv": ("conv", lambda layer: layer.op.macs(layer.x, layer.y)),
-    "linear": ("linear", lambda layer: layer.op.macs(layer.x, layer.y)),
-    "batchnorm": ("batch_norm", lambda layer: 2 * prod(layer.x)),
-    "adaptive_avgpool": ("adaptive_avg_pool2d", lambda layer: prod(layer.x)),
-}
+# What fvcore 0.1.5 calls the operations that it counts (fvcore/nn/jit_handles.py).
+FVCORE = {"batchnorm": "batch_norm", "adaptive_avgpool": "adaptive_avg_pool2d", "matmul": "matmul"}
 
 
-def fvcore_convention(node: Node) -> dict[str, int]:
-    """What fvcore counts, from the tree."""
-
-    def add(parts: Iterable[dict[str, int]]) -> dict[str, int]:
-        total: dict[str, int] = {}
-        for part in parts:
-            for name, number in part.items():
-                total[name] = total.get(name, 0) + number
-        return total
-
-    def layer_count(layer: Layer) -> dict[str, int]:
-        if layer.op.name not in FVCORE:
-            return {}
-        name, number = FVCORE[layer.op.name]
-        return {name: number(layer)}
-
-    def times(part: dict[str, int], n: int) -> dict[str, int]:
-        return {name: number * n for name, number in part.items()}
-
-    return analyses.fold(node, layer_count, add, lambda _, branches: add(branches), times)
+def fvcore_convention(done: Iterable[Operation]) -> dict[str, int]:
+    """What fvcore's rule counts, by its own names."""
+    rule = convention("fvcore")
+    total: dict[str, int] = {}
+    for operation in done:
+        name = FVCORE.get(operation.kind, operation.kind)
+        total[name] = total.get(name, 0) + rule.of(operation)
+    return {name: number for name, number in total.items() if number}
 
 
 def _has(*metrics: str) -> Callable[[Arch], bool]:

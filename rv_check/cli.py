@@ -11,12 +11,11 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rv_check import arch as archs
-from rv_check import library, report
+from rv_check import cli_macs, library, report
 from rv_check.arch import Arch, parse_size
-from rv_check.candidates import FORMS, is_module_name, load_module
+from rv_check.candidates import FORMS, is_module_name, load_module, parse_arguments
 from rv_check.checks import Judge, check_arch
 from rv_check.deviations import load_deviations
 from rv_check.findings import LEVELS, Finding, Level, Report, up_to
@@ -113,6 +112,10 @@ def build_parser() -> argparse.ArgumentParser:
     diff.add_argument("--json", action="store_true", help=f"one object, schema {report.CHECK_SCHEMA}")
     _module_options(diff)
     _evidence(diff)
+
+    cli_macs.add_options(
+        command("macs", cli_macs.macs_command, "multiply-adds, what every counter makes of them, and memory")
+    )
 
     table = command("report", report_command, "the comparison table of the shipped archs")
     table.add_argument("arch", nargs="*", metavar="ARCH", help="only these")
@@ -217,7 +220,7 @@ def _check_module(options: argparse.Namespace) -> Report:
     if options.only and arch is not None:
         _see_step(arch, options.only)
     judge = _judge(options, [arch] if arch else [], tell=False)
-    arguments = _arguments(options.kwargs)
+    arguments = parse_arguments(options.kwargs)
     with contextlib.redirect_stdout(sys.stderr):  # what the module prints is not ours to pass on
         from rv_check.conformance import check
 
@@ -245,19 +248,6 @@ def _see_step(arch: Arch, step: str) -> None:
     from rv_check.expected import expected
 
     expected(arch, False, step)
-
-
-def _arguments(text: str | None) -> dict[str, Any]:
-    """What --kwargs gives. Raises: RvCheckError."""
-    if text is None:
-        return {}
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise RvCheckError(f'--kwargs is no JSON: {error}\n  expected: as in {{"num_classes": 10}}') from None
-    if not isinstance(value, dict):
-        raise RvCheckError(f'--kwargs is a {type(value).__name__}\n  expected: an object, as in {{"num_classes": 10}}')
-    return value
 
 
 def _show_module(result: Report, options: argparse.Namespace, command: str = "check") -> None:
@@ -308,7 +298,7 @@ def diff_command(options: argparse.Namespace) -> int:
         result = compare_archs(archs.load(options.a), archs.load(options.b))
         _show_module(result, options)
         return _status(result)
-    arguments = _arguments(options.kwargs)
+    arguments = parse_arguments(options.kwargs)
     chosen = [
         archs.load(name) for name, is_module in zip((options.a, options.b), modules, strict=True) if not is_module
     ]

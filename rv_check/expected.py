@@ -14,14 +14,17 @@ from rv_check.tree import Join, Layer, Module, Repeat, Seq, step_name
 BATCH = 2
 
 
-def expected(arch: Arch, training: bool, until: str | None = None, batch: int = BATCH, here: bool = False) -> Graph:
+def expected(
+    arch: Arch, training: bool, until: str | None = None, batch: int = BATCH, here: bool = False, raw: bool = False
+) -> Graph:
     """The graph of an arch at its input.
 
-    Args: `until` the name of the step whose output is the graph's; `here` by the rules of these sizes, too.
+    Args: `until` the name of the step whose output is the graph's; `here` by the rules of these sizes, too; `raw` by
+    no rule at all, every operation in the order in which it is done.
 
     Raises: SpecError where the arch cannot be expanded, RvCheckError where it has no such step.
     """
-    return _Reading(arch, training, until, batch, Builder(here)).graph()
+    return _Reading(arch, training, until, batch, Builder(here, raw)).graph()
 
 
 class _Reading:
@@ -45,7 +48,8 @@ class _Reading:
             y = self.end
         parameters = frozenset(self.parameters)
         rules = frozenset(self.builder.used)
-        graph = Graph(x, {"": y}, self.state, parameters, self.counters, rules, steps=self.steps).finished()
+        graph = Graph(x, {"": y}, self.state, parameters, self.counters, rules, steps=self.steps)
+        graph = graph.finished() if not self.builder.raw else graph.in_time(self.builder.made)
         return graph if self.until is None else _cut(graph)
 
     def seq(self, seq: Seq, x: Node, prefix: str, position: int, indices: Mapping[str, int]) -> Node:
@@ -54,7 +58,7 @@ class _Reading:
             match node:
                 case Layer():
                     name = prefix + step_name(item, position, indices)
-                    self.builder.name, self.builder.place = name, item.place
+                    self.builder.name, self.builder.place, self.builder.caller = name, item.place, "layer"
                     x = self.layer(node, x, name)
                     self.passed(name, x)
                 case Module():
@@ -67,6 +71,7 @@ class _Reading:
                         branches.append(self.seq(branch, x, prefix, at, indices))
                         at += branch.slots
                     self.builder.name, self.builder.place = prefix + node.kind, item.place
+                    self.builder.caller = "function"
                     if len(branches) == 1:
                         x = branches[0]
                     else:

@@ -7,16 +7,17 @@ on a node does not change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 from rv_check.problems import Place
 
 Shape = tuple[int, ...]
 FIXED = ("state", "constant", "unregistered")
 LEAVES = ("input", "state", "constant", "random", "unregistered")
+Caller = Literal["layer", "subclass", "function"]  # torch's own layer, a subclass of one, or any other code
 COMMUTATIVE = ("sum", "product")  # their inputs come in no order
 
 
@@ -35,13 +36,13 @@ class State:
 class Node:
     """One operation on values, `tensors` being the parameters and buffers that it uses by their role.
 
-    `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source. `fixed`: it
-    depends on no input and no chance; `nonnegative`: no element of it can be below 0.
+    `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source; `caller`: who
+    asked for it. `fixed`: it depends on no input and no chance; `nonnegative`: no element of it can be below 0.
     """
 
     __slots__ = (
-        *("attributes", "fixed", "height", "inputs", "key", "kind", "name", "nonnegative", "place", "rules", "shape"),
-        "tensors",
+        *("attributes", "caller", "fixed", "height", "inputs", "key", "kind", "name", "nonnegative", "place", "rules"),
+        *("shape", "tensors"),
     )
 
     def __init__(
@@ -58,6 +59,7 @@ class Node:
         self.kind, self.inputs, self.shape = kind, inputs, shape
         self.attributes, self.tensors = dict(attributes or {}), dict(tensors or {})
         self.name, self.place, self.rules = name, place, rules
+        self.caller: Caller = "layer"
         self.fixed: bool = kind in FIXED or (bool(inputs or tensors) and all(feed.fixed for feed in self.feeds))
         self.nonnegative = _is_nonnegative(self)
         self.key = b""  # equal for equal computations, whatever the tensors are called; set by Graph
@@ -145,6 +147,12 @@ class Graph:
         self.nodes = list(_in_order((*self.outputs.values(), *self.unread)))
         for node in self.nodes:
             node.key, node.height = _key(node), 1 + max((feed.height for feed in node.feeds), default=-1)
+        return self
+
+    def in_time(self, made: Sequence[Node]) -> Graph:
+        """The graph with its nodes in the order in which they were made, leaves first."""
+        known = set(self.nodes)
+        self.nodes = [*(node for node in self.nodes if node.kind in LEAVES), *(node for node in made if node in known)]
         return self
 
     @property

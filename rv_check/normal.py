@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from math import isclose, prod
 from typing import Any, NamedTuple
 
-from rv_check.graph import Node, Shape, State
+from rv_check.graph import Caller, Node, Shape, State
 from rv_check.problems import Place
 
 Rule = Callable[["Builder", Node], "Node | None"]
@@ -41,10 +41,15 @@ def rule(words: str, *kinds: str, here: bool = False) -> Callable[[Rule], Rule]:
 
 
 class Builder:
-    """Makes operations in normal form; `here`: also by the rules that hold at these sizes only."""
+    """Makes operations in normal form; `here`: also by the rules that hold at these sizes only.
 
-    def __init__(self, here: bool = False) -> None:
-        self.here = here
+    With `raw` it makes them as they are asked for, by no rule: what is counted is what is done, not what it comes to.
+    """
+
+    def __init__(self, here: bool = False, raw: bool = False) -> None:
+        self.here, self.raw = here, raw
+        self.made: list[Node] = []  # where it is raw: every operation, in the order of time
+        self.caller: Caller = "layer"
         self.used: set[str] = set()  # the words of the rules that were used
         self.masks: set[Node] = set()  # of chance, that something was multiplied with
         self.name = ""
@@ -62,6 +67,10 @@ class Builder:
         """The operation in normal form. `like`: the one whose name, place and history it takes over."""
         name, place = (like.name, like.place) if like else (self.name, self.place)
         node = Node(kind, inputs, shape, attributes, tensors, name, place, like.rules if like else ())
+        if self.raw:
+            node.caller = self.caller
+            self.made.append(node)
+            return node
         for words, here, function in RULES.get(kind, ()):
             other = function(self, node) if self.here or not here else None
             if other is not None:

@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check import aten
 from rv_check.copies import Borrowed, copy_of
 from rv_check.expected import BATCH
-from rv_check.graph import Graph, Node, Shape
+from rv_check.graph import Caller, Graph, Node, Shape
 from rv_check.normal import Builder
 from rv_check.problems import Document, Place
 
@@ -47,14 +48,16 @@ class Subject:
         self._copies: dict[str, nn.Module] = {}
         self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
 
-    def observe(self, x: Shape, training: bool, batch: int = BATCH, here: bool = False) -> Graph:
+    def observe(self, x: Shape, training: bool, batch: int = BATCH, here: bool = False, raw: bool = False) -> Graph:
         """The graph at an input of shape (batch, *x), by the rules of that size, too, if `here` says so.
+
+        With `raw` by no rule at all, every operation in the order in which it is done.
 
         Raises: what the module raises, on real tensors too.
         """
 
         def on(device: str) -> Graph:
-            return self._on(device, x, training, batch, here)
+            return self._on(device, x, training, batch, Builder(here, raw))
 
         if self.why_real:
             return on("cpu")
@@ -66,15 +69,15 @@ class Subject:
         self.why_real = why
         return graph
 
-    def _on(self, device: str, x: Shape, training: bool, batch: int, here: bool) -> Graph:
+    def _on(self, device: str, x: Shape, training: bool, batch: int, builder: Builder) -> Graph:
         if not self.is_borrowed:
             try:
                 module = self.copy(device)
-                return record(module, x, training, batch, Builder(here), self._own, device, self._raised)
+                return record(module, x, training, batch, builder, self._own, device, self._raised)
             except NotACopy:
                 self.is_borrowed = True
         with Borrowed(self.module, device) as module:
-            return record(module, x, training, batch, Builder(here), frozenset(), device, self._raised)
+            return record(module, x, training, batch, builder, frozenset(), device, self._raised)
 
     def _raised(self, seen: Graph) -> None:
         self.until_it_raised = seen
@@ -125,6 +128,8 @@ def record(
         warnings.simplefilter("ignore")
         stack.enter_context(_without_compiling())
         stack.enter_context(recorder.following(module))
+        if builder.raw:
+            stack.enter_context(_Calls(recorder))
         stack.enter_context(recorder)
         try:
             output = _run(module, data)
@@ -201,6 +206,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.moved: set[str] = set()
         self.kept: list[Tensor] = []  # so that no address is used twice
         self.path: list[str] = []
+        self.callers: list[Caller] = []
+        self.called = ""  # the function of torch's that was called, where that is asked for
         self.parameters: set[str] = set()
         self.state: dict[str, Shape] = {}
         self.aliases: dict[str, str] = {}
@@ -296,11 +303,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def entering(self, name: str) -> Callable[..., None]:
         """A hook that says which part begins."""
-        return lambda module, args: self.path.append(name)
+
+        def enter(module: nn.Module, args: Any) -> None:
+            self.path.append(name)
+            self.callers.append(caller_of(module))
+
+        return enter
 
     def leaving(self, module: nn.Module, args: Any, output: Any) -> None:
         """A hook that says that a part has ended."""
         self.path.pop()
+        self.callers.pop()
 
     def site(self) -> Place | None:
         """The innermost line that is neither torch's nor ours, since `_run` called the module."""
@@ -363,6 +376,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return  # it answers a question about a tensor
         builder = self.builder
         builder.name, builder.place = self.path[-1] if self.path else "", self.site()
+        builder.caller = self.callers[-1] if self.callers else "function"
+        if name == "mean" and self.called == "adaptive_avg_pool2d":  # as torch computes one to a size of 1
+            name = self.called
         if name in PARTS:
             for tensor, node in zip(results, self.split(name, arguments, results), strict=True):
                 self.keep(tensor, node)
@@ -415,12 +431,53 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
         rules = frozenset(self.builder.used)
         graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
-        return graph.finished()
+        return graph.finished() if not self.builder.raw else graph.in_time(self.builder.made)
 
 
+LAYERS = tuple(  # where torch has its layers; what holds other modules is none
+    f"torch.nn.modules.{name}"
+    for name in (
+        *(
+            "activation",
+            "batchnorm",
+            "conv",
+            "dropout",
+            "flatten",
+            "instancenorm",
+            "linear",
+            "normalization",
+            "padding",
+        ),
+        *("pooling", "upsampling", "pixelshuffle", "channelshuffle", "rnn", "sparse"),
+    )
+)
 OVERWRITES = ("copy", "fill", "zero")  # in place: what was there is not read
 MOVERS = ("reshape", "permute", "expand", "slice", "view")  # of no effect where nobody uses what they give
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
+
+
+class _Calls(TorchFunctionMode):
+    """Tells a recorder which function of torch's is called from outside of torch."""
+
+    def __init__(self, recorder: _Recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        outer, self.recorder.called = self.recorder.called, getattr(func, "__name__", "")
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.recorder.called = outer
+
+
+def caller_of(module: nn.Module) -> Caller:
+    """Whether a module is a layer of torch's, as counters know them that hook into modules."""
+    if type(module).__module__.startswith(LAYERS):
+        return "layer"
+    return "subclass" if any(base.__module__.startswith(LAYERS) for base in type(module).__mro__) else "function"
 
 
 class _Handle:

@@ -12,12 +12,12 @@ from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from rv_check.arch import Arch
+from rv_check.counts import macs_of
 from rv_check.expected import BATCH, expected
 from rv_check.explain import Told, tell
 from rv_check.foreign import guarded
 from rv_check.graph import Graph, Shape
 from rv_check.match import Slot, match
-from rv_check.ops import OPS
 from rv_check.problems import RvCheckError
 
 if TYPE_CHECKING:
@@ -350,15 +350,8 @@ def _params(graph: Graph) -> int:
 
 
 def _macs(graph: Graph) -> int:
-    """Multiply-adds of one image, of the convolutions and linear layers that the output needs."""
-    total = 0
-    for node in graph.live:
-        if node.kind in ("conv", "linear"):
-            arguments = {
-                name: value for name, value in node.attributes.items() if name in OPS[node.kind].argument_names
-            }
-            total += OPS[node.kind](**arguments, bias=False).macs(node.inputs[0].shape[1:], node.shape[1:])  # type: ignore[call-arg]
-    return total
+    """Multiply-adds of one image, of what the output needs."""
+    return sum(map(macs_of, graph.live)) // graph.input.shape[0]
 
 
 def _line(error: Exception) -> str:

@@ -40,7 +40,7 @@ ORDER = (
         "structure",
     ),
     *("identify", "initial", "numbers", "deviations", "checks", "conformance", "candidates", "report", "pytest_plugin"),
-    "cli",
+    *("cli_macs", "cli"),
 )
 DOORS = ("__init__", "__main__")  # they lead to the others and are imported by none
 WITH_TORCH = {

@@ -1,0 +1,231 @@
+"""What a network costs, operation by operation, and what each counter makes of it.
+
+Every operation of a graph has exact quantities: multiply-adds, elements, parameters. A counter's total is a linear rule
+over these, kept as data in conventions.yaml; so two totals differ by what can be spelled out in operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from rv_check.arch import Arch
+from rv_check.expected import expected
+from rv_check.graph import LEAVES, Caller, Graph, Node, State
+from rv_check.problems import Place, RvCheckError, listed, nearest, quote
+
+FILE = Path(__file__).parent / "conventions.yaml"
+MULTIPLIES = ("conv", "conv1d", "conv3d", "conv_transpose", "conv1d_transpose", "conv3d_transpose", "linear", "matmul")
+FREE = {  # what needs no multiply-add: a module that does anything else besides cannot be counted
+    *("batchnorm", "native_layer_norm", "native_group_norm", "instance_norm"),
+    *("relu", "silu", "sigmoid", "gelu", "tanh", "hardswish", "hardsigmoid", "hardtanh", "clamp", "leaky_relu", "elu"),
+    *("mish", "softplus", "_prelu_kernel", "prelu", "celu", "threshold", "maximum", "minimum", "log_sigmoid_forward"),
+    *("_softmax", "softmax", "_log_softmax", "log_softmax", "exp", "log", "sqrt", "rsqrt", "abs", "pow", "neg", "erf"),
+    *("maxpool", "avgpool", "adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d", "mean", "total", "amax"),
+    *("max", "min", "argmax", "var", "var_mean", "std", "linalg_vector_norm", "norm", "cumsum", "avg_pool1d"),
+    *("dropout", "sum", "product", "concat", "scale", "shift", "div", "reciprocal", "sub", "cast", "write", "where"),
+    *("reshape", "flatten", "permute", "expand", "slice", "view", "pad", "part", "as_strided", "copy", "roll", "flip"),
+    *("repeat", "index", "index_select", "gather", "embedding", "arange", "upsample_nearest2d", "upsample_bilinear2d"),
+    *(
+        "pixel_shuffle",
+        "reflection_pad2d",
+        "replication_pad2d",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "isnan",
+        "bitwise_not",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation on one image. `quantities`, by name, are exact integers; those that are 0 are left out.
+
+    macs: multiply-adds; in, out: elements of the (first) input and of the output; bias: additions of a bias; affine:
+    elements that a norm scales; window, side: output elements times the area, or the height, of a pool's window;
+    params: parameters; one: 1.
+    """
+
+    name: str
+    kind: str
+    caller: Caller
+    x: tuple[int, ...]
+    y: tuple[int, ...]
+    quantities: Mapping[str, int]
+    weight_gradient: int = 0  # multiply-adds of the gradient with respect to its weights
+    input_gradient: int = 0  # and with respect to its inputs
+    place: Place | None = None
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the forward pass."""
+        return self.quantities.get("macs", 0)
+
+    @property
+    def backward(self) -> int:
+        """Multiply-adds of the backward pass."""
+        return self.weight_gradient + self.input_gradient
+
+
+def of_arch(arch: Arch) -> list[Operation]:
+    """The operations of an arch in eval mode, in the order in which they are done."""
+    return operations(expected(arch, training=False, batch=1, raw=True))
+
+
+def operations(graph: Graph) -> list[Operation]:
+    """The operations of a graph of one image, made without rules.
+
+    Raises: RvCheckError for an operation that nothing is known about.
+    """
+    unknown = [node for node in graph.nodes if node.kind not in {*MULTIPLIES, *FREE, *LEAVES}]
+    if unknown:
+        raise RvCheckError("\n".join(_cannot_count(node) for node in unknown[:5]))
+    trained = _trained(graph)
+    return [_operation(node, graph, trained) for node in graph.nodes if node.kind not in LEAVES and not node.fixed]
+
+
+def _cannot_count(node: Node) -> str:
+    where = f" at {node.place}" if node.place else ""
+    shapes = ", ".join("x".join(map(str, x.shape)) for x in node.inputs)
+    return f"no rule counts the operation {node.kind!r} of {node.name or 'the module'} ({shapes}){where}"
+
+
+def _trained(graph: Graph) -> set[Node]:
+    """What depends on a parameter, so that a gradient is passed through it."""
+    found: set[Node] = set()
+    for node in graph.nodes:
+        own = node.kind == "state" and node.name in graph.parameters
+        if own or _own_parameters(node, graph) or any(feed in found for feed in node.feeds):
+            found.add(node)
+    return found
+
+
+def _own_parameters(node: Node, graph: Graph) -> list[State]:
+    return [state for _, state in node.states if state.name in graph.parameters]
+
+
+def macs_of(node: Node) -> int:
+    """Multiply-adds of an operation: every product of a weight and an input, those with padding too; 0 if it has none.
+
+    An output element of a convolution takes as many as its filter has weights, an input element of a transposed one.
+    """
+    if node.kind not in MULTIPLIES:
+        return 0
+    if node.kind == "matmul":
+        return prod(node.shape) * node.inputs[0].shape[-1]
+    each = prod(node.tensors["weight"].shape[1:])
+    return prod(node.inputs[0].shape if node.kind.endswith("_transpose") else node.shape) * each
+
+
+def _operation(node: Node, graph: Graph, trained: set[Node]) -> Operation:
+    x = node.inputs[0].shape if node.inputs else ()
+    out, macs = prod(node.shape), macs_of(node)
+    own = _own_parameters(node, graph)
+    quantities = {
+        "macs": macs,
+        "in": prod(x),
+        "out": out,
+        "bias": out if macs and "bias" in node.tensors else 0,
+        "affine": out if not macs and "weight" in node.tensors else 0,
+        "window": out * prod(node.attributes.get("kernel", (0,))),
+        "side": out * node.attributes.get("kernel", (0,))[0],
+        "params": sum(prod(state.shape) for state in own),
+        "one": 1,
+    }
+    weights = "weight" in node.tensors and any(state is node.tensors["weight"] for state in own)
+    if node.kind == "matmul":
+        weight_gradient, passed = 0, macs * sum(value in trained for value in node.inputs)
+    else:
+        weight_gradient, passed = macs * weights, macs * any(value in trained for value in node.inputs)
+    return Operation(
+        node.name,
+        node.kind,
+        node.caller,
+        x[1:],
+        node.shape[1:],
+        {name: value for name, value in quantities.items() if value},
+        weight_gradient,
+        passed,
+        node.place,
+    )
+
+
+# Conventions
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What a counter counts: coefficients of quantities by the kind of operation.
+
+    `counts` holds whoever asks for an operation; `layers`, `subclasses`, `functions` instead of it where a layer of
+    torch's does, a subclass of one, or other code. `unit`: what the counter calls its total.
+    """
+
+    name: str
+    version: str
+    unit: str
+    source: str
+    counts: Mapping[str, Mapping[str, int]]
+    layers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    subclasses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    functions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    note: str = ""
+
+    def terms(self, operation: Operation) -> dict[str, int]:
+        """What it counts of an operation: coefficients by quantity."""
+        by_caller = {"layer": self.layers, "subclass": self.subclasses, "function": self.functions}[operation.caller]
+        own = by_caller.get(operation.kind)
+        return dict(self.counts.get(operation.kind, {}) if own is None else own)
+
+    def of(self, operation: Operation) -> int:
+        """What it counts of an operation."""
+        return sum(by * operation.quantities.get(name, 0) for name, by in self.terms(operation).items())
+
+    def total(self, done: Iterable[Operation]) -> int:
+        """Its total of a network."""
+        return sum(map(self.of, done))
+
+    def spelled(self, done: Sequence[Operation]) -> list[tuple[int, str, str, int]]:
+        """Its total as a sum of (coefficient, kind, quantity, amount), multiply-adds first, then the largest first."""
+        amounts: dict[tuple[str, str], dict[int, int]] = {}
+        for operation in done:
+            for name, by in self.terms(operation).items():
+                if operation.quantities.get(name) and by:
+                    key = ("multiply-adds" if name == "macs" else operation.kind, name)
+                    by_coefficient = amounts.setdefault(key, {})
+                    by_coefficient[by] = by_coefficient.get(by, 0) + operation.quantities[name]
+        terms: dict[tuple[str, int], tuple[int, str]] = {}
+        for (kind, name), found in amounts.items():
+            for by, amount in found.items():  # two quantities of a kind that are equal are one: 2 x batchnorm out
+                known = terms.get((kind, amount))
+                terms[kind, amount] = (by + known[0], known[1]) if known else (by, name)
+        spelled = [(by, kind, name, amount) for (kind, amount), (by, name) in terms.items()]
+        return sorted(spelled, key=lambda term: (term[2] != "macs", -abs(term[0] * term[3])))
+
+
+@cache
+def conventions() -> dict[str, Convention]:
+    """Every known convention by name."""
+    import yaml
+
+    read: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return {name: Convention(name=name, **entry) for name, entry in read.items()}
+
+
+def convention(name: str) -> Convention:
+    """The convention of that name. Raises: RvCheckError."""
+    known = conventions()
+    if name not in known:
+        near = nearest(name, known)
+        hint = f"\n  did you mean: {near}" if near else ""
+        raise RvCheckError(f"unknown convention {quote(name)}\n  expected: {listed(known)}{hint}")
+    return known[name]

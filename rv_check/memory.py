@@ -1,0 +1,226 @@
+"""How many bytes a network needs, and how fast a device could run it at best.
+
+Computed from the graph of its operations, and measured on a module as it runs. Words: activations for backward are the
+values that autograd keeps from the forward pass, parameters and buffers apart; the least peak is what must be alive at
+once in a forward pass without gradients, whatever a program holds on to besides.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from rv_check.counts import macs_of
+from rv_check.graph import LEAVES, Graph, Node
+from rv_check.problems import RvCheckError, listed, quote
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+OPTIMISERS = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that are kept for each parameter, in its own type
+INDEX = 8  # bytes of the place of a maximum
+VIEWS = ("reshape", "flatten", "permute", "expand", "slice", "view", "part")
+KEEPS_INPUT = ("conv", "conv_transpose", "linear", "batchnorm", "maxpool", "avgpool", "silu", "gelu", "hardswish")
+KEEPS_OUTPUT = ("relu", "sigmoid", "tanh", "_softmax", "softmax")
+KEEPS_INPUTS = ("product", "matmul", "div")
+KEEPS_NOTHING = ("sum", "concat", "scale", "shift", "mean", "total", "pad", "cast", "dropout", *VIEWS)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a batch. `activations`: kept for backward in train mode; `peak`: the least that a forward pass needs."""
+
+    parameters: int
+    gradients: int
+    optimiser: int
+    activations: int
+    peak: int
+
+    @property
+    def training(self) -> int:
+        """What a training step holds at the end of its forward pass, at least."""
+        return self.parameters + self.gradients + self.optimiser + self.activations
+
+
+def size_of(dtype: str) -> int:
+    """Bytes of a number. Raises: RvCheckError for a type that is none of these."""
+    if dtype not in BYTES:
+        raise RvCheckError(f"unknown type of numbers {quote(dtype)}\n  expected: {listed(BYTES)}")
+    return BYTES[dtype]
+
+
+def memory(training: Graph, evaluation: Graph, params: int, dtype: str = "float32", optimiser: str = "sgd") -> Memory:
+    """The bytes of a network, from its graphs at one batch in both modes, made without rules.
+
+    Raises: RvCheckError for an unknown type or optimiser, or an operation of which it is not known what it keeps.
+    """
+    size = size_of(dtype)
+    if optimiser not in OPTIMISERS:
+        raise RvCheckError(f"unknown optimiser {quote(optimiser)}\n  expected: {listed(OPTIMISERS)}")
+    own = params * size
+    kept = sum(bytes_ for _, bytes_ in kept_for_backward(training, size))
+    return Memory(own, own, OPTIMISERS[optimiser] * own, kept, least_peak(evaluation, size))
+
+
+def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]:
+    """The values that autograd keeps, each once, with their bytes. Source: torch's derivatives.yaml."""
+    trained = _trained(graph)
+    seen: set[Node] = set()
+    for node in graph.nodes:
+        if node.kind in LEAVES or node.fixed or node not in trained:
+            continue
+        for value in _kept_by(node, graph):
+            root = _root(value)
+            if root not in seen and root.kind not in ("state", "constant"):
+                seen.add(root)
+                yield root, prod(root.shape) * size
+        if node.kind == "maxpool":
+            yield node, prod(node.shape) * INDEX
+        elif node.kind == "batchnorm" and node.attributes["statistics"] == "of the batch":
+            yield node, 2 * node.shape[1] * max(size, 4)  # mean and deviation, never in half precision
+        elif node.kind == "dropout":
+            yield node, prod(node.shape) * size  # the mask
+
+
+def _kept_by(node: Node, graph: Graph) -> tuple[Node, ...]:
+    kind = node.kind
+    if kind in KEEPS_INPUT or (kind == "adaptive_avgpool" and node.shape[2:] != (1, 1)):
+        return node.inputs[:1]
+    if kind in KEEPS_OUTPUT:
+        return (node,)
+    if kind in KEEPS_INPUTS:
+        return node.inputs
+    if kind in KEEPS_NOTHING or kind == "adaptive_avgpool":  # to a size of 1 it is a mean
+        return ()
+    raise RvCheckError(f"it is not known what {quote(kind)} of {node.name or 'the module'} keeps for its backward pass")
+
+
+def _trained(graph: Graph) -> set[Node]:
+    found: set[Node] = set()
+    for node in graph.nodes:
+        names = [state.name for _, state in node.states]
+        own = any(name in graph.parameters for name in (*names, *([node.name] if node.kind == "state" else [])))
+        if own or any(feed in found for feed in node.feeds):
+            found.add(node)
+    return found
+
+
+def _root(node: Node) -> Node:
+    """The value whose memory it is."""
+    while node.kind in VIEWS:
+        (node,) = node.inputs[:1]
+    return node
+
+
+def least_peak(graph: Graph, size: int = 4) -> int:
+    """The most bytes that are alive at once if each value goes with its last use; nothing is done in place."""
+    order = [node for node in graph.nodes if node.kind not in LEAVES and not node.fixed]
+    last: dict[Node, int] = {_root(node): len(order) for node in graph.outputs.values()}
+    for at, node in enumerate(order):
+        for value in node.inputs:
+            root = _root(value)
+            last[root] = max(last.get(root, 0), at)
+    live, peak = {graph.input: prod(graph.input.shape) * size}, 0
+    for at, node in enumerate(order):
+        if _root(node) is node:
+            live[node] = prod(node.shape) * size
+        peak = max(peak, sum(live.values()))
+        live = {value: bytes_ for value, bytes_ in live.items() if last.get(value, -1) > at}
+    return peak
+
+
+def measured_for_backward(module: nn.Module, x: torch.Tensor) -> int:
+    """The bytes that autograd really keeps of a forward pass in the module's mode, parameters and buffers apart."""
+    import torch
+
+    own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
+    kept: dict[int, tuple[torch.Tensor, int]] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = (tensor, storage.nbytes())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = module(x)
+    del output
+    return sum(bytes_ for _, bytes_ in kept.values())
+
+
+def measured_peak(module: nn.Module, x: torch.Tensor) -> int:
+    """The most bytes of values that are alive at once in a forward pass without gradients, as the module runs it."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
+
+    class Alive(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.known: list[tuple[weakref.ref[torch.Tensor], int, int]] = []
+            self.peak: int = 0
+            self.note(x)
+
+        def note(self, tensor: torch.Tensor) -> None:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in own:
+                self.known.append((weakref.ref(tensor), storage._cdata, storage.nbytes()))
+            self.known = [one for one in self.known if one[0]() is not None]
+            self.peak = max(self.peak, sum({place: bytes_ for _, place, bytes_ in self.known}.values()))
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            for one in result if isinstance(result, tuple | list) else (result,):
+                if isinstance(one, torch.Tensor):
+                    self.note(one)
+            return result
+
+    with torch.no_grad(), Alive() as alive:
+        output = module(x)
+    del output
+    peak: int = alive.peak
+    return peak
+
+
+# The roofline
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an operation asks of a device: multiply-adds and bytes that are read or written, each once."""
+
+    node: Node
+    macs: int
+    moved: int
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs per byte, two for a multiply-add."""
+        return 2 * self.macs / self.moved
+
+    def seconds(self, rate: float, bandwidth: float) -> float:
+        """The least time on a device of `rate` FLOP/s and `bandwidth` bytes/s (Williams et al. 2009)."""
+        return max(2 * self.macs / rate, self.moved / bandwidth)
+
+
+def costs(graph: Graph, size: int = 4) -> list[Cost]:
+    """Every operation that computes something, in order; a view moves nothing."""
+    found = []
+    for node in graph.nodes:
+        if node.kind in LEAVES or node.fixed or node.kind in VIEWS:
+            continue
+        weights = sum(prod(tensor.shape) for tensor in node.tensors.values())
+        moved = prod(node.shape) + sum(prod(value.shape) for value in node.inputs) + weights
+        found.append(Cost(node, macs_of(node), moved * size))
+    return found
+
+
+def as_json(found: Memory) -> Mapping[str, Any]:
+    """Bytes by name."""
+    return {**vars(found), "training": found.training}

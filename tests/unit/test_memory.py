@@ -1,0 +1,123 @@
+"""Bytes: by hand, and against what autograd keeps and what is alive, on meta and on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rv_check import build, load, memory
+from rv_check.arch import archs
+from rv_check.expected import expected
+from rv_check.memory import costs, kept_for_backward, least_peak, measured_for_backward, measured_peak
+from rv_check.observe import Subject
+from rv_check.problems import RvCheckError
+
+
+def kept(name: str, batch: int = 2, side: int = 224, size: int = 4) -> int:
+    """By the formula."""
+    graph = expected(load(name).at((3, side, side)), training=True, batch=batch, raw=True)
+    return sum(bytes_ for _, bytes_ in kept_for_backward(graph, size))
+
+
+def test_by_hand() -> None:
+    """An image of 3x8x8, a convolution to 4 maps, norm, relu, a pool to 4x4, a linear layer; 2 images in float32."""
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 5))
+    )
+    graph = Subject(net).observe((3, 8, 8), True, batch=2, raw=True)
+    image, maps, pooled = 2 * 3 * 64, 2 * 4 * 64, 2 * 4 * 16
+    expected_bytes = 4 * (image + maps + maps + pooled) + 4 * 2 * 4 + 8 * pooled  # statistics; where the maxima are
+    assert sum(bytes_ for _, bytes_ in kept_for_backward(graph)) == expected_bytes
+    assert measured_for_backward(net.train(), torch.zeros(2, 3, 8, 8)) == expected_bytes
+    assert least_peak(Subject(net).observe((3, 8, 8), False, batch=2, raw=True)) == 4 * (maps + maps)
+
+
+@pytest.mark.parametrize("name", [arch.name for arch in archs()])
+def test_what_autograd_keeps_of_every_arch(name: str) -> None:
+    """The formula is exact, at a batch of 2; a forward pass needs no less than it says, but for what is in place."""
+    arch = load(name)
+    model = build(arch, "meta").train()
+    assert kept(name) == measured_for_backward(model, torch.empty((2, *arch.input), device="meta"))
+    least = least_peak(expected(arch, training=False, batch=1, raw=True))
+    found = measured_peak(model.eval(), torch.empty((1, *arch.input), device="meta"))
+    assert 0.85 * least < found < 1.25 * least
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn(width=16)"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_autograd_keeps_on_the_cpu(name: str, dtype: torch.dtype) -> None:
+    """On real tensors, too."""
+    model = build(load(name)).to(dtype).train()
+    x = torch.zeros((3, 3, 64, 64), dtype=dtype)
+    assert kept(name, 3, 64, dtype.itemsize) == measured_for_backward(model, x)
+
+
+def test_the_measurement_sees_what_is_kept_besides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A formula that forgets what a norm keeps is not what is measured; nor is a module that keeps more."""
+    arch = load("resnet18").at((3, 64, 64))
+    x = torch.empty((2, *arch.input), device="meta")
+    model = build(arch, "meta").train()
+    real = measured_for_backward(model, x)
+    monkeypatch.setattr(memory, "KEEPS_INPUT", tuple(kind for kind in memory.KEEPS_INPUT if kind != "batchnorm"))
+    monkeypatch.setattr(memory, "KEEPS_NOTHING", (*memory.KEEPS_NOTHING, "batchnorm"))
+    assert kept("resnet18", 2, 64) < real
+    model.register_forward_pre_hook(lambda module, args: (args[0].sigmoid(),))
+    assert measured_for_backward(model, x) >= real
+
+
+def test_peak_of_a_chain_and_of_a_branch() -> None:
+    """What a skip holds on to is alive until the sum."""
+
+    class Skip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x)) + x  # type: ignore[no-any-return]
+
+    graph = Subject(Skip()).observe((4, 8, 8), False, batch=1, raw=True)
+    one = 4 * 4 * 64
+    assert least_peak(graph) == 3 * one
+    assert measured_peak(Skip().eval(), torch.zeros(1, 4, 8, 8)) == 3 * one
+
+
+def test_totals() -> None:
+    """Parameters, gradients and what the optimiser keeps are of the type of the numbers."""
+    arch = load("resnet18")
+    graphs = [expected(arch, training, batch=4, raw=True) for training in (True, False)]
+    found = memory.memory(graphs[0], graphs[1], arch.params, "bfloat16", "adam")
+    assert (found.parameters, found.gradients, found.optimiser) == (2 * arch.params, 2 * arch.params, 4 * arch.params)
+    assert found.training == found.parameters + found.gradients + found.optimiser + found.activations
+    assert memory.memory(graphs[0], graphs[1], arch.params, "float32", "sgd").optimiser == 0
+    with pytest.raises(RvCheckError, match="unknown optimiser 'lion'"):
+        memory.memory(graphs[0], graphs[1], arch.params, "float32", "lion")
+    with pytest.raises(RvCheckError, match="unknown type of numbers 'int8'"):
+        memory.memory(graphs[0], graphs[1], arch.params, "int8")
+
+
+def test_what_is_not_known_is_not_nothing() -> None:
+    """An operation of which it is not known what it keeps is an error, not 0 bytes."""
+
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cumsum(self.a(x), 1)
+
+    with pytest.raises(RvCheckError, match="it is not known what 'cumsum'"):
+        list(kept_for_backward(Subject(Odd()).observe((3, 4, 4), True, batch=1, raw=True)))
+
+
+def test_roofline_by_hand() -> None:
+    """A convolution of 1x1 moves its input, output and weights once; the slower of the two limits decides."""
+    graph = Subject(nn.Conv2d(16, 32, 1, bias=False)).observe((16, 8, 8), False, batch=1, raw=True)
+    (cost,) = costs(graph)
+    assert cost.macs == 32 * 64 * 16
+    assert cost.moved == 4 * (16 * 64 + 32 * 64 + 16 * 32)
+    assert cost.intensity == 2 * cost.macs / cost.moved
+    assert cost.seconds(rate=1e9, bandwidth=1e18) == 2 * cost.macs / 1e9
+    assert cost.seconds(rate=1e18, bandwidth=1e9) == cost.moved / 1e9
