@@ -22,13 +22,16 @@ from rv_check.ops import Shape
 from rv_check.problems import RvCheckError, quote
 
 SCHEMA = "rv-check/macs/1"
+ALL_SCHEMA = "rv-check/macs-of-all/1"
 BY = ("stage", "module", "op")
 GraphOf = Callable[[bool, int], Graph]  # of a network in train mode or not, at a batch; raw
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("subject", metavar="ARCH|MODULE", help="an arch, or a module: file.py:Name or pkg.mod:Name")
+    parser.add_argument(
+        "subject", nargs="?", metavar="ARCH|MODULE", help="an arch, or file.py:Name or pkg.mod:Name; none: all archs"
+    )
     parser.add_argument("--input", metavar="'C H W'", help="another input size; of a module 3 224 224 unless given")
     parser.add_argument("--kwargs", metavar="JSON", help='arguments of a class or factory, as {"num_classes": 10}')
     parser.add_argument("--by", choices=BY, default="stage", help="what a line of the table is")
@@ -56,6 +59,8 @@ def macs_command(options: argparse.Namespace) -> int:
     memory.size_of(options.dtype)
     if options.roofline and min(options.roofline) <= 0:
         raise RvCheckError("--roofline takes two numbers above 0: FLOP/s and bytes/s of a device")
+    if options.subject is None:
+        return _all_archs(options)
     name, graph_of, params = _subject(options)
     done = counts.operations(graph_of(False, 1))
     if options.json:
@@ -71,6 +76,23 @@ def macs_command(options: argparse.Namespace) -> int:
         print(by_convention(name, done, convention, options.by))
     else:
         print(table(name, done, options.by))
+    return 0
+
+
+def _all_archs(options: argparse.Namespace) -> int:
+    """Every shipped arch as every counter counts it."""
+    if not options.compare:
+        raise RvCheckError(
+            "rv-check macs takes an arch or a module\n  expected: one of these, or --compare for all archs"
+        )
+    every = [(arch, counts.of_arch(arch)) for arch in archs.archs()]
+    rules = counts.conventions().values()
+    if options.json:
+        totals = {arch.name: {rule.name: rule.total(done) for rule in rules} for arch, done in every}
+        print(json.dumps({"schema": ALL_SCHEMA, "totals": totals}, indent=2))
+        return 0
+    rows = [(arch.name, *(f"{rule.total(done):,}" for rule in rules)) for arch, done in every]
+    print(_table(("arch", *(rule.name for rule in rules)), rows, "l" + "r" * len(rules)))
     return 0
 
 
@@ -158,7 +180,9 @@ def compared(name: str, done: Sequence[Operation]) -> str:
     ]
     headers = ("counter", "version", "total", "which is")
     text = _table(headers, rows, "llrl")
-    return f"{name}: {macs:,} multiply-adds (MACs) for one image\n\n{text}"
+    others = sorted({operation.kind for operation in done} - counts.HELD)
+    note = f"\n\nnot held to the counters themselves: what they make of {', '.join(others)}" if others else ""
+    return f"{name}: {macs:,} multiply-adds (MACs) for one image\n\n{text}{note}"
 
 
 def spelled(convention: Convention, done: Sequence[Operation], macs: int) -> str:

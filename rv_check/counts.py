@@ -24,7 +24,21 @@ FREE = {  # what needs no multiply-add: a module that does anything else besides
     *("batchnorm", "native_layer_norm", "native_group_norm", "instance_norm"),
     *("relu", "silu", "sigmoid", "gelu", "tanh", "hardswish", "hardsigmoid", "hardtanh", "clamp", "leaky_relu", "elu"),
     *("mish", "softplus", "_prelu_kernel", "prelu", "celu", "threshold", "maximum", "minimum", "log_sigmoid_forward"),
-    *("_softmax", "softmax", "_log_softmax", "log_softmax", "exp", "log", "sqrt", "rsqrt", "abs", "pow", "neg", "erf"),
+    *(
+        "_softmax",
+        "_safe_softmax",
+        "softmax",
+        "_log_softmax",
+        "log_softmax",
+        "exp",
+        "log",
+        "sqrt",
+        "rsqrt",
+        "abs",
+        "pow",
+        "neg",
+        "erf",
+    ),
     *("maxpool", "avgpool", "adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d", "mean", "total", "amax"),
     *("max", "min", "argmax", "var", "var_mean", "std", "linalg_vector_norm", "norm", "cumsum", "avg_pool1d"),
     *("dropout", "sum", "product", "concat", "scale", "shift", "div", "reciprocal", "sub", "cast", "write", "where"),
@@ -45,14 +59,19 @@ FREE = {  # what needs no multiply-add: a module that does anything else besides
     ),
 }
 
+HELD = {  # where every rule has been held to what its counter prints
+    *("conv", "linear", "batchnorm", "relu", "silu", "sigmoid", "clamp", "maxpool", "avgpool", "adaptive_avgpool"),
+    *("sum", "concat", "product", "dropout", "reshape", "flatten"),
+}
+
 
 @dataclass(frozen=True)
 class Operation:
     """One operation on one image. `quantities`, by name, are exact integers; those that are 0 are left out.
 
     macs: multiply-adds; in, out: elements of the (first) input and of the output; bias: additions of a bias; affine:
-    elements that a norm scales; window, side: output elements times the area, or the height, of a pool's window;
-    params: parameters; one: 1.
+    elements that a norm scales; window: elements that the windows of all output elements have in all; params:
+    parameters.
     """
 
     name: str
@@ -136,10 +155,8 @@ def _operation(node: Node, graph: Graph, trained: set[Node]) -> Operation:
         "out": out,
         "bias": out if macs and "bias" in node.tensors else 0,
         "affine": out if not macs and "weight" in node.tensors else 0,
-        "window": out * prod(node.attributes.get("kernel", (0,))),
-        "side": out * node.attributes.get("kernel", (0,))[0],
+        "window": _windows(node),
         "params": sum(prod(state.shape) for state in own),
-        "one": 1,
     }
     weights = "weight" in node.tensors and any(state is node.tensors["weight"] for state in own)
     if node.kind == "matmul":
@@ -157,6 +174,17 @@ def _operation(node: Node, graph: Graph, trained: set[Node]) -> Operation:
         passed,
         node.place,
     )
+
+
+def _windows(node: Node) -> int:
+    """Elements that the windows of a pool have, one after the other; those of an adaptive pool may overlap."""
+    if node.kind != "adaptive_avgpool":
+        kernel: tuple[int, ...] = node.attributes.get("kernel", (0,))
+        return prod(node.shape) * prod(kernel)
+    elements = prod(node.shape[:-2])
+    for whole, parts in zip(node.inputs[0].shape[-2:], node.shape[-2:], strict=True):
+        elements *= sum(-(-(at + 1) * whole // parts) - at * whole // parts for at in range(parts))
+    return elements
 
 
 # Conventions

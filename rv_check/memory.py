@@ -26,7 +26,7 @@ OPTIMISERS = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that are kept for e
 INDEX = 8  # bytes of the place of a maximum
 VIEWS = ("reshape", "flatten", "permute", "expand", "slice", "view", "part")
 KEEPS_INPUT = ("conv", "conv_transpose", "linear", "batchnorm", "maxpool", "avgpool", "silu", "gelu", "hardswish")
-KEEPS_OUTPUT = ("relu", "sigmoid", "tanh", "_softmax", "softmax")
+KEEPS_OUTPUT = ("relu", "sigmoid", "tanh", "_softmax", "_safe_softmax", "softmax")
 KEEPS_INPUTS = ("product", "matmul", "div")
 KEEPS_NOTHING = ("sum", "concat", "scale", "shift", "mean", "total", "pad", "cast", "dropout", *VIEWS)
 

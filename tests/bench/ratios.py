@@ -168,7 +168,35 @@ def models(rounds: int) -> None:
         compare(claim, lambda m=ours: step(m), lambda m=theirs: step(m), rounds)  # type: ignore[misc]
 
 
-CLAIMS = {"static": static, "depths": depths, "numbers": numbers, "models": models}
+def counting(rounds: int) -> None:
+    """`macs` with the totals of every counter, from a spec and from a module as it runs, against single counters."""
+    import torchvision
+
+    from rv_check.counts import conventions, of_arch, operations
+    from rv_check.observe import Subject
+
+    rules = conventions().values()
+    for name in ("resnet50", "vgg16"):
+        arch = load(name)
+        module = torchvision.models.get_model(name).eval().to("meta")
+
+        def of_spec(arch: Arch = arch) -> list[int]:
+            done = of_arch(fresh(arch))
+            return [rule.total(done) for rule in rules]
+
+        def of_run(arch: Arch = arch, module: nn.Module = module) -> list[int]:
+            done = operations(Subject(module).observe(arch.input, False, batch=1, raw=True))
+            return [rule.total(done) for rule in rules]
+
+        assert of_spec() == of_run()
+        claim = f"all {len(rules)} totals of {name}"
+        for tool, action in counters(name).items():
+            if tool.startswith(("torch's", "fvcore")):
+                compare(f"{claim}, from its spec / {tool}", of_spec, action, rounds)
+                compare(f"{claim}, from a module as it runs on meta / {tool}", of_run, action, rounds)
+
+
+CLAIMS = {"static": static, "depths": depths, "counting": counting, "numbers": numbers, "models": models}
 
 
 def main() -> None:

@@ -78,6 +78,16 @@ def test_compare(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n{name} " in text
 
 
+def test_compare_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every shipped arch as every counter counts it, in one table."""
+    header, _, *rows = out(capsys, "--compare").splitlines()
+    assert header.split() == ["arch", *conventions()]
+    (row,) = [row.split() for row in rows if row.startswith("resnet50 ")]
+    assert row[header.split().index("thop")] == "4,133,742,592"
+    assert len(rows) == 23
+    assert json.loads(out(capsys, "--compare", "--json"))["totals"]["resnet50"]["thop"] == 4_133_742_592
+
+
 def test_one_convention(capsys: pytest.CaptureFixture[str]) -> None:
     """One counter's total, by op."""
     found = lines(out(capsys, "resnet50", "--convention", "fvcore", "--by", "op"))
@@ -114,6 +124,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["resnet50", "--convention", "fvcor"], "unknown convention 'fvcor'"),
+        ([], "takes an arch or a module"),
         (["resnet5"], "unknown arch 'resnet5'"),
         (["resnet50", "--batch", "0"], "--batch is 0"),
         (["resnet50", "--dtype", "int8"], "unknown type of numbers 'int8'"),

@@ -71,12 +71,14 @@ def test_quantities_by_hand() -> None:
     """What conventions count besides multiply-adds."""
     done = seen(Mixed(), 4, 6, 6)
     (norm,), (pool,), (relu,) = (by_kind(done, kind) for kind in ("batchnorm", "adaptive_avgpool", "relu"))
-    assert norm.quantities == {"in": 36, "out": 36, "affine": 36, "params": 12, "one": 1}
+    assert norm.quantities == {"in": 36, "out": 36, "affine": 36, "params": 12}
     assert (pool.quantities["in"], pool.quantities["out"]) == (30, 5)
     assert (relu.caller, relu.quantities["out"]) == ("function", 288)
     assert [o.quantities.get("bias", 0) for o in done if o.macs] == [288, 0, 0, 7]
     (pool,) = by_kind(seen(nn.MaxPool2d((2, 3), stride=1), 4, 6, 6), "maxpool")
-    assert (pool.quantities["window"], pool.quantities["side"]) == (4 * 5 * 4 * 6, 4 * 5 * 4 * 2)
+    assert pool.quantities["window"] == 4 * 5 * 4 * 6
+    (pool,) = by_kind(seen(nn.AdaptiveAvgPool2d(3), 2, 4, 6), "adaptive_avgpool")
+    assert pool.quantities["window"] == 2 * (2 + 2 + 2) * 6  # of four rows the first two, the middle two, the last two
 
 
 def grad_macs(x: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> tuple[int, int, int]:
@@ -234,7 +236,7 @@ def quantities_of_rules() -> Iterator[str]:
 def test_rules_name_what_there_is() -> None:
     """A quantity that no operation has would count as nothing, silently."""
     assert set(quantities_of_rules()) <= {
-        *("macs", "in", "out", "bias", "affine", "window", "side", "params", "one", "rows", "linear2d", "macs2d"),
+        *("macs", "in", "out", "bias", "affine", "window", "params"),
     }
     assert Path(FILE).is_file()
 

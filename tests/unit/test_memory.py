@@ -121,3 +121,20 @@ def test_roofline_by_hand() -> None:
     assert cost.intensity == 2 * cost.macs / cost.moved
     assert cost.seconds(rate=1e9, bandwidth=1e18) == 2 * cost.macs / 1e9
     assert cost.seconds(rate=1e18, bandwidth=1e9) == cost.moved / 1e9
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here: run it where there is one")
+@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn"])
+def test_what_the_allocator_of_cuda_says(name: str) -> None:
+    """What a forward pass leaves allocated is what is kept, each tensor rounded up to a block of 512 bytes, but for
+    masks of dropout, which are bytes there, and what cuDNN reserves for itself."""
+    arch = load(name)
+    model = build(arch).cuda().train()
+    x = torch.zeros((8, *arch.input), device="cuda")
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    output = model(x)
+    torch.cuda.synchronize()
+    found = torch.cuda.memory_allocated() - before
+    assert output.shape == (8, 1000)
+    assert found == pytest.approx(kept(name, 8) - x.nbytes, rel=0.05)

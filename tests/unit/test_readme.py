@@ -37,7 +37,7 @@ def yaml_file(name: str) -> str:
 def test_every_block_has_its_test() -> None:
     """No block is of a kind that nothing here runs."""
     assert {language for language, _ in BLOCKS} == {"python", "yaml", "text", "toml"}
-    assert (len(blocks("yaml")), len(blocks("text")), len(blocks("toml"))) == (3, 1, 1)
+    assert (len(blocks("yaml")), len(blocks("text")), len(blocks("toml"))) == (3, 2, 1)
 
 
 @pytest.mark.parametrize("code", blocks("python"), ids=range(len(blocks("python"))))
@@ -81,10 +81,18 @@ def test_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     (code,) = [text for text in blocks("python") if text.startswith("# mynet.py\n")]
     (tmp_path / "mynet.py").write_text(code)
     monkeypatch.chdir(tmp_path)
-    (shown,) = blocks("text")
+    shown = blocks("text")[0]
     command, _, expected = shown.partition("\n")
     assert main(shlex.split(command.removeprefix("$ rv-check "))) == 1
     assert capsys.readouterr().out.replace(f"{shipped_folder()}/", "specs/") == expected
+
+
+@pytest.mark.parametrize("shown", blocks("text")[1:], ids=lambda text: text.partition("\n")[0])
+def test_commands_print_what_is_shown(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command of the README prints the words that stand below it."""
+    command, _, expected = shown.partition("\n")
+    assert main(shlex.split(command.removeprefix("$ rv-check "))) == 0
+    assert capsys.readouterr().out == expected
 
 
 def test_candidates(tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""Every rule of conventions.yaml against what the counter itself prints: as recorded, and as it runs here.
+
+`tox -e counters` installs all of them; in the default run those that are missing are skipped, with what would run them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from tools import TOOLS, TOTALS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rv_check import build, load
+from rv_check.arch import archs
+from rv_check.counts import Operation, conventions, of_arch, operations
+from rv_check.observe import Subject
+
+RECORDED: dict[str, Any] = json.loads(TOTALS.read_text(encoding="utf-8"))
+OF_TORCHVISION = ("densenet121", "mobilenet_v2", "efficientnet_b0", "googlenet")
+FROM_PAPER = {"torchvision", "he2015"}  # rules of printed numbers: tests/parity/test_printed_figures.py holds these
+
+
+def seen(module: nn.Module, *x: int) -> list[Operation]:
+    """The operations of one image."""
+    return operations(Subject(module).observe(x, False, batch=1, raw=True))
+
+
+def test_every_rule_has_its_counter() -> None:
+    """And every counter its rule; the versions are those that were run."""
+    assert set(TOOLS) == set(RECORDED["totals"]) == set(conventions()) - FROM_PAPER
+    for name, tool in TOOLS.items():
+        assert RECORDED["versions"][tool.package].startswith(conventions()[name].version)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_recorded_totals_of_every_arch(name: str) -> None:
+    """The rule over the operations of each spec is, to the last digit, what the counter printed."""
+    rule = conventions()[name]
+    found = {arch.name: rule.total(of_arch(arch)) for arch in archs()}
+    assert found == {arch: total for arch, total in RECORDED["totals"][name].items() if arch in found}
+    assert len(found) == 23
+
+
+@pytest.mark.parametrize("network", OF_TORCHVISION)
+def test_recorded_totals_of_other_networks(network: str) -> None:
+    """Observed as they run: functional calls, depthwise convolutions, gates, ReLU6."""
+    more = {"init_weights": False, "aux_logits": False} if network == "googlenet" else {}
+    done = seen(torchvision.models.get_model(network, **more).to("meta"), 3, 224, 224)
+    found = {name: conventions()[name].total(done) for name in TOOLS}
+    assert found == {name: RECORDED["totals"][name][network] for name in TOOLS}
+
+
+class Conv(nn.Conv2d):
+    """A convolution of one's own."""
+
+
+class Block(nn.Module):
+    """A user's: layers of torch's, a subclass of one, functions, a norm that is not affine, groups, a dilation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4, 8, 3, padding=1, groups=2)
+        self.norm = nn.BatchNorm2d(8)
+        self.plain = nn.BatchNorm2d(8, affine=False)
+        self.second = Conv(8, 6, (1, 3), dilation=2, bias=False)
+        self.kernel = nn.Parameter(torch.ones(6, 6, 1, 1))
+        self.relu, self.pool = nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        self.fc = nn.Linear(6, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 4, 20, 24) -> (N, 7)."""
+        x = self.pool(self.relu(self.norm(self.first(x))))
+        x = F.silu(F.relu(self.plain(x))) + x
+        x = F.max_pool2d(F.relu(F.conv2d(self.second(x), self.kernel)), 2)
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", TOOLS)
+@pytest.mark.parametrize("network", ["resnext50_32x4d(width=16)", "vgg16_bn(width=8)", "block"])
+def test_the_counter_itself(name: str, network: str) -> None:
+    """Run here, now, on grouped convolutions, on a VGG with norms, and on a user's block with functional calls."""
+    arch = load(network, "3 64 64") if network != "block" else None
+    module, x = (build(arch), arch.input) if arch else (Block(), (4, 20, 24))
+    try:
+        total = TOOLS[name].total(module, x)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{error.name or error} is not installed: `tox -e counters` runs it")
+    assert conventions()[name].total(seen(module, *x)) == total
+    if arch:
+        assert conventions()[name].total(of_arch(arch)) == total
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_wrong_rule_is_seen(name: str) -> None:
+    """Each coefficient, one more than it is, gives another total for some recorded network, or for the block."""
+    rule = conventions()[name]
+    networks = [of_arch(load("resnet50")), of_arch(load("vgg11_bn")), seen(Block(), 4, 20, 24)]
+    right = [rule.total(done) for done in networks]
+    kinds = {operation.kind for done in networks for operation in done}
+    for part in ("counts", "layers", "functions"):
+        for kind, terms in getattr(rule, part).items():
+            for quantity in terms if kind in kinds else ():
+                wrong = {**getattr(rule, part), kind: {**terms, quantity: terms[quantity] + 1}}
+                changed = replace(rule, **{part: wrong})
+                overruled = part == "counts" and kind in rule.layers
+                assert overruled or [changed.total(done) for done in networks] != right, (part, kind, quantity)
+
+
+def test_a_counter_changes_nothing() -> None:
+    """Each is run on a copy: the module keeps its mode, its buffers, its hooks and its gradients."""
+    module = Block().train()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    for tool in TOOLS.values():
+        try:
+            tool.total(module, (4, 20, 24))
+        except ModuleNotFoundError:
+            continue
+    assert module.training
+    assert module.state_dict().keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    assert all(parameter.grad is None for parameter in module.parameters())
