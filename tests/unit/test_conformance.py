@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 import rv_check
-from rv_check import RvCheckError, SpecError, assert_conforms, build, check
+from rv_check import RvCheckError, SpecError, assert_conforms, build, check, load
 from rv_check.conformance import compare_modules
 from rv_check.findings import Finding, Report
+from rv_check.structure import small_inputs
 
 
 def of(report: Report) -> dict[str, set[str]]:
@@ -643,6 +644,62 @@ def test_a_network_at_one_size_only(world: World) -> None:
     assert failure.kind == "this input only"
     assert failure.message.startswith("it is net at 3 32 32 only: at 3 31 31 it raises RuntimeError: ")
     assert {f.message.partition(",")[0] for f in report.findings if f.check == "eval"} == {"eval mode at 3 32 32"}
+
+
+def without_pool() -> nn.Module:
+    """vgg11 whose adaptive pool is gone: the same at 224, where its map is 7x7 anyway."""
+    net = build(load("vgg11(width=2, classes=5)"))
+    net.avgpool = nn.Identity()
+    return net
+
+
+def test_where_it_raises_at_another_size_it_had_differed_before() -> None:
+    """The step that is missing is named, though another one raises."""
+    report = check(without_pool(), "vgg11(width=2, classes=5)", level="structure")
+    (failure,) = failures(report)
+    assert (failure.kind, failure.step) == ("this input only", "avgpool")
+
+
+@pytest.mark.parametrize("at", [2, 5, 10, 15, 20])
+def test_a_window_that_shows_at_odd_maps_only(at: int) -> None:
+    """`ceil_mode` of any of VGG's pools, early or late, is told: its map is odd at one of the sizes."""
+    net = build(load("vgg11(width=2, classes=5)"))
+    setattr(net.features, str(at), nn.MaxPool2d(2, ceil_mode=True))
+    report = check(net, "vgg11(width=2, classes=5)", level="structure")
+    (failure,) = failures(report)
+    assert (failure.kind, failure.step) == ("arguments", f"features.{at}")
+
+
+def test_maps_are_odd_all_the_way_down() -> None:
+    """At one of the small inputs where halves are rounded down, at another one where they are rounded up."""
+
+    def halves(side: int, up: int) -> list[int]:
+        return [side, *(side := (side + up) // 2 for _ in range(4))]
+
+    even, down, up = (sizes[0][1] for sizes in small_inputs((3, 224, 224)))
+    assert all(n % 2 == 0 for n in halves(even, 0))
+    assert all(n % 2 for n in halves(down, 0))
+    assert all(n % 2 for n in halves(up, 1))
+
+
+def test_one_wrong_variable_is_one_difference() -> None:
+    """Though in train mode a dropout stands between it and who takes it in eval mode."""
+
+    class Left(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torchvision.models.vgg11(num_classes=5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.net.classifier[0](self.net.avgpool(self.net.features(x)).flatten(1))
+            torch.relu(y)
+            return self.net.classifier[2:](y)  # type: ignore[no-any-return]
+
+    with torch.device("meta"):
+        net = Left()
+    report = check(net, "vgg11(classes=5)", level="structure")
+    (failure,) = failures(report)
+    assert (failure.kind, failure.step) == ("wiring", "classifier.2")
 
 
 # What structure cannot see: how gradients flow, what happens to the input, in which type numbers are computed.
