@@ -6,7 +6,7 @@ receptive field is size / stride (jump) / padding in input pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
@@ -53,6 +53,11 @@ class ReceptiveField:
         return _one(self.rows.padding, self.columns.padding)
 
     @property
+    def centre(self) -> float | tuple[float, float]:
+        """Where the first unit's field is centred, in pixel indices: pixel 0 is centred at 0. Exact up to 2**53."""
+        return _one((self.rows.size - 1) / 2 - self.rows.padding, (self.columns.size - 1) / 2 - self.columns.padding)
+
+    @property
     def is_global(self) -> bool:
         """Whether a unit here sees the whole input."""
         return self.through_gate or self.collapsed
@@ -85,7 +90,7 @@ class ReceptiveField:
         return result
 
 
-def _one(a: int, b: int) -> int | tuple[int, int]:
+def _one(a: T, b: T) -> T | tuple[T, T]:
     return a if a == b else (a, b)
 
 
@@ -206,7 +211,11 @@ def _layer_field(layer: Layer) -> ReceptiveField:
 
 
 def _join_field(join: Join, branches: list[ReceptiveField]) -> ReceptiveField:
-    """The union of the paths that keep a feature map; one that collapsed beside them makes the whole global.
+    return union(branches)
+
+
+def union(branches: Sequence[ReceptiveField]) -> ReceptiveField:
+    """Of the paths that keep a feature map; one that collapsed beside them makes the whole global.
 
     Where all collapsed, the union of the last maps before.
     """
@@ -228,7 +237,10 @@ def _union(axes: list[Axis]) -> Axis:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a listing: a layer, a join, or a module that is folded. Fields are those of the network's input."""
+    """One line of a listing: a layer, a join, or a module that is folded. Fields are those of the network's input.
+
+    `branches` of a join: each by its label, with its field; an identity has that of the join's input.
+    """
 
     name: str
     op: str
@@ -239,6 +251,7 @@ class Row:
     receptive_field: ReceptiveField
     place: Place
     node: Node
+    branches: tuple[tuple[str, ReceptiveField], ...] = ()
 
 
 def rows(root: Module, fold_at: int | None = None) -> Iterator[Row]:
@@ -287,7 +300,8 @@ def _rows(
                     yield from _rows(branch, prefix, at, indices, field, fold_at, counts)
                     at += branch.slots
                 op = f"{node.kind}({', '.join(label for label, _ in node.branches)})"
-                yield Row(prefix + node.kind, op, node.x, node.y, 0, 0, after, item.place, node)
+                branches = tuple((label, field.then(counts.of(branch)[2])) for label, branch in node.branches)
+                yield Row(prefix + node.kind, op, node.x, node.y, 0, 0, after, item.place, node, branches)
             case Repeat():
                 inner_field = field
                 for turn in range(node.times):

@@ -720,6 +720,19 @@ def counters(run: Run, check: Check) -> Outcome:
         yield _count(run, check, f"{name} by fvcore", by_op.get(name, 0), expected.get(name, 0))
 
 
+def field(run: Run, check: Check) -> Outcome:
+    """The receptive field of every stage, as gradients on the built model show it: the spec's formula."""
+    from rv_check.fields import compare_fields
+
+    arch = run.expanded()
+    found = guarded("no field can be measured", lambda: compare_fields(arch))
+    for step, formula, measured in found:
+        message = f"receptive field of {step} by gradients: {measured}"
+        ok = measured.agrees(formula)
+        details = {} if ok else {"found": str(measured), "expected": str(formula)}
+        yield check.finding(run, ok, message, step=step, place=run.place_of(step), **details)
+
+
 def _count(run: Run, check: Check, what: str, found: int, expected: int) -> Finding:
     ok = found == expected
     return check.finding(run, ok, f"{what}: {found:,}", found=f"{found:,}", expected=f"{expected:,}")
@@ -791,6 +804,7 @@ CHECKS: tuple[Check, ...] = (
     Check("eval", "numbers", _has_reference, evaluation),
     Check("train", "numbers", _has_reference, training),
     Check("counters", "numbers", lambda arch: True, counters),
+    Check("field", "numbers", lambda arch: len(arch.input) == 3, field),
 )
 
 

@@ -245,6 +245,7 @@ BREAKS: list[tuple[str, str, Change, str, str]] = [
     ("counters", "params of a head", rule(ops.Linear, "params", lambda p: {"weight": p["weight"]}), "1,150", "  net:"),
     ("counters", "the model", rule(ops.Dropout, "build", lambda m: nn.Linear(8, 8)), "parameters of the", "  net:"),
     ("counters", "what does not run", rule(ops.Flatten, "build", lambda m: nn.Flatten(2)), "does not run", "  net:"),
+    ("field", "a formula", rule(ops.MaxPool, "window", lambda w: (ops.POINT, w[1])), "layer1 by gradients: 17/4/8", "  - layer1"),
     ("counters", "the pool", rule(ops.AdaptiveAvgPool, "build", lambda m: nn.AvgPool2d(8)), "pool2d by fv", "  net:"),
 ]  # fmt: skip
 
@@ -444,7 +445,7 @@ def test_a_reference_sees_the_arguments_of_its_family(world: World) -> None:
     assert seen == [{"classes": 3, "rate": 0.5}]
     assert isinstance(seen[0]["rate"], float)
     wider = world.arch(call="net(width=8)")
-    assert {c.name for c in checks_of(wider)} == {"shapes", "counters"}
+    assert {c.name for c in checks_of(wider)} == {"shapes", "counters", "field"}
     assert check_arch(wider).against is None
     assert check_arch(wider).level == "spec"
 
@@ -456,7 +457,7 @@ def test_without_fvcore_its_counts_are_skipped(world: World, monkeypatch: pytest
     """What torch counts is still held; the rest is a skip that says what would bring it."""
     monkeypatch.setitem(sys.modules, "fvcore.nn", None)
     *counted, last = run("counters", world.arch())
-    assert [f.status for f in counted] == ["passed", "passed"]
+    assert [f.status for f in counted] == ["passed", "passed", "passed"]
     assert last.status == "skipped"
     assert "fvcore.nn cannot be imported" in (last.reason or "")
     assert "pip install 'rv-check[torch]'" in (last.reason or "")

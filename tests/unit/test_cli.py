@@ -83,7 +83,7 @@ def test_check_a_spec(capsys: Captured, net: str) -> None:
     assert all(line.startswith("net::") and " passed: " in line for line in lines)
     checks = [line.partition("::")[2].partition(" ")[0] for line in lines]
     assert list(dict.fromkeys(checks))[-8:] == [
-        *("structure", "trainable", "state_dict", "init", "logits", "eval", "train", "counters")
+        *("structure", "trainable", "state_dict", "init", "logits", "eval", "train", "counters", "field")
     ]
     assert verdict == f"net against torchvision.models.net: holds ({len(lines)} passed)"
 

@@ -12,41 +12,18 @@ import rv_check
 
 FOLDER = Path(rv_check.__file__).parent
 ORDER = (
-    *(
-        "problems",
-        "source",
-        "expr",
-        "ops",
-        "spec",
-        "library",
-        "tree",
-        "analyses",
-        "arch",
-        "graph",
-        "normal",
-        "expected",
-    ),
-    *(
-        "align",
-        "match",
-        "explain",
-        "model",
-        "findings",
-        "foreign",
-        "reference",
-        "copies",
-        "aten",
-        "observe",
-        "structure",
-    ),
-    *("identify", "initial", "numbers", "deviations", "checks", "conformance", "candidates", "report", "pytest_plugin"),
-    *("cli_macs", "cli"),
+    *("problems", "source", "expr", "ops", "spec", "library", "tree", "analyses", "arch"),
+    *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
+    *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "effective"),
+    *("structure", "identify", "initial", "numbers", "deviations", "checks", "conformance", "candidates"),
+    *("report", "pytest_plugin", "cli_macs", "cli_fields", "cli"),
 )
 DOORS = ("__init__", "__main__")  # they lead to the others and are imported by none
 WITH_TORCH = {
     "model",
     "copies",
     "observe",
+    "effective",
     "identify",
     "initial",
     "numbers",

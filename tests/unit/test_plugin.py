@@ -39,7 +39,7 @@ pytest_plugins = "pytester"
 ROOT = Path(__file__).parents[2]
 CONFTEST = (ROOT / "conftest.py").read_text()
 STATIC = ["shapes", "contract", "params", "macs", "depth", "receptive_field"]
-NUMBERS = ["state_dict", "init", "logits", "eval", "train", "counters"]
+NUMBERS = ["state_dict", "init", "logits", "eval", "train", "counters", "field"]
 
 # An arch without a reference, so that its numbers are the counters alone.
 ALONE = SPEC.replace("    reference: torchvision.models.net(classes=classes)\n", "")
@@ -87,27 +87,27 @@ def collected(pytester: pytest.Pytester, *arguments: str) -> list[str]:
 def test_ids(pytester: pytest.Pytester) -> None:
     """One item per arch and check, in the order of the file and of the levels, with ids to be read and typed."""
     write(pytester)
-    expected = [f"specs/tiny.yaml::net::{check}" for check in [*STATIC, "counters"]]
-    expected += [f"specs/tiny.yaml::wide::{check}" for check in ("shapes", "depth", "counters")]
+    expected = [f"specs/tiny.yaml::net::{check}" for check in [*STATIC, "counters", "field"]]
+    expected += [f"specs/tiny.yaml::wide::{check}" for check in ("shapes", "depth", "counters", "field")]
     assert collected(pytester) == expected
     assert collected(pytester, "specs") == expected
     assert collected(pytester, "specs/tiny.yaml") == expected
-    assert collected(pytester, "specs/tiny.yaml::wide") == expected[-3:]
+    assert collected(pytester, "specs/tiny.yaml::wide") == expected[-4:]
     assert collected(pytester, "specs/tiny.yaml::net::macs") == ["specs/tiny.yaml::net::macs"]
 
 
 CHOICES: list[tuple[list[str], list[str]]] = [
     (["-k", "net and macs"], ["net::macs"]),
-    (["-k", "wide and not depth"], ["wide::shapes", "wide::counters"]),
+    (["-k", "wide and not depth"], ["wide::shapes", "wide::counters", "wide::field"]),
     (["-k", "depth"], ["net::depth", "wide::depth"]),
-    (["-m", "rv_check(level='numbers')"], ["net::counters", "wide::counters"]),
-    (["-m", "rv_check(arch='wide')"], ["wide::shapes", "wide::depth", "wide::counters"]),
+    (["-m", "rv_check(level='numbers')"], ["net::counters", "net::field", "wide::counters", "wide::field"]),
+    (["-m", "rv_check(arch='wide')"], ["wide::shapes", "wide::depth", "wide::counters", "wide::field"]),
     (["-m", "rv_check(check='macs')"], ["net::macs"]),
     (["-m", "not rv_check"], []),
     (["--rv-arch", "w*", "--rv-level", "spec"], ["wide::shapes", "wide::depth"]),
     (["--rv-arch", "net", "--rv-arch", "wide", "-k", "shapes"], ["net::shapes", "wide::shapes"]),
     (["--rv-arch", "n"], []),
-    (["--rv-level", "numbers", "-k", "wide"], ["wide::shapes", "wide::depth", "wide::counters"]),
+    (["--rv-level", "numbers", "-k", "wide"], ["wide::shapes", "wide::depth", "wide::counters", "wide::field"]),
 ]
 
 
@@ -143,7 +143,7 @@ def test_a_family_that_is_named_is_claimed(pytester: pytest.Pytester) -> None:
     """Wherever it lies; another YAML file that is named is nobody's, and pytest says so."""
     write(pytester, TWO, "networks/other.yaml")
     write(pytester, "on: push\n", "ci.yaml")
-    assert len(collected(pytester, "networks/other.yaml")) == 10
+    assert len(collected(pytester, "networks/other.yaml")) == 12
     assert collected(pytester, "networks") == []
     result = pytester.runpytest_inprocess("ci.yaml")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -186,7 +186,7 @@ def test_ids_are_the_same_on_many_workers(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-n", "2", "-v", "--rv-level", "spec")
     result.assert_outcomes(passed=10)
     ran = re.findall(r"^\[(gw\d)\].* PASSED (\S+)", result.stdout.str(), re.MULTILINE)
-    assert sorted(id_ for _, id_ in ran) == sorted(id_ for id_ in alone if "counters" not in id_)
+    assert sorted(id_ for _, id_ in ran) == sorted(id_ for id_ in alone if not id_.endswith(("counters", "::field")))
     for arch in ("net", "wide"):
         assert len({worker for worker, id_ in ran if f"::{arch}::" in id_}) == 1
 
@@ -220,7 +220,7 @@ def test_what_holds_passes(pytester: pytest.Pytester) -> None:
     """Also with warnings as errors, without xdist, and with the numbers of real models."""
     write(pytester)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:xdist", "--rv-require", "numbers")
-    result.assert_outcomes(passed=10)
+    result.assert_outcomes(passed=12)
     result.stdout.fnmatch_lines(["specs/tiny.yaml ..........*"])
 
 
@@ -297,7 +297,7 @@ def test_a_model_that_does_not_build_is_one_failure(pytester: pytest.Pytester) -
     """Its other checks are blocked; what needs no model passes."""
     write(pytester, SPEC.replace("models.net", "models.nett"))
     result = pytester.runpytest_inprocess("-rsf", "-k", "not counters")
-    result.assert_outcomes(failed=1, passed=6, skipped=6, deselected=1)
+    result.assert_outcomes(failed=1, passed=7, skipped=6, deselected=1)
     result.stdout.fnmatch_lines(
         [
             "SKIPPED [[]6[]] specs/tiny.yaml:23: blocked by the models: see net::structure",
@@ -305,7 +305,7 @@ def test_a_model_that_does_not_build_is_one_failure(pytester: pytest.Pytester) -
         ]
     )
     first = pytester.runpytest_inprocess("-k", "(train and not trainable) or eval")
-    first.assert_outcomes(failed=1, skipped=1, deselected=12)
+    first.assert_outcomes(failed=1, skipped=1, deselected=13)
 
 
 def test_models_go_with_their_arch(pytester: pytest.Pytester) -> None:
@@ -328,13 +328,13 @@ def test_what_cannot_run_is_skipped_or_required(pytester: pytest.Pytester) -> No
     write(pytester, SPEC.replace("models.net(", "models.resnet18(num_"))
     arguments = ("--rv-device", "cuda:99", "-k", "logits", "-rsf")
     result = pytester.runpytest_inprocess(*arguments)
-    result.assert_outcomes(skipped=1, deselected=13)
+    result.assert_outcomes(skipped=1, deselected=14)
     result.stdout.fnmatch_lines(["SKIPPED [[]1[]] specs/tiny.yaml:23: could not run: device 'cuda:99' cannot be used*"])
     result = pytester.runpytest_inprocess(*arguments, "--rv-require", "numbers")
-    result.assert_outcomes(failed=1, deselected=13)
+    result.assert_outcomes(failed=1, deselected=14)
     result.stdout.fnmatch_lines(["FAILED specs/tiny.yaml::net::logits - could not run, and numbers is *"])
     pytester.makeini("[pytest]\nrv_check_require = numbers\n")
-    pytester.runpytest_inprocess(*arguments).assert_outcomes(failed=1, deselected=13)
+    pytester.runpytest_inprocess(*arguments).assert_outcomes(failed=1, deselected=14)
 
 
 def test_error_settings(pytester: pytest.Pytester) -> None:
@@ -423,7 +423,7 @@ def test_a_deviation_that_matches_nothing_reads_like_a_finding(pytester: pytest.
     write(pytester, KNOWN.format("nett::params"), "known.yaml")
     for workers in ([], ["-n", "2"]):
         result = pytester.runpytest_subprocess("--rv-deviations", "known.yaml", "-k", "nett or depth", *workers)
-        result.assert_outcomes(failed=1, passed=2, deselected=0 if workers else 8)
+        result.assert_outcomes(failed=1, passed=2, deselected=0 if workers else 10)
         result.stdout.fnmatch_lines(
             [
                 "known.yaml:2:12: nett::deviations failed: the known deviation 'nett::params' matches no check",
@@ -441,7 +441,7 @@ def test_a_deviation_is_not_judged_where_a_spec_cannot_be_read(pytester: pytest.
     assert collected(pytester, "--rv-deviations", "known.yaml")[-1] == "known.yaml::bad::params"
     write(pytester, TWO.replace("conv(width", "covn(width"), "specs/bad.yaml")
     found = collected(pytester, "--rv-deviations", "known.yaml")
-    assert (found[0], len(found)) == ("specs/bad.yaml::spec", 1 + 10)
+    assert (found[0], len(found)) == ("specs/bad.yaml::spec", 1 + 12)
 
 
 def test_error_a_deviation_without_a_reason(pytester: pytest.Pytester) -> None:

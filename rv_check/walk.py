@@ -1,0 +1,342 @@
+"""A walk that follows a map through an op graph, and what it can compute on the way.
+
+That is a formula's receptive field, or an image of one channel in torch on which every window is a mean, so that the
+gradient of a unit is not zero exactly where the unit can see. An operation that a walk does not know is an error, never
+the identity. Transposed convolutions and resizing are not followed: a unit's field depends on where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+
+from rv_check.analyses import ReceptiveField, union
+from rv_check.graph import Graph, Node, Shape, describe
+from rv_check.ops import Axis, Pair
+from rv_check.problems import RvCheckError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+V = TypeVar("V")
+Atom = tuple[str, int]  # of an axis: n, c, h or w, and how many
+Layout = tuple[tuple[Atom, ...], ...]  # what each axis of a value is made of
+FOLLOWED = "convolutions, pools, norms, functions of single elements, and sums, products and concats of maps"
+
+ELEMENTWISE = (
+    *("relu", "silu", "sigmoid", "dropout", "scale", "shift", "cast", "clamp", "leaky_relu", "gelu", "hardswish"),
+    *("hardsigmoid", "elu", "celu", "selu", "softplus", "mish", "tanh", "prelu", "_prelu_kernel", "abs", "exp", "log"),
+    *("sqrt", "rsqrt", "pow", "square", "reciprocal", "sign", "erf", "log_sigmoid_forward", "threshold", "expm1"),
+    *("sum", "product", "div", "maximum", "minimum"),
+)
+POOLS_OF_ALL = ("adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d")
+ATTENTION = ("matmul", "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math")
+PADS = ("reflection_pad2d", "replication_pad2d")
+
+
+class Window(NamedTuple):
+    """What slides over a map: (rows, columns) of each. Negative padding cuts off."""
+
+    kernel: Pair = (1, 1)
+    stride: Pair = (1, 1)
+    before: Pair = (0, 0)
+    after: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    ceil_mode: bool = False
+
+
+class Maps(Protocol[V]):
+    """What a walk computes with."""
+
+    def window(self, x: V, window: Window) -> V:
+        """A map from a map."""
+
+    def union(self, maps: Sequence[V]) -> V:
+        """One map for several that meet."""
+
+
+class Formula:
+    """Receptive fields by the formula of `rv_check.analyses`."""
+
+    def window(self, x: ReceptiveField, window: Window) -> ReceptiveField:
+        """The field of a unit of the window's output."""
+        rows, columns = (
+            Axis(step * (kernel - 1) + 1, stride, padding)
+            for kernel, stride, padding, step in zip(
+                window.kernel, window.stride, window.before, window.dilation, strict=True
+            )
+        )
+        return x.then(ReceptiveField(rows, columns))
+
+    def union(self, maps: Sequence[ReceptiveField]) -> ReceptiveField:
+        """The field of a unit that all of them meet in."""
+        return union(maps)
+
+
+class Gradient:
+    """Images (1, 1, H, W) in float64, along `axes`; along the other one, windows are those of one pixel.
+
+    Every window is a mean. A gradient counts as 1 wherever it is not 0, since 50 layers of 3x3 divide by 1e47.
+    """
+
+    def __init__(self, axes: tuple[int, ...] = (0, 1)):
+        self.axes = axes
+
+    def window(self, x: Tensor, window: Window) -> Tensor:
+        """The mean of each window; of a kernel of ones, so rows and columns go one after the other."""
+        for axis in self.axes:
+            x = self._along(x, axis, window)
+        return self._marked(x)
+
+    def _along(self, x: Tensor, axis: int, window: Window) -> Tensor:
+        import torch
+        from torch.nn.functional import conv2d, max_pool1d, pad
+
+        kernel, stride, before, after, dilation = (pair[axis] for pair in window[:5])
+        if window.ceil_mode:  # as many windows as torch's own pool has
+            line = torch.empty((1, 1, x.shape[2 + axis]), device="meta")
+            n = max_pool1d(line, kernel, stride, before, dilation, ceil_mode=True).shape[-1]
+            after = (n - 1) * stride + dilation * (kernel - 1) + 1 - before - x.shape[2 + axis]
+        x = pad(x, (0, 0, before, after) if axis == 0 else (before, after, 0, 0))
+        if kernel == 1:
+            return x[:, :, ::stride] if axis == 0 else x[:, :, :, ::stride]
+        one = (1, 1)
+        shape, steps, dilations = ((n, 1) if axis == 0 else (1, n) for n in (kernel, stride, dilation))
+        ones = torch.full((*one, *shape), 1 / kernel, dtype=x.dtype)
+        return conv2d(x, ones, stride=steps, dilation=dilations)
+
+    def union(self, maps: Sequence[Tensor]) -> Tensor:
+        """Their sum."""
+        return self._marked(sum(maps[1:], maps[0]))
+
+    def _marked(self, x: Tensor) -> Tensor:
+        if x.grad_fn is not None:
+            x.register_hook(lambda gradient: (gradient > 0).to(gradient.dtype))  # type: ignore[no-untyped-call]
+        return x
+
+
+@dataclass(frozen=True)
+class Seen(Generic[V]):
+    """A value of the graph: its map, or the last map before something that sees everything."""
+
+    map: V
+    layout: Layout = ()
+    everything: bool = False
+    gate: bool = False
+
+
+class Walk(Generic[V]):
+    """The maps of a graph, computed as far as they are asked for. Constants have none, and count for nothing."""
+
+    def __init__(self, graph: Graph, maps: Maps[V], image: V):
+        n, c, *sides = graph.input.shape
+        if len(sides) != 2:
+            raise RvCheckError(f"the input has shape {graph.input.shape}\n  expected: images, (N, C, H, W)")
+        layout: Layout = ((("n", n),), (("c", c),), (("h", sides[0]),), (("w", sides[1]),))
+        self.maps = maps
+        self.values: dict[Node, Seen[V] | None] = {graph.input: Seen(image, layout)}
+
+    def at(self, node: Node) -> Seen[V] | None:
+        """The value of a node. Raises: RvCheckError for an operation that cannot be followed, and where it is."""
+        stack = [node]
+        while stack:
+            waiting = [feed for feed in stack[-1].feeds if feed not in self.values]
+            stack += waiting
+            if not waiting:
+                one = stack.pop()
+                if one not in self.values:
+                    self.values[one] = self._value(one)
+        return self.values[node]
+
+    def _value(self, node: Node) -> Seen[V] | None:
+        feeds = [seen for feed in node.feeds if (seen := self.values[feed]) is not None]
+        if not feeds:
+            return None
+        if all(seen.everything for seen in feeds):
+            return replace(feeds[0], map=self._union(feeds))
+        try:
+            seen = self._of(node, feeds)
+        except RuntimeError as error:  # torch cannot make this window or sum at this size
+            raise _lost(node, str(error)) from None
+        if seen.everything:
+            return seen
+        gate = seen.gate or any(feed.gate or feed.everything for feed in feeds)
+        return replace(seen, gate=gate)
+
+    def _union(self, feeds: Sequence[Seen[V]]) -> V:
+        """One map for all that keep one, or else for the last ones before."""
+        chosen = [seen for seen in feeds if not seen.everything] or feeds
+        different = list({id(seen.map): seen.map for seen in chosen}.values())
+        return different[0] if len(different) == 1 else self.maps.union(different)
+
+    def _of(self, node: Node, feeds: Sequence[Seen[V]]) -> Seen[V]:
+        """The value where at least one feed is a map."""
+        kind, a = node.kind, node.attributes
+        met = Seen(self._union(feeds))
+        x = self.values[node.inputs[0]] or feeds[0]
+        if kind in ELEMENTWISE:
+            return replace(met, layout=_common(node, [seen.layout for seen in feeds if not seen.everything]))
+        if kind in POOLS_OF_ALL or kind in ATTENTION:
+            return replace(met, everything=True)
+        if kind == "concat" and not _spatial(x.layout, a["axis"]):
+            return replace(met, layout=_common(node, [s.layout for s in feeds if not s.everything], a["axis"]))
+        if len(node.inputs) > 1 or x.everything:
+            raise _lost(node)
+        if kind in ("conv", "avgpool", "maxpool", "pad", "slice", *PADS):
+            return self._windowed(node, x)
+        if kind in ("batchnorm", "native_group_norm", "native_layer_norm"):
+            return replace(x, gate=x.gate or _of_the_map(node, x.layout))
+        if kind in ("mean", "total", "_softmax", "_log_softmax"):
+            axes = a["axes"] if "axes" in a else (a["dim"] % len(node.shape),)
+            if any(_spatial(x.layout, axis) for axis in axes):
+                return Seen(x.map, everything=True, gate=x.gate)
+            return replace(x, layout=_reduced(node, x.layout, axes))
+        if kind == "linear":
+            if _spatial(x.layout, len(x.layout) - 1):
+                return Seen(x.map, everything=True, gate=x.gate)
+            return replace(x, layout=(*x.layout[:-1], (("c", node.shape[-1]),)))
+        if kind == "permute":
+            return replace(x, layout=tuple(x.layout[axis] for axis in a["axes"]))
+        if kind in ("reshape", "flatten", "expand"):
+            layout = _common(node, [x.layout]) if kind == "expand" else regrouped(x.layout, node.shape)
+            if layout is None:
+                raise _lost(node, "it moves pixels")
+            return replace(x, layout=layout)
+        raise _lost(node)
+
+    def _windowed(self, node: Node, x: Seen[V]) -> Seen[V]:
+        a, layout = node.attributes, x.layout
+        if node.kind == "slice":
+            if not _spatial(layout, a["axis"]):
+                return replace(x, layout=_resized(node, layout))
+            return replace(x, map=self.maps.window(x.map, _cut(node, layout)), layout=_resized(node, layout))
+        rows, columns = (_axis_of(node, layout, letter) for letter in "hw")
+        if node.kind == "pad" or node.kind in PADS:
+            sides = [(0, 0)] * len(layout)
+            if node.kind == "pad":
+                sides = list(a["sides"])
+            else:
+                left, right, top, bottom = a["padding"]
+                sides[-2:] = [(top, bottom), (left, right)]
+            before, after = ((sides[rows][end], sides[columns][end]) for end in (0, 1))
+            window = Window(before=before, after=after)
+        elif (rows, columns) != (2, 3):
+            raise _lost(node, "rows and columns are not its axes 2 and 3")
+        else:
+            window = Window(
+                a["kernel"],
+                a["stride"],
+                a["padding"],
+                a["padding"],
+                a.get("dilation", (1, 1)),
+                a.get("ceil_mode", False),
+            )
+        return replace(x, map=self.maps.window(x.map, window), layout=_resized(node, layout))
+
+
+def _lost(node: Node, why: str = "") -> RvCheckError:
+    """A walk ends here."""
+    where = " at ".join(str(part) for part in (node.name, node.place) if part) or "the network"
+    reason = f" ({why})" if why else ""
+    what = describe(node) if len(describe(node)) < 60 else node.kind
+    message = f"a receptive field cannot be followed through {what}{reason}, in {where}"
+    return RvCheckError(f"{message}\n  expected: {FOLLOWED}")
+
+
+def _spatial(layout: Layout, axis: int) -> bool:
+    return any(letter in "hw" for letter, _ in layout[axis]) if layout else False
+
+
+def _axis_of(node: Node, layout: Layout, letter: str) -> int:
+    """The axis that is the rows, or the columns, and nothing else."""
+    for at, atoms in enumerate(layout):
+        if [name for name, _ in atoms] == [letter]:
+            return at
+    raise _lost(node, "rows or columns are not an axis of their own")
+
+
+def _resized(node: Node, layout: Layout) -> Layout:
+    """The layout with the sizes that the node gives."""
+    return tuple(
+        atoms if prod(n for _, n in atoms) == size else ((atoms[0][0] if len(atoms) == 1 else "c", size),)
+        for atoms, size in zip(layout, node.shape, strict=True)
+    )
+
+
+def _common(node: Node, layouts: Sequence[Layout], axis: int | None = None) -> Layout:
+    """The layout of maps that meet element by element; `axis` is the one that they are joined along."""
+    wide = [((),) * (len(node.shape) - len(layout)) + tuple(layout) for layout in layouts]
+    places = {tuple(tuple(name for name, _ in atoms if name in "hw") for atoms in layout) for layout in wide}
+    if len(places) != 1:
+        raise _lost(node, "its inputs have their rows and columns at different axes")
+    sizes = node.shape
+    return tuple(
+        tuple(atoms) if prod(n for _, n in atoms) == size and at != axis else (_one_atom(node, atoms, size),)
+        for at, (atoms, size) in enumerate(zip(wide[0], sizes, strict=True))
+    )
+
+
+def _one_atom(node: Node, atoms: Sequence[Atom], size: int) -> Atom:
+    if any(name in "hw" for name, _ in atoms):
+        raise _lost(node, "rows or columns are repeated")
+    return "c", size
+
+
+def _reduced(node: Node, layout: Layout, axes: Sequence[int]) -> Layout:
+    """What is left of the axes, kept with size 1 or not; a softmax keeps them all."""
+    if len(node.shape) == len(layout):
+        return _resized(node, layout)
+    return tuple(atoms for axis, atoms in enumerate(layout) if axis not in axes)
+
+
+def _of_the_map(node: Node, layout: Layout) -> bool:
+    """Whether a norm takes its statistics from the whole map, which then reaches every unit."""
+    if node.kind == "batchnorm":
+        return bool(node.attributes["statistics"] != "running")
+    if node.kind == "native_group_norm":
+        return True
+    axes = len(node.attributes["normalized_shape"])
+    return any(_spatial(layout, axis) for axis in range(len(layout) - axes, len(layout)))
+
+
+def _cut(node: Node, layout: Layout) -> Window:
+    """A slice of rows or columns, counted from the first one as long as it keeps the middle of the map."""
+    a = node.attributes
+    rows = a["axis"] == _axis_of(node, layout, "h")
+    if not rows and a["axis"] != _axis_of(node, layout, "w"):
+        raise _lost(node)
+    size = node.inputs[0].shape[a["axis"]]
+    if not a["start"] <= size // 2 < a["stop"]:
+        raise _lost(node, f"it keeps {a['start']} to {a['stop']} of {size}")
+    stride, start = (a["step"], -a["start"])
+    return Window(stride=(stride, 1), before=(start, 0)) if rows else Window(stride=(1, stride), before=(0, start))
+
+
+def regrouped(layout: Layout, shape: Shape) -> Layout | None:
+    """The layout after a reshape: axes may merge, and batch and channels split, but rows and columns may not."""
+    atoms = [atom for axis in layout for atom in axis]
+    axes: list[list[Atom]] = []
+    for size in shape:
+        axis: list[Atom] = []
+        left = size
+        while atoms and left > 1:
+            letter, n = atoms[0]
+            if left % n == 0:
+                axis.append(atoms.pop(0))
+                left //= n
+            elif letter in "hw" or n % left:
+                return None
+            else:
+                axis.append((letter, left))
+                atoms[0], left = (letter, n // left), 1
+        if size == 1 and atoms and atoms[0][1] == 1:
+            axis.append(atoms.pop(0))
+        if left > 1:
+            return None
+        axes.append(axis)
+    if not axes or any(n > 1 for _, n in atoms):
+        return None
+    axes[-1] += atoms  # a map of one row or column that is flattened
+    return tuple(map(tuple, axes))

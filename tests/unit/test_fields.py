@@ -1,0 +1,847 @@
+"""Receptive fields, static and measured, effective ones, and the command: worked by hand, and broken on purpose."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rv_check import cli_fields, fields, ops, walk
+from rv_check.analyses import ReceptiveField
+from rv_check.arch import Arch, load, load_archs
+from rv_check.checks import check_arch
+from rv_check.effective import Effective, draw, effective_fields
+from rv_check.expected import expected
+from rv_check.fields import (
+    compare_fields,
+    compare_published,
+    graph_field,
+    graph_lines,
+    measured_field,
+    node_of,
+    observed,
+    smallest_input,
+    stages,
+)
+from rv_check.findings import up_to
+from rv_check.library import shipped_folder
+from rv_check.model import build
+from rv_check.observe import Subject
+from rv_check.ops import Axis
+from rv_check.problems import RvCheckError
+
+STUDIES = shipped_folder() / "studies"
+
+
+class Step(nn.Module):
+    """A function of a map, with layers, as the part `step`."""
+
+    def __init__(self, forward: Callable[..., Tensor], *layers: nn.Module):
+        super().__init__()
+        self.layers, self.function = nn.ModuleList(layers), forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 1, H, W) to a map."""
+        return self.function(x, *self.layers)
+
+
+class Outer(nn.Module):
+    """A module with one part, `step`."""
+
+    def __init__(self, step: nn.Module):
+        super().__init__()
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the part gives."""
+        return self.step(x)
+
+
+def net(*layers: nn.Module, forward: Callable[..., Tensor] | None = None) -> Subject:
+    """A module whose output is that of the part `step`: layers one after the other, or what `forward` makes of them."""
+    step = Step(forward, *layers) if forward else nn.Sequential(*layers)
+    return Subject(Outer(step))
+
+
+def conv(kernel: Any, channels: int = 1, **arguments: Any) -> nn.Conv2d:
+    """A convolution that keeps its channels."""
+    return nn.Conv2d(channels, channels, kernel, **arguments)
+
+
+SIZE = (1, 24, 24)
+
+# Worked by hand: (rows, columns) as size, stride, padding, and how many pixels the field holds.
+CASES: dict[str, tuple[Subject, tuple[int, int, int], tuple[int, int, int], int]] = {
+    "3x3": (net(conv(3, padding=1)), (3, 1, 1), (3, 1, 1), 9),
+    "a dilated kernel has holes": (net(conv(3, padding=2, dilation=2)), (5, 1, 2), (5, 1, 2), 9),
+    # 3 + (3-1)*1 pixels apart by 2 and 1: 5 + 2*1 = 7 a side, all of them seen
+    "3x3 behind a dilated one": (net(conv(3, dilation=2), conv(3)), (7, 1, 0), (7, 1, 0), 49),
+    "an even kernel": (net(conv(4, padding=1)), (4, 1, 1), (4, 1, 1), 16),
+    # 2 + (3-1)*2 = 6; padding 0 + 1*2 = 2
+    "3x3 behind an even pool": (net(nn.MaxPool2d(2), conv(3, padding=1)), (6, 2, 2), (6, 2, 2), 36),
+    "one row of a kernel": (net(conv((1, 7), padding=(0, 3))), (1, 1, 0), (7, 1, 3), 7),
+    "strides and paddings of an axis": (
+        net(conv((5, 3), stride=(2, 1), padding=(0, 1))),
+        (5, 2, 0),
+        (3, 1, 1),
+        15,
+    ),
+    # a cross: 7 + 7 pixels, the centre is in both
+    "a cross": (
+        net(
+            conv((1, 7), padding=(0, 3)),
+            conv((7, 1), padding=(3, 0)),
+            forward=lambda x, a, b: a(x) + b(x),
+        ),
+        (7, 1, 3),
+        (7, 1, 3),
+        13,
+    ),
+    "ceil_mode adds windows and moves none": (net(nn.MaxPool2d(3, 2, ceil_mode=True)), (3, 2, 0), (3, 2, 0), 9),
+    # the window of a padded pool that hangs over is dropped; conv: 3 + 2*2 = 7, padding 1 + 1*2
+    "ceil_mode with padding": (
+        net(nn.MaxPool2d(3, 2, 1, ceil_mode=True), conv(3, padding=1)),
+        (7, 2, 3),
+        (7, 2, 3),
+        49,
+    ),
+    "a dilated pool": (net(nn.MaxPool2d(2, 1, 0, dilation=3)), (4, 1, 0), (4, 1, 0), 4),
+    "branches of two sizes": (
+        net(conv(3, padding=1), conv(5, padding=2), forward=lambda x, a, b: torch.cat([a(x), b(x)], 1)),
+        (5, 1, 2),
+        (5, 1, 2),
+        25,
+    ),
+    # one begins at -1 and has 3 pixels, the other at 0 and has 2: together -1 to 1
+    "branches that are not aligned": (
+        net(
+            conv(3, stride=2, padding=1), nn.MaxPool2d(2), forward=lambda x, a, b: a(x) + b(x)
+        ),
+        (3, 2, 1),
+        (3, 2, 1),
+        9,
+    ),
+    "padding after the map alone, as TensorFlow pads": (
+        net(conv(3, stride=2), forward=lambda x, a: a(F.pad(x, (0, 1, 0, 1)))),
+        (3, 2, 0),
+        (3, 2, 0),
+        9,
+    ),
+    "reflected padding": (net(conv(3, padding=1, padding_mode="reflect")), (3, 1, 1), (3, 1, 1), 9),
+    "every second pixel from the second on": (
+        net(conv(3, padding=1), forward=lambda x, a: a(x[:, :, 1::2, ::2])),
+        # 1 + 2*2 = 5 pixels apart by 2, the first at 1 - 2 = -1
+        (5, 2, 1),
+        (5, 2, 2),
+        9,
+    ),
+    "a crop": (net(conv(3), forward=lambda x, a: a(x[:, :, 2:-2])), (3, 1, -2), (3, 1, 0), 9),
+    "elementwise functions": (net(conv(3), nn.GELU(), nn.Hardswish(), nn.ReLU6()), (3, 1, 0), (3, 1, 0), 9),
+    "rows and columns at the end and back": (
+        net(
+            conv(3, 4, padding=1), nn.LayerNorm(4), nn.Linear(4, 4),
+            forward=lambda x, a, n, f: f(n(a(x.expand(-1, 4, -1, -1)).permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
+        ),
+        (3, 1, 1),
+        (3, 1, 1),
+        9,
+    ),
+    "shuffled channels": (
+        net(
+            conv(3, 4), conv(3, 4, groups=2),
+            forward=lambda x, a, b: b(
+                a(x.expand(-1, 4, -1, -1)).unflatten(1, (2, 2)).transpose(1, 2).flatten(1, 2)
+            ),
+        ),
+        (5, 1, 0),
+        (5, 1, 0),
+        25,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_measured_by_hand(name: str) -> None:
+    """Gradients show the field that was worked by hand, and the formula on the graph gives it too."""
+    subject, rows, columns, pixels = CASES[name]
+    found = measured_field(subject, "step", SIZE)
+    assert (found.rows, found.columns, found.pixels) == (rows, columns, pixels)
+    graph = observed(subject, SIZE)
+    assert found.agrees(graph_field(graph, node_of(graph, "step")))
+
+
+@pytest.mark.parametrize("name", ["3x3", "an even kernel", "ceil_mode with padding", "a cross"])
+def test_a_wrong_formula_is_seen_and_does_not_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The formula only says how large an image to begin with: a wrong one changes nothing that is measured."""
+    subject, rows, columns, _ = CASES[name]
+    monkeypatch.setattr(walk.Formula, "window", lambda self, x, window: ReceptiveField())
+    found = measured_field(subject, "step", (1, 8, 8))
+    assert (found.rows, found.columns) == (rows, columns)
+    graph = observed(subject, (1, 8, 8))
+    assert not found.agrees(graph_field(graph, node_of(graph, "step")))
+
+
+def test_centres() -> None:
+    """The first unit's centre: -padding + (size-1)/2, half a pixel off where a kernel is even."""
+    field = ReceptiveField(Axis(4, 1, 1), Axis(3, 2, 1))
+    assert field.centre == (0.5, 0.0)
+    assert ReceptiveField(Axis(212, 32, 90), Axis(212, 32, 90)).centre == 15.5
+
+
+def test_branches_that_are_not_aligned_are_told() -> None:
+    """A sum whose branches are centred on different pixels is not aligned, in a graph as in a spec."""
+    graph = observed(CASES["branches that are not aligned"][0], SIZE)
+    assert not graph_field(graph, node_of(graph, "step")).aligned
+    graph = observed(CASES["branches of two sizes"][0], SIZE)
+    assert graph_field(graph, node_of(graph, "step")).aligned
+
+
+def test_a_join_in_a_table_has_its_branches() -> None:
+    """The row of a sum names each branch with its field where these differ."""
+    lines = {line.name: line for line in fields.arch_lines(load("resnet18"), 9)}
+    branches = {label: str(field) for label, field in lines["layer2.0.sum"].branches}
+    # 43/4/21 comes in: 43 + 2*4 + 2*8 = 67, and a projection with stride 2 of single pixels
+    assert branches == {"main": "67/8/33", "skip": "43/8/21"}
+    assert lines["layer2.0.conv1"].branches == ()
+
+
+def test_a_step_is_where_it_runs(tmp_path: Path) -> None:
+    """An activation behind a pool has the pool's field, though the two commute; one that does nothing is a step too."""
+    path = tmp_path / "late.yaml"
+    path.write_text(
+        textwrap.dedent("""\
+            family: late()
+            input: 1 16 16
+            body:
+              - conv: conv(2, kernel=3, bias=False)
+              - pool: maxpool(2)
+              - relu: relu
+              - again: relu
+            archs:
+              late:
+                build: late()
+            """)
+    )
+    found = {step: (str(field), str(measured)) for step, field, measured in compare_fields(load(f"{path}::late"), 1)}
+    assert found == {"conv": ("3/1/0",) * 2, "pool": ("4/2/0",) * 2, "relu": ("4/2/0",) * 2, "again": ("4/2/0",) * 2}
+    normal = expected(load(f"{path}::late"), False)  # relu first, in normal form
+    assert [str(measured_field(normal, step)) for step in ("pool", "relu")] == ["4/2/0", "4/2/0"]
+
+
+# Gates and what sees everything
+
+
+GATES: dict[str, Subject] = {
+    "squeeze and excite": net(
+        conv(3, padding=1), nn.AdaptiveAvgPool2d(1), conv(1), nn.Sigmoid(),
+        forward=lambda x, a, pool, b, s: a(x) * s(b(pool(a(x)))),
+    ),
+    "a mean that keeps its axes": net(
+        conv(3, padding=1), forward=lambda x, a: a(x) * a(x).mean((2, 3), keepdim=True)
+    ),
+    "statistics of groups": net(conv(3, padding=1), nn.GroupNorm(1, 1)),
+    "statistics of the batch": net(conv(3, padding=1), nn.BatchNorm2d(1, track_running_stats=False)),
+    "attention beside a map": net(
+        conv(3, padding=1),
+        forward=lambda x, a: (
+            a(x) + (a(x).flatten(2).transpose(1, 2) @ a(x).flatten(2)).sum((1, 2))[:, None, None, None]
+        ),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_gates_are_global(name: str) -> None:
+    """What reaches every unit makes the field global; the convolutional path's is beside it, measured or not."""
+    graph = observed(GATES[name], SIZE)
+    field = graph_field(graph, node_of(graph, "step"))
+    assert (str(field), field.is_global, field.collapsed) == ("3/1/1", True, False)
+    assert measured_field(graph, "step").agrees(field)
+
+
+def test_running_statistics_are_no_gate() -> None:
+    """The twin of the above: a norm with running statistics, and one of each pixel's channels, are not global."""
+    graph = observed(net(conv(3, padding=1), nn.BatchNorm2d(1)), SIZE)
+    assert not graph_field(graph, node_of(graph, "step")).is_global
+    graph = observed(CASES["rows and columns at the end and back"][0], SIZE)
+    assert not graph_field(graph, node_of(graph, "step")).is_global
+
+
+@pytest.mark.parametrize("name", ["avgpool", "fc"])
+def test_error_what_sees_everything(name: str) -> None:
+    """A pool to one pixel and what follows have the last map's field, and nothing to measure."""
+    graph = expected(load("resnet18"), False, raw=True)
+    field = graph_field(graph, node_of(graph, name))
+    assert (str(field), field.collapsed) == ("435/32/217", True)
+    with pytest.raises(RvCheckError, match=f"{name} sees the whole input\n  expected: a step before the pool"):
+        measured_field(graph, name)
+
+
+UNKNOWN: dict[str, tuple[Subject, str]] = {
+    "upsampling": (net(conv(3), forward=lambda x, a: F.interpolate(a(x), scale_factor=2)), "_unsafe_index"),
+    "a transposed convolution": (net(nn.ConvTranspose2d(1, 1, 2, 2)), "conv_transpose"),
+    "pixels moved to channels": (net(nn.PixelUnshuffle(2)), "pixel_unshuffle"),
+    "pixels moved by hand": (
+        net(conv(3), forward=lambda x, a: a(x).unflatten(2, (2, 11)).flatten(1, 2)),
+        "(it moves pixels)",
+    ),
+    "rows joined to rows": (net(conv(3), forward=lambda x, a: torch.cat([a(x), a(x)], 2)), "concat"),
+    "the last rows": (net(conv(3), forward=lambda x, a: a(x)[:, :, -4:]), "(it keeps 18 to 22 of 22)"),
+    "a roll": (net(conv(3), forward=lambda x, a: a(x).roll(1, 2)), "in step at "),
+    "rows as columns": (net(conv(3), forward=lambda x, a: a(x.transpose(2, 3))), "(rows and columns are not its"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_error_what_cannot_be_followed(name: str) -> None:
+    """It is named, with the part and line of the module; never taken for the identity."""
+    subject, found = UNKNOWN[name]
+    for ask in (lambda: measured_field(subject, "step", SIZE), lambda: graph_lines(observed(subject, SIZE), 3)):
+        with pytest.raises(RvCheckError, match="a receptive field cannot be followed through") as caught:
+            ask()
+        assert found in str(caught.value)
+        assert "in step" in str(caught.value)
+        assert "expected: convolutions, pools, norms" in str(caught.value)
+
+
+def test_regrouped_axes() -> None:
+    """Axes merge, batch and channels split, rows and columns do not; one row or column of a map stays where it is."""
+    n, c, h, w = ("n", 2), ("c", 6), ("h", 4), ("w", 5)
+    plain = ((n,), (c,), (h,), (w,))
+    assert walk.regrouped(plain, (2, 120)) == ((n,), (c, h, w))
+    assert walk.regrouped(plain, (2, 2, 3, 4, 5)) == ((n,), (("c", 2),), (("c", 3),), (h,), (w,))
+    assert walk.regrouped(walk.regrouped(plain, (2, 6, 20)) or (), (2, 6, 4, 5)) == plain
+    assert walk.regrouped(plain, (2, 6, 2, 10)) is None
+    assert walk.regrouped(plain, (2, 24, 5)) == ((n,), (c, h), (w,))
+    assert walk.regrouped(((n,), (c,), (("h", 1),), (("w", 1),)), (2, 6)) == ((n,), (c, ("h", 1), ("w", 1)))
+
+
+# Deep and large fields
+
+
+def tower(folder: Path, layers: int) -> Arch:
+    """3x3 convolutions one after the other."""
+    path = folder / "tower.yaml"
+    path.write_text(
+        textwrap.dedent("""\
+            family: tower(layers)
+            input: 1 8 8
+            body:
+              - tower:
+                  - repeat: layers
+                    steps:
+                      - conv(1, kernel=3, padding=1, bias=False)
+            archs:
+              tower:
+                build: tower(LAYERS)
+            """).replace("LAYERS", str(layers))
+    )
+    return load(f"{path}::tower")
+
+
+def test_a_field_too_large_for_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows and columns are then measured apart; 400 layers of 3x3 reach 801 pixels."""
+    monkeypatch.setattr(fields, "MAX_SQUARE", 100)
+    found = measured_field(expected(tower(tmp_path, 400), False), "tower")
+    assert (str(found), found.pixels) == ("801/1/400", None)
+
+
+def test_the_smallest_gradient_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corner pixel's share of 700 layers, 3**-700 along an axis, is no float64; without marks it would be lost."""
+    monkeypatch.setattr(fields, "MAX_SQUARE", 100)
+    graph = expected(tower(tmp_path, 700), False)
+    assert str(measured_field(graph, "tower")) == "1401/1/700"
+    monkeypatch.setattr(walk.Gradient, "_marked", lambda self, x: x)
+    assert str(measured_field(graph, "tower")) != "1401/1/700"
+
+
+def test_error_a_field_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images do not grow for ever."""
+    monkeypatch.setattr(fields, "MAX_SQUARE", 100)
+    monkeypatch.setattr(fields, "MAX_LINE", 200)
+    with pytest.raises(RvCheckError, match="the field of tower is larger than 200 pixels"):
+        measured_field(expected(tower(tmp_path, 400), False), "tower")
+
+
+def test_error_unknown_step() -> None:
+    """A step that is not there is named, with the nearest one."""
+    with pytest.raises(RvCheckError, match="there is no step 'layer9'\n  did you mean: layer4"):
+        measured_field(expected(load("resnet18"), False, raw=True), "layer9")
+    with pytest.raises(RvCheckError, match="resnet18 has no step 'layer9'\n  did you mean: layer4"):
+        fields.arch_line(load("resnet18"), "layer9")
+
+
+def test_error_an_input_that_is_too_small() -> None:
+    """What the module raised, and at which input."""
+    with pytest.raises(RvCheckError, match="the module does not run on an input of 1 2 2: RuntimeError: Calculated"):
+        measured_field(net(conv(3)), "step", (1, 2, 2))
+
+
+# Archs
+
+
+def test_stages_by_name() -> None:
+    """The last step of each stride that everything goes through, by its outermost name."""
+    found = {name: str(field) for name, _, field in stages(expected(load("resnet50"), False, raw=True))}
+    assert found == {
+        "2": "7/2/3", "layer1": "35/4/17", "layer2": "91/8/45", "layer3": "267/16/133", "layer4": "427/32/213",
+    }  # fmt: skip
+    assert [name for name, _, _ in stages(expected(load("vgg16"), False, raw=True))] == [
+        "features.3", "features.8", "features.15", "features.22", "features.29", "features",
+    ]  # fmt: skip
+
+
+def test_a_wrong_padding_in_an_op_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: with a rule that forgets the padding of convolutions, no stage agrees."""
+    right = compare_fields(load("resnet18"))
+    assert all(measured.agrees(field) for _, field, measured in right)
+    monkeypatch.setattr(
+        ops.Conv, "window", lambda self, x: tuple(Axis(k, s, 0) for k, s in zip(self.kernel, self.stride, strict=True))
+    )
+    wrong = compare_fields(load("resnet18"))
+    assert [step for step, _, _ in wrong] == [step for step, _, _ in right]
+    assert not any(measured.agrees(field) for _, field, measured in wrong)
+    assert [m for _, _, m in wrong] == [m for _, _, m in right]
+
+
+def test_the_built_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stride that the model has in another place than the spec says is seen."""
+    make = ops.MaxPool.build
+    monkeypatch.setattr(
+        ops.MaxPool, "build", lambda self, nn, x, inplace: nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, 2))
+    )
+    same = compare_fields(load("resnet18"))
+    assert all(measured.agrees(field) for _, field, measured in same)  # the same by other means
+    monkeypatch.setattr(ops.MaxPool, "build", lambda self, nn, x, inplace: nn.MaxPool2d(4, 2, 1))
+    other = {step: measured.agrees(field) for step, field, measured in compare_fields(load("resnet18"))}
+    assert other == {"2": True, "layer1": False, "layer2": False, "layer3": False, "layer4": False}
+    assert ops.MaxPool.build is not make
+
+
+def family(folder: Path, head: str) -> Arch:
+    """Three halvings of 32 pixels and a head."""
+    path = folder / "headed.yaml"
+    path.write_text(
+        textwrap.dedent("""\
+            family: headed()
+            input: 1 32 32
+            body:
+              - repeat: 3
+                steps:
+                  - conv(2, kernel=3, stride=2, bias=False)
+            HEAD
+            archs:
+              headed:
+                build: headed()
+            """).replace("HEAD\n", textwrap.indent(textwrap.dedent(head), "  "))
+    )
+    return load(f"{path}::headed")
+
+
+def runs(arch: Arch, size: int) -> bool:
+    """Whether torch runs the model of an arch, built at its own input, on another one."""
+    model = build(arch).eval()
+    try:
+        model(torch.zeros(1, arch.input[0], size, size))
+    except RuntimeError:
+        return False
+    return True
+
+
+FC = "- flatten\n- fc: linear(3, bias=True)\n"
+HEADS = {
+    # (s-1)//2 three times is 1 at 15, and 0 at 14
+    "any size": (f"- adaptive_avgpool(1)\n{FC}", 15, "conv: the kernel spans 3"),
+    # 32 gives 3x3, as 31 does; 30 gives 2x2
+    "a linear head": (FC, 31, "fc: fc.weight would be 3 x 8; it is 3 x 18 at 1 32 32"),
+    "a pool of 3x3": (f"- head: avgpool(3)\n{FC}", 31, "avgpool: the kernel spans 3, larger than its input of 2"),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_smallest_input(name: str, tmp_path: Path) -> None:
+    """The smallest input is one at which torch runs the model, and at one less it does not; the step is named."""
+    head, size, why = HEADS[name]
+    arch = family(tmp_path, head)
+    found = smallest_input(arch)
+    assert found.size == size
+    assert why in found.below
+    assert runs(arch, size)
+    assert not runs(arch, size - 1)
+
+
+def test_the_smallest_input_of_shipped_archs() -> None:
+    """Five poolings need 32 pixels; a ResNet is padded everywhere and takes one pixel."""
+    vgg = smallest_input(load("vgg16"))
+    assert vgg.size == 32
+    assert "maxpool: the kernel spans 2, larger than its input of 1" in vgg.below
+    assert smallest_input(load("resnet18")) == fields.Smallest(1, "")
+    assert runs(load("resnet18"), 1)
+
+
+def test_which_stage_fits() -> None:
+    """At 224 pixels the field of ResNet-50's third stage is the first that is larger."""
+    lines = fields.arch_lines(load("resnet50"), None)
+    within, beyond = fields.fits(lines, 224)
+    assert within is not None
+    assert beyond is not None
+    assert (within.name, beyond.name) == ("layer2", "layer3")
+    assert fields.fits(lines, 6)[0] is None
+    assert fields.fits(lines, 427)[1] is None
+
+
+# Studies
+
+
+@pytest.mark.parametrize("name", ["stacks", "tf_slim"])
+def test_studies_hold(name: str) -> None:
+    """Contracts and published numbers of the study specs."""
+    for arch in load_archs(STUDIES / f"{name}.yaml"):
+        report = check_arch(arch, up_to("spec"))
+        assert report.findings
+        assert [finding.lines() for finding in report.findings if finding.status != "passed"] == []
+
+
+def study(folder: Path, name: str, old: str, new: str) -> Path:
+    """A study with one change."""
+    text = (STUDIES / f"{name}.yaml").read_text()
+    assert old in text
+    path = folder / f"{name}.yaml"
+    path.write_text(text.replace(old, new))
+    (folder / "blocks").mkdir()
+    for block in (STUDIES / "blocks").iterdir():
+        (folder / "blocks" / block.name).write_text(block.read_text())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "old", "new"),
+    [
+        ("stacks", "two_3x3", "layers=2", "layers=3"),
+        ("stacks", "one_5x5", "kernel=5", "kernel=7"),
+        ("tf_slim", "resnet_v1_50", "pool_padding=0", "pool_padding=1"),
+        ("tf_slim", "resnet_v1_50", "depths[3], stride=1", "depths[3], stride=2"),
+    ],
+)
+def test_studies_can_fail(tmp_path: Path, name: str, arch: str, old: str, new: str) -> None:
+    """A study with another network in it does not hold."""
+    path = study(tmp_path, name, old, new)
+    report = check_arch(load(f"{path}::{arch}"), up_to("spec"))
+    assert any(finding.status == "failed" for finding in report.findings)
+
+
+def test_stacks_of_small_kernels() -> None:
+    """Two 3x3 see what one 5x5 sees with 18 weights for 25, three what one 7x7 sees with 27 for 49, less linearly."""
+    archs = {arch.name: arch for arch in load_archs(STUDIES / "stacks.yaml")}
+    relus = {name: sum(row.op == "relu" for row in arch.rows()) for name, arch in archs.items()}
+    assert relus == {"two_3x3": 2, "one_5x5": 1, "three_3x3": 3, "one_7x7": 1}
+    assert {name: arch.params for name, arch in archs.items()} == {
+        "two_3x3": 18, "one_5x5": 25, "three_3x3": 27, "one_7x7": 49,
+    }  # fmt: skip
+    for small, large in (("two_3x3", "one_5x5"), ("three_3x3", "one_7x7")):
+        assert archs[small].receptive_field == archs[large].receptive_field
+        ((_, field, measured),) = compare_fields(archs[small])
+        assert measured.agrees(field)
+        assert measured.agrees(archs[large].receptive_field)
+    # C in and out: as many for each of C*C pairs. 18 * 64 * 64 = 73,728
+    wide = load(f"{STUDIES / 'stacks.yaml'}::two_3x3(width=64)").at((64, 32, 32))
+    assert wide.params == 73_728
+
+
+def test_published_fields() -> None:
+    """TF-slim's and VGG's are equal; the paper's differs in padding, torchvision's in size, by 56 pixels."""
+    found = compare_published()
+    same = [one.network for one in found if one.is_same]
+    assert same == ["resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_200", "vgg_16"]
+    sizes = {one.arch: (one.published.partition("/")[0], one.field.size) for one in found}
+    assert sizes["resnet50_v1"] == ("483", 483)
+    assert sizes["resnet50"] == ("483", 483 - 56)
+    assert sizes["resnet152(depths=[3, 24, 36, 3])"] == ("1763", 1763 - 56)
+
+
+def test_a_wrong_study_is_not_what_is_published(tmp_path: Path) -> None:
+    """With a padded pool TF-slim's networks are not those of the table."""
+    path = study(tmp_path, "tf_slim", "pool_padding=0", "pool_padding=1")
+    assert [one.network for one in compare_published(str(path)) if one.is_same] == ["vgg_16"]
+
+
+# Effective fields
+
+
+def ones(*layers: nn.Module) -> nn.Sequential:
+    """Layers whose weights are 1 and biases 0."""
+    for layer in layers:
+        for name, parameter in layer.named_parameters():
+            nn.init.constant_(parameter, 0 if name == "bias" else 1)
+    return nn.Sequential(*layers)
+
+
+def test_an_effective_field_by_hand() -> None:
+    """Two 3x3 of ones: 1 2 3 2 1 along an axis, of which the smallest product, 1 of 9, is above 4.55 %."""
+    field = ReceptiveField(Axis(5, 1, 2), Axis(5, 1, 2))
+    (found,) = effective_fields(lambda: ones(conv(3, padding=1), conv(3, padding=1)), {"1": field}, (1, 9, 9), runs=2)
+    line = torch.tensor([0, 0, 1, 2, 3, 2, 1, 0, 0.0])
+    assert torch.allclose(found.absolute, torch.outer(line, line))
+    assert torch.allclose(found.squared, torch.outer(line, line) ** 2)
+    assert found.unit == (4, 4)
+    assert found.square == (2, 2, 5, 5)
+    assert found.width == 5
+    assert found.share == 1
+    # variance of 1 2 3 2 1 over 9: (4+2+0+2+4)/9 = 4/3; of their squares 1 4 9 4 1 over 19: (4+4+0+4+4)/19
+    assert found.deviation == pytest.approx((4 / 3) ** 0.5)
+    assert found.deviation_of_squares == pytest.approx((16 / 19) ** 0.5)
+    # of the squares, 1 of 81 is below 4.55 %, and 4 of 81 above: all but the four corners
+    assert found.width_of_squares == pytest.approx(21**0.5)
+    assert not found.is_cut
+
+
+class Normed(nn.Sequential):
+    """A convolution with a norm and an activation that overwrites its input."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+
+
+FIELD = ReceptiveField(Axis(3, 1, 1), Axis(3, 1, 1))
+
+
+def outside(found: Effective) -> float:
+    """The largest gradient outside of the theoretical field."""
+    top, left, rows, columns = found.square
+    map = found.absolute.clone()
+    map[top : top + rows, left : left + columns] = 0
+    return float(map.max())
+
+
+def test_a_network_sees_as_far_as_the_formula_says() -> None:
+    """The real ResNet-18, with its nonlinearities: gradients fill the theoretical field and nothing beside it."""
+    arch = load("resnet18").at((3, 160, 160))
+    row = arch.step("layer2")
+    assert row is not None
+    (found,) = effective_fields(lambda: build(arch), {"layer2": row.receptive_field}, arch.input, runs=2)
+    top, left, rows, columns = found.square
+    assert (top, left, rows, columns) == (10 * 8 - 49, 10 * 8 - 49, 99, 99)
+    assert outside(found) == 0
+    inside = found.absolute[top : top + rows, left : left + columns]
+    assert bool((inside[[0, -1]].amax(1) > 0).all())
+    assert bool((inside[:, [0, -1]].amax(0) > 0).all())
+    assert 0.4 < found.share < 0.9
+
+
+def test_statistics_of_the_batch_leak() -> None:
+    """Frozen statistics keep a gradient within the theoretical field; those of the batch do not."""
+    (frozen,) = effective_fields(Normed, {"1": FIELD}, (2, 12, 12))
+    (batch,) = effective_fields(Normed, {"1": FIELD}, (2, 12, 12), statistics="batch")
+    assert outside(frozen) == 0
+    assert outside(batch) > 0
+
+
+def test_frozen_statistics_are_those_of_the_images() -> None:
+    """Fresh running statistics, 0 and 1, would leave a norm without effect."""
+    seen: list[nn.BatchNorm2d] = []
+
+    def make() -> nn.Module:
+        model = Normed()
+        seen.append(model[1])
+        return model
+
+    effective_fields(make, {"2": FIELD}, (2, 12, 12), runs=1)
+    assert float(seen[0].running_var.max()) < 0.9
+    assert seen[0].momentum == 0.1
+
+
+def test_a_part_is_seen_before_it_is_overwritten() -> None:
+    """The gradient of a convolution is not that of the in-place relu behind it, which is 0 here."""
+
+    def make() -> nn.Module:
+        model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.ReLU(inplace=True))
+        nn.init.constant_(model[0].bias, -1000)
+        return model
+
+    (found,) = effective_fields(make, {"0": FIELD}, (1, 8, 8), runs=1)
+    assert found.absolute.max() > 0
+    with pytest.raises(RvCheckError, match="no gradient of 1 reaches the image"):
+        effective_fields(make, {"1": FIELD}, (1, 8, 8), runs=1)
+
+
+def test_seeds_repeat_and_leave_the_generator_alone() -> None:
+    """The same seed gives the same field, another one another; torch's own numbers go on as they would have."""
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    (first,), (again,), (other,) = (
+        effective_fields(Normed, {"2": FIELD}, (2, 12, 12), runs=2, seed=seed) for seed in (3, 3, 5)
+    )
+    assert torch.equal(first.absolute, again.absolute)
+    assert not torch.equal(first.absolute, other.absolute)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_error_effective() -> None:
+    """Unknown parts, parts that give no map, networks that do not run, and no runs."""
+    pooled = nn.Sequential(conv(3), nn.Flatten())
+    for steps, size, message in (
+        ({"7": FIELD}, (1, 8, 8), "has no part '7'"),
+        ({"1": FIELD}, (1, 8, 8), r"1 gives a tensor of shape \(2, 36\)\n  expected: a map"),
+        ({"0": FIELD}, (1, 2, 2), "the network does not run on an input of 1 2 2: RuntimeError"),
+    ):
+        with pytest.raises(RvCheckError, match=message):
+            effective_fields(lambda: pooled, steps, size, runs=1)
+    with pytest.raises(RvCheckError, match="0 runs of 2 images"):
+        effective_fields(lambda: pooled, {"0": FIELD}, (1, 8, 8), runs=0)
+
+
+def test_pictures(tmp_path: Path) -> None:
+    """PNG and SVG are drawn, one panel a step, and the same numbers give the same file."""
+    pytest.importorskip("matplotlib")
+    found = effective_fields(Normed, {"0": FIELD, "2": FIELD}, (2, 12, 12), runs=1)
+    for name, begins in (("field.png", b"\x89PNG"), ("field.svg", b"<?xml")):
+        draw(found, tmp_path / name, "a title")
+        first = (tmp_path / name).read_bytes()
+        assert first.startswith(begins)
+        draw(found, tmp_path / name, "a title")
+        assert (tmp_path / name).read_bytes() == first
+    text = (tmp_path / "field.svg").read_text()
+    assert text.count("theory 3 px") == 2
+    assert "a title" in text
+
+
+def test_error_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another ending, no such folder, a folder, and no matplotlib: said before any work."""
+    monkeypatch.setattr(fields, "find_spec", lambda name: object())
+    (tmp_path / "dir.png").mkdir()
+    for name, message in (
+        ("field.jpg", "'field.jpg' is no name of a picture\n  expected: FILE.png or FILE.svg"),
+        (f"{tmp_path}/none/field.png", "cannot be written: there is no folder"),
+        (f"{tmp_path}/dir.png", "cannot be written: it is a folder"),
+    ):
+        with pytest.raises(RvCheckError) as caught:
+            fields.check_picture(name)
+        assert message in str(caught.value)
+    assert fields.check_picture(f"{tmp_path}/field.SVG") == tmp_path / "field.SVG"
+    monkeypatch.setattr(fields, "find_spec", lambda name: None)
+    with pytest.raises(RvCheckError, match="a picture needs matplotlib\n  expected: it installed"):
+        fields.check_picture(f"{tmp_path}/field.png")
+
+
+# The command
+
+
+def ask(*arguments: str) -> int:
+    """`rv-check receptive-field` with these arguments."""
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers()
+
+    def command(name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        return sub
+
+    cli_fields.add_command(command)
+    options = parser.parse_args(["receptive-field", *arguments])
+    return int(options.run(options))
+
+
+def test_the_command_of_an_arch(capsys: pytest.CaptureFixture[str]) -> None:
+    """Stages with size, stride, padding and centre, measured, and what fits."""
+    assert ask("vgg11", "--measure", "--fits", "100") == 0
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith("features "))
+    assert row.split() == ["features", "group", "512", "7", "7", "150", "32", "59", "15.5", "same"]
+    assert "the largest stage that fits an input of 100: features.14, 62; features.19 has 134" in lines
+    assert any(line.startswith("the smallest input that it takes: 32 x 32; at 31: ") for line in lines)
+
+
+def test_the_command_says_what_differs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit status 1 where a measured field is not that of the formula."""
+    monkeypatch.setattr(ops.MaxPool, "build", lambda self, nn, x, inplace: nn.MaxPool2d(4, 2, 1))
+    assert ask("resnet18", "--measure", "--step", "layer1") == 1  # 43 and one pixel more of jump 2
+    assert "45/4/21, DIFFERENT" in capsys.readouterr().out
+
+
+def test_the_command_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """One object with a schema; a gate or pool is global, a join has its branches."""
+    assert ask("resnet50", "--depth", "3", "--json", "--fits", "224", "--compare-published") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == cli_fields.SCHEMA
+    steps = {step["name"]: step for step in found["steps"]}
+    assert steps["fc"]["global"] is True
+    assert steps["layer1.0.sum"]["branches"]["skip"]["size"] == 11
+    assert found["fits"] == {"size": 224, "step": "layer2", "next": "layer3"}
+    assert found["smallest_input"] == {"size": 1, "below": ""}
+    assert {one["arch"]: one["same"] for one in found["published"]} == {
+        "resnet_v1_50": True, "resnet_v1_50_at_321": False, "resnet50_v1": False, "resnet50": False,
+    }  # fmt: skip
+
+
+MODULE = """\
+from torch import nn
+import torch.nn.functional as F
+
+
+class Net(nn.Module):
+    def __init__(self, up=False):
+        super().__init__()
+        print("building")
+        self.conv, self.tall, self.up = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, (5, 1), padding=(2, 0)), up
+
+    def forward(self, x):
+        x = self.tall(self.conv(x)).relu()
+        return F.interpolate(x, scale_factor=2) if self.up else x.mean((2, 3))
+"""
+
+
+def test_the_command_of_a_module(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A module's stages, by the line where they have no name; what cannot be followed is an error with its line."""
+    path = tmp_path / "mynet.py"
+    path.write_text(MODULE)
+    assert ask(f"{path}:Net", "--measure", "--input", "3 32 32") == 0
+    out = capsys.readouterr().out
+    # 3 + 4*2 = 11 rows, padding 1 + 2*2
+    assert f"{path}:12" in out
+    assert "11 x 3" in out
+    assert "same" in out
+    assert "building" not in out
+    assert ask(f"{path}:Net", "--effective", "--step", "tall", "--runs", "1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["steps"][0]["effective"]["unit"] == [56, 56]
+    with pytest.raises(RvCheckError, match=r"cannot be followed through _unsafe_index, in .*mynet\.py:13"):
+        ask(f"{path}:Net", "--kwargs", '{"up": true}')
+
+
+def test_the_command_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """-o asks for the effective field, too."""
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "field.svg"
+    arguments = ("--input", "3 64 64", "--runs", "1", "-o", str(path))
+    assert ask("resnet18", *arguments) == 0
+    out = capsys.readouterr().out
+    assert "beyond the image" in out
+    assert "1 run of 2 images, seed 0, frozen batch statistics" in out
+    assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "of which network?\n  expected: ARCH or MODULE"),
+        (("resnet18", "--step", "layer9"), "did you mean: layer4"),
+        (("resnet18", "-o", "x.jpg"), "expected: FILE.png or FILE.svg"),
+        (("resnet18", "--effective", "--step", "fc"), "none of these steps gives a map"),
+        (("resnet18", "--kwargs", "{}"), "--kwargs is for a module"),
+        (("vgg16", "--input", "3 16 16"), "maxpool: the kernel spans 2, larger than its input of 1"),
+        (("vgg19", "--compare-published"), "nothing is published of 'vgg19' there"),
+        (("x.yaml:net",), "with two colons"),
+    ],
+)
+def test_error_command(arguments: tuple[str, ...], message: str) -> None:
+    """Wrong questions, which the command line ends with status 2."""
+    with pytest.raises(RvCheckError) as caught:
+        ask(*arguments)
+    assert message in str(caught.value)
