@@ -196,7 +196,44 @@ def counting(rounds: int) -> None:
                 compare(f"{claim}, from a module as it runs on meta / {tool}", of_run, action, rounds)
 
 
-CLAIMS = {"static": static, "depths": depths, "counting": counting, "numbers": numbers, "models": models}
+def fields(rounds: int) -> None:
+    """Receptive fields of all stages, by formula and by gradients, against torchlens's formula of one layer."""
+    import torchvision
+
+    from rv_check.fields import arch_lines, compare_fields
+
+    try:
+        import torchlens
+        from torchlens.options import CaptureOptions
+    except ImportError:
+        print("receptive fields / torchlens: torchlens is not installed")
+        return
+    options = CaptureOptions(structure_only=True, unwrap_when_done=True)
+    for name in ("resnet50", "vgg16"):
+        arch, step = load(name), {"resnet50": "layer4", "vgg16": "features"}[name]
+        with torch.device("meta"):
+            module, image = torchvision.models.get_model(name).eval(), torch.zeros(1, 3, 224, 224)
+
+        def theirs(module: nn.Module = module, image: torch.Tensor = image, step: str = step) -> object:
+            return torchlens.trace(module, image, capture=options).modules[step].receptive_field.size
+
+        claim = f"receptive fields of {name}"
+        compare(
+            f"{claim} by formula, from its spec / torchlens", lambda a=arch: arch_lines(fresh(a), None), theirs, rounds
+        )  # type: ignore[misc]
+        compare(
+            f"{claim} by gradients on the built model / torchlens", lambda a=arch: compare_fields(a), theirs, rounds
+        )  # type: ignore[misc]
+
+
+CLAIMS = {
+    "static": static,
+    "depths": depths,
+    "counting": counting,
+    "fields": fields,
+    "numbers": numbers,
+    "models": models,
+}
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ README = Path(__file__).parents[2] / "README.md"
 MARKS = "<!-- table: rates -->", "<!-- end of table -->"
 QUICK = ("resnet18", "plain18", "vgg11_bn")  # of the default run
 DEEPER = ("resnet34", "resnet101", "resnet152", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2")
-DEEPER += ("resnet101_v1", "resnet152_v1", "plain34")  # the blocks of a smaller one, more of them in a row
+DEEPER += ("resnet101_v1", "resnet152_v1", "plain34", "wide_resnet50_2")  # the blocks of another, more, or wider
 SLOWER = ("resnet50", "resnext50_32x4d")  # and a few of these
 
 # Where rv_check says something else than that a network is wrong, and where: what it says, and why. Each is held to
@@ -107,7 +107,7 @@ def test_a_sample_of_mutants_is_caught_at_its_place() -> None:
 @pytest.mark.parametrize("part", range(8))
 @pytest.mark.parametrize("arch", [arch.name for arch in archs()])
 def test_every_mutant_is_caught_at_its_place(arch: str, part: int) -> None:
-    """All of them, in parts that workers share; one in ten of a network that is another one with longer stages."""
+    """All of them, in parts that workers share; one in ten of a network that is another one, longer or wider."""
     items = of_archs([arch])
     assert wrongly((items if arch not in DEEPER else score.sample(items, 0.1, least=1))[part::8]) == {}
 
