@@ -245,7 +245,7 @@ BREAKS: list[tuple[str, str, Change, str, str]] = [
     ("counters", "params of a head", rule(ops.Linear, "params", lambda p: {"weight": p["weight"]}), "1,150", "  net:"),
     ("counters", "the model", rule(ops.Dropout, "build", lambda m: nn.Linear(8, 8)), "parameters of the", "  net:"),
     ("counters", "what does not run", rule(ops.Flatten, "build", lambda m: nn.Flatten(2)), "does not run", "  net:"),
-    ("field", "a formula", rule(ops.MaxPool, "window", lambda w: (ops.POINT, w[1])), "layer1 by gradients: 17/4/8", "  - layer1"),
+    ("field", "a formula", rule(ops.MaxPool, "window", lambda w: (ops.POINT, w[1])), "17/4/8", "  - layer1"),
     ("counters", "the pool", rule(ops.AdaptiveAvgPool, "build", lambda m: nn.AvgPool2d(8)), "pool2d by fv", "  net:"),
 ]  # fmt: skip
 
