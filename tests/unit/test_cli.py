@@ -82,7 +82,7 @@ def test_check_a_spec(capsys: Captured, net: str) -> None:
     assert lines[0] == "net::shapes passed: 16 layers fit at 3 32 32"
     assert all(line.startswith("net::") and " passed: " in line for line in lines)
     checks = [line.partition("::")[2].partition(" ")[0] for line in lines]
-    assert list(dict.fromkeys(checks))[-8:] == [
+    assert list(dict.fromkeys(checks))[-9:] == [
         *("structure", "trainable", "state_dict", "init", "logits", "eval", "train", "counters", "field")
     ]
     assert verdict == f"net against torchvision.models.net: holds ({len(lines)} passed)"
@@ -795,7 +795,7 @@ def test_progress_on_a_terminal(capsys: Captured, net: str, monkeypatch: pytest.
     clear = "\r\x1b[K"
     for command in ("check", "report"):
         _, out, err = ask(capsys, command, net)
-        assert f"{clear}net::eval, 12 of 14" in err
+        assert f"{clear}net::eval, 12 of 15" in err
         assert err.endswith(clear)
         assert "\x1b" not in out
 
