@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rv_check.analyses import ReceptiveField
     from rv_check.arch import Arch, load
+    from rv_check.blocks import check_block
     from rv_check.conformance import assert_conforms, assert_same, check
     from rv_check.findings import Finding, Report
     from rv_check.model import build
@@ -27,6 +28,7 @@ __all__ = [
     "assert_same",
     "build",
     "check",
+    "check_block",
     "load",
 ]
 
@@ -41,6 +43,7 @@ _HOME = {
     "assert_same": "conformance",
     "build": "model",
     "check": "conformance",
+    "check_block": "blocks",
     "load": "arch",
 }
 

@@ -20,7 +20,7 @@ FAMILIES = (  # kinds that stand in for one another: one is a change of the othe
         *("relu", "silu", "sigmoid", "leaky_relu", "clamp", "gelu", "elu", "tanh", "hardswish", "mish", "softplus"),
         *("celu", "_prelu_kernel", "prelu", "hardsigmoid", "log_sigmoid_forward", "abs", "sin", "maximum"),
     ),
-    ("batchnorm", "native_group_norm", "native_layer_norm"),
+    ("batchnorm", "groupnorm", "native_layer_norm"),
     ("maxpool", "avgpool", "adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d", "mean", "total", "amax"),
     ("conv", "conv_transpose", "linear", "matmul"),
     ("sum", "product", "concat"),

@@ -207,7 +207,7 @@ def _layer_field(layer: Layer) -> ReceptiveField:
     window = layer.op.window(layer.x)
     if window is None:
         return ReceptiveField(collapsed=True)
-    return ReceptiveField(*window)
+    return ReceptiveField(*window, through_gate=layer.op.sees_the_map)
 
 
 def _join_field(join: Join, branches: list[ReceptiveField]) -> ReceptiveField:

@@ -104,6 +104,13 @@ def batch_norm(b: Builder, a: Arguments, shape: Shape) -> Node:
     return b.make("batchnorm", a["input"], shape=shape, tensors=tensors, **attributes)
 
 
+@reads("native_group_norm")
+def group_norm(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Normalisation of groups of channels; its other arguments are sizes of the input."""
+    tensors = _tensors(weight=a["weight"], bias=a["bias"])
+    return b.make("groupnorm", a["input"], shape=shape, tensors=tensors, groups=a["group"], eps=a["eps"])
+
+
 @reads("addmm", "mm", "linear")
 def linear(b: Builder, a: Arguments, shape: Shape) -> Node:
     """x @ W (+ b) with a parameter W is a linear layer, W.T its weight; of two computed values it is a product."""
@@ -335,7 +342,8 @@ def _dropped(b: Builder, x: Node, mask: Node) -> Node:
     }
     of = forms.get(mask.shape, f"places of {mask.shape}")
     p = round(1 - keep, 12)
-    more: dict[str, Any] = {} if isclose(scale * keep, 1, rel_tol=1e-6) else {"scale": scale}
+    # where nothing is kept, nothing is scaled
+    more: dict[str, Any] = {} if not keep or isclose(scale * keep, 1, rel_tol=1e-6) else {"scale": scale}
     if mask in b.masks:
         more["mask"] = "that of another"
     b.masks.add(mask)
@@ -508,7 +516,7 @@ def pad(b: Builder, a: Arguments, shape: Shape) -> Node:
         sides[-1 - at] = (given[2 * at], given[2 * at + 1])
     if not any(map(any, sides)):
         return x
-    return b.make("pad", x, shape=shape, sides=tuple(sides), value=a.get("value", 0))
+    return b.make("pad", x, shape=shape, sides=tuple(sides), value=float(a.get("value", 0)))
 
 
 @reads("clone", "contiguous", "alias", "detach", "lift", "lift_fresh", "lift_fresh_copy", "positive", "view_as")

@@ -126,15 +126,8 @@ def load_module(name: str, arguments: Mapping[str, Any] | None = None) -> Candid
     Raises: RvCheckError, which says what went wrong, with the user's own frames where it is their code.
     """
     arguments = arguments or {}
-    where, _, attribute = name.rpartition(":")
-    if not where or not attribute:
-        raise RvCheckError(f"{quote(name)} is no module\n  expected: {FORMS}")
+    value = named_value(name, "module")
     torch = need("torch")
-    namespace = guarded(f"{where} cannot be imported", lambda: _import(where))
-    if not hasattr(namespace, attribute):
-        near = nearest(attribute, [n for n in vars(namespace) if not n.startswith("_")])
-        raise RvCheckError(f"{where} has no {quote(attribute)}" + (f"\n  did you mean: {near}" if near else ""))
-    value = getattr(namespace, attribute)
     if isinstance(value, torch.nn.Module):
         if arguments:
             raise RvCheckError(f"{name} is a module, built already\n  expected: no arguments for it")
@@ -146,6 +139,19 @@ def load_module(name: str, arguments: Mapping[str, Any] | None = None) -> Candid
     if not isinstance(made, torch.nn.Module):
         raise RvCheckError(f"{name}() gives a {type(made).__name__}\n  expected: a torch.nn.Module")
     return Candidate(made, True)
+
+
+def named_value(name: str, what: str) -> Any:
+    """What stands in a file or module by that name, which should be a module or a class. Raises: RvCheckError."""
+    where, _, attribute = name.rpartition(":")
+    if not where or not attribute:
+        raise RvCheckError(f"{quote(name)} is no {what}\n  expected: {FORMS}")
+    need("torch")
+    namespace = guarded(f"{where} cannot be imported", lambda: _import(where))
+    if not hasattr(namespace, attribute):
+        near = nearest(attribute, [n for n in vars(namespace) if not n.startswith("_")])
+        raise RvCheckError(f"{where} has no {quote(attribute)}" + (f"\n  did you mean: {near}" if near else ""))
+    return getattr(namespace, attribute)
 
 
 def _see_that_it_takes(name: str, factory: Any, arguments: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rv_check import arch as archs
-from rv_check import cli_fields, cli_macs, library, report
+from rv_check import cli_block, cli_fields, cli_macs, library, report
 from rv_check.arch import Arch, parse_size
 from rv_check.candidates import FORMS, is_module_name, load_module, parse_arguments
 from rv_check.checks import Judge, check_arch
@@ -118,6 +118,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     cli_fields.add_command(command)
+    cli_block.add_options(
+        command(
+            "block", cli_block.block_command, "a residual block of your own, against a contract, property by property"
+        )
+    )
 
     table = command("report", report_command, "the comparison table of the shipped archs")
     table.add_argument("arch", nargs="*", metavar="ARCH", help="only these")

@@ -21,7 +21,7 @@ from rv_check.problems import Place, RvCheckError, listed, nearest, quote
 FILE = Path(__file__).parent / "conventions.yaml"
 MULTIPLIES = ("conv", "conv1d", "conv3d", "conv_transpose", "conv1d_transpose", "conv3d_transpose", "linear", "matmul")
 FREE = {  # what needs no multiply-add: a module that does anything else besides cannot be counted
-    *("batchnorm", "native_layer_norm", "native_group_norm", "instance_norm"),
+    *("batchnorm", "native_layer_norm", "instance_norm"),
     *("relu", "silu", "sigmoid", "gelu", "tanh", "hardswish", "hardsigmoid", "hardtanh", "clamp", "leaky_relu", "elu"),
     *("mish", "softplus", "_prelu_kernel", "prelu", "celu", "threshold", "maximum", "minimum", "log_sigmoid_forward"),
     *(
@@ -41,6 +41,7 @@ FREE = {  # what needs no multiply-add: a module that does anything else besides
     ),
     *("maxpool", "avgpool", "adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d", "mean", "total", "amax"),
     *("max", "min", "argmax", "var", "var_mean", "std", "linalg_vector_norm", "norm", "cumsum", "avg_pool1d"),
+    *("groupnorm", "drop_path", "pad_channels"),
     *("dropout", "sum", "product", "concat", "scale", "shift", "div", "reciprocal", "sub", "cast", "write", "where"),
     *("reshape", "flatten", "permute", "expand", "slice", "view", "pad", "part", "as_strided", "copy", "roll", "flip"),
     *("repeat", "index", "index_select", "gather", "embedding", "arange", "upsample_nearest2d", "upsample_bilinear2d"),

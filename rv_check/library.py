@@ -282,10 +282,31 @@ class _Names(Collector):
             for term in d.outputs:
                 if term.expr is not None:
                     self.expression(term.expr, scope)
+            for budget in d.budgets:
+                if budget.block is not None:
+                    self.compared(budget.block, scope)
         self.steps(d.body, scope)
         if isinstance(d, Family):
             for arch in d.archs.values():
                 self.arch(d, arch)
+
+    def compared(self, call: Call, scope: tuple[str, ...]) -> None:
+        """A block that a budget is compared with; arguments that it is not given are passed on by their names."""
+        for argument in call.arguments:
+            self.expression(argument.value, scope)
+        with self.collect():
+            target = self.target(call.name, call.place)
+            if target is UNREADABLE:
+                return
+            if not isinstance(target, Block) or target.is_contract:
+                what = "is a contract" if isinstance(target, Block) else "is no block"
+                near = nearest(call.name, self.blocks) if target is None else None
+                raise SpecError([Problem(f"{quote(call.name)} {what}", call.place, "a block with a body", near)])
+            given = {argument.keyword for argument in call.arguments}
+            given |= set(target.argument_names[: sum(argument.keyword is None for argument in call.arguments)])
+            passed = [name for name in target.arguments if name in scope and name not in given]
+            self.used.update(passed)
+            check_call(target, call, passed)
 
     def arch(self, family: Family, arch: ArchEntry) -> None:
         for argument in arch.build.arguments:

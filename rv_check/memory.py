@@ -25,10 +25,26 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 OPTIMISERS = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that are kept for each parameter, in its own type
 INDEX = 8  # bytes of the place of a maximum
 VIEWS = ("reshape", "flatten", "permute", "expand", "slice", "view", "part")
-KEEPS_INPUT = ("conv", "conv_transpose", "linear", "batchnorm", "maxpool", "avgpool", "silu", "gelu", "hardswish")
+KEEPS_INPUT = (
+    *("conv", "conv_transpose", "linear", "batchnorm", "groupnorm", "maxpool", "avgpool"),
+    *("silu", "gelu", "hardswish"),
+)
 KEEPS_OUTPUT = ("relu", "sigmoid", "tanh", "_softmax", "_safe_softmax", "softmax")
 KEEPS_INPUTS = ("product", "matmul", "div")
-KEEPS_NOTHING = ("sum", "concat", "scale", "shift", "mean", "total", "pad", "cast", "dropout", *VIEWS)
+KEEPS_NOTHING = (
+    "sum",
+    "concat",
+    "scale",
+    "shift",
+    "mean",
+    "total",
+    "pad",
+    "pad_channels",
+    "cast",
+    "dropout",
+    "drop_path",
+    *VIEWS,
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +99,10 @@ def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]
             yield node, prod(node.shape) * INDEX
         elif node.kind == "batchnorm" and node.attributes["statistics"] == "of the batch":
             yield node, 2 * node.shape[1] * max(size, 4)  # mean and deviation, never in half precision
+        elif node.kind == "groupnorm":
+            yield node, 2 * node.shape[0] * node.attributes["groups"] * max(size, 4)  # likewise, of each image
+        elif node.kind == "drop_path" and node.attributes["p"]:
+            yield node, node.shape[0] * size  # the mask
         elif node.kind == "dropout":
             yield node, prod(node.shape) * size  # the mask
 

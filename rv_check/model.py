@@ -207,6 +207,7 @@ _OP_OF: dict[type, str] = {
     nn.Linear: "linear",
     nn.BatchNorm2d: "batchnorm",
     nn.BatchNorm1d: "batchnorm",
+    nn.GroupNorm: "groupnorm",
 }
 
 

@@ -180,6 +180,43 @@ def concat_of_concat(b: Builder, node: Node) -> Node | None:
     return b.make("concat", *flat, shape=node.shape, like=node, axis=axis)
 
 
+@rule("", "pad_channels")
+def channels_of_zeros(b: Builder, node: Node) -> Node | None:
+    """Zeros before and after the channels."""
+    (x,) = node.inputs
+    before = node.attributes["before"]
+    return _with_zeros(b, node, x, before, node.shape[1] - x.shape[1] - before)
+
+
+@rule("zeros joined to channels are padding", "concat")
+def concat_of_zeros(b: Builder, node: Node) -> Node | None:
+    """Channels of zeros before or after others, be they made as such or of the input times 0."""
+    if node.attributes["axis"] != 1 or len(node.shape) != 4:
+        return None
+    parts = list(node.inputs)
+    before = after = 0
+    while parts and _is_zero(parts[0]):
+        before += parts.pop(0).shape[1]
+    while parts and _is_zero(parts[-1]):
+        after += parts.pop().shape[1]
+    if not parts or not before + after:
+        return None
+    shape = (node.shape[0], node.shape[1] - before - after, *node.shape[2:])
+    x = b.make("concat", *parts, shape=shape, like=node, axis=1)
+    return _with_zeros(b, node, x, before, after)
+
+
+def _is_zero(node: Node) -> bool:
+    return node.attributes.get({"constant": "value", "scale": "by"}.get(node.kind, "")) == 0
+
+
+def _with_zeros(b: Builder, node: Node, x: Node, before: int, after: int) -> Node:
+    if not before and not after:
+        return x
+    sides = ((0, 0), (before, after), (0, 0), (0, 0))
+    return b.make("pad", x, shape=node.shape, like=node, sides=sides, value=0.0)
+
+
 @rule("an elementwise function before a reshape as after it", *ELEMENTWISE)
 def elementwise_before_reshape(b: Builder, node: Node) -> Node | None:
     """A function of single elements does not care for the shape: f(reshape(x)) = reshape(f(x))."""
@@ -413,6 +450,12 @@ def scale_of_scale(b: Builder, node: Node) -> Node | None:
     if x.kind != "scale":
         return None
     return b.make("scale", *x.inputs, shape=node.shape, like=node, by=x.attributes["by"] * node.attributes["by"])
+
+
+@rule("", "drop_path")
+def drop_path(b: Builder, node: Node) -> Node | None:
+    """Dropout of whole images."""
+    return b.make("dropout", *node.inputs, shape=node.shape, like=node, **node.attributes)
 
 
 @rule("", "dropout")

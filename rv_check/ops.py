@@ -51,6 +51,11 @@ def count(value: Value, name: str) -> int:
     return _integer(value, name, 1)
 
 
+def count_from_zero(value: Value, name: str) -> int:
+    """An integer of at least 0."""
+    return _integer(value, name, 0)
+
+
 def pair(value: Value, name: str, least: int = 1) -> Pair:
     """A number for both axes, or `[rows, columns]`."""
     if isinstance(value, tuple):
@@ -115,6 +120,7 @@ class Op:
     weighted: ClassVar[bool] = False  # counts as a layer in the depth of a network
     projection: ClassVar[bool] = False  # may stand in a projection shortcut
     writes_fresh: ClassVar[bool] = False  # its output is its own, no gradient needs it: it may be overwritten
+    sees_the_map: ClassVar[bool] = False  # statistics of the whole map reach every unit, beside its window
     argument_names: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = ()
 
@@ -313,6 +319,36 @@ class BatchNorm(Op):
         return cls(x[0], eps=self.eps, momentum=self.momentum)
 
 
+@op("groupnorm")
+class GroupNorm(Op):
+    """Normalisation of each of `groups` groups of channels over the map, shape kept. Source: torch.nn.GroupNorm.
+
+    Wu & He 2018 (arXiv:1803.08494): of one image alone, in train mode as in eval mode.
+    """
+
+    projection = True
+    writes_fresh = True
+    sees_the_map = True
+
+    groups: int = arg(count)
+    eps: float = arg(positive, default=1e-5)
+
+    def shape(self, x: Shape) -> Shape:
+        if len(x) not in (1, 3):
+            raise OpError(f"groupnorm needs an input C H W or C, found {' '.join(map(str, x))}")
+        if x[0] % self.groups:
+            raise OpError(f"{x[0]} channels are not divisible by {self.groups} groups", "groups")
+        if prod(x) == self.groups:  # torch refuses it of one image, and of several gives the bias
+            raise OpError("every group is one value, whose deviation is 0", "groups")
+        return x
+
+    def params(self, x: Shape) -> dict[str, Shape]:
+        return {"weight": (x[0],), "bias": (x[0],)}
+
+    def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
+        return nn.GroupNorm(self.groups, x[0], eps=self.eps)
+
+
 class Activation(Op):
     """An elementwise function, shape kept."""
 
@@ -453,3 +489,50 @@ class Dropout(Op):
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
         return nn.Dropout(self.p)
+
+
+@op("drop_path")
+class DropPath(Op):
+    """Zeroes whole images with probability p in training, the others divided by 1 - p. Source: torchvision.ops.
+
+    StochasticDepth(p, "row") there, DropPath in timm. Huang et al. 2016 (arXiv:1603.09382) drop a whole batch at once,
+    and scale in eval mode instead.
+    """
+
+    p: float = arg(rate)
+
+    def shape(self, x: Shape) -> Shape:
+        return x
+
+    def arguments(self, training: bool) -> dict[str, Any] | None:
+        # 12 digits, as it is observed: the mask is made with 1 - p
+        return {"p": round(self.p, 12), "of": "images"} if training else None
+
+    def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
+        from torchvision.ops import StochasticDepth  # torch.nn has none
+
+        return StochasticDepth(self.p, "row")
+
+
+@op("pad_channels")
+class PadChannels(Op):
+    """Channels of zeros, `before` of them first, the rest last, (C, H, W) -> (out, H, W). Source: torch.nn.ZeroPad3d.
+
+    The shortcut of option A (He et al. 2015, arXiv:1512.03385), which does not say on which side.
+    """
+
+    projection = True
+    writes_fresh = True
+
+    out: int = arg(count)
+    before: int = arg(count_from_zero, default=0)
+
+    def shape(self, x: Shape) -> Shape:
+        channels, rows, columns = _image(self.name, x)
+        if channels + self.before > self.out:
+            first = f" after {self.before} of zeros" if self.before else ""
+            raise OpError(f"{channels} channels{first} do not fit into {self.out}", "out")
+        return self.out, rows, columns
+
+    def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
+        return nn.ZeroPad3d((0, 0, 0, 0, self.before, self.out - x[0] - self.before))

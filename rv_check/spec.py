@@ -6,6 +6,7 @@ Everything keeps its place. All errors of a file are collected before one is rai
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,12 @@ WHOLE_METRICS = ("params", "macs", "depth")
 VERDICTS = ("truncated", "wrong")
 PROVIDERS = ("torchvision.models",)  # of references; `reference` has a class for each
 CONTRACT_KEYS = ("shape", "params", "macs", "receptive_field")
+PROPERTIES = (  # of a block that exists as a class; `properties` has a function for each
+    "shape", "cost", "residual", "shortcut", "highway", "gradients", "finite", "double_backward", "input",
+    "statistics", "deterministic", "batch_independence", "permutation", "channels_last", "non_contiguous", "dtype",
+    "device", "copies", "export", "scale", "compile",
+)  # fmt: skip
+BUDGETS = ("params", "macs", "receptive_field")
 OUT_OF_SCOPE = {"inputs": "several inputs", "outputs": "several outputs"}
 MAX_NAME = 100  # characters: a name may stand in a million rounds
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -145,13 +152,40 @@ class Definition:
         return tuple(name for name, default in self.arguments.items() if default is None)
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """What a contract allows of one cost: `at most 75_008`, `within 5% of bottleneck(width=out/4)`."""
+
+    metric: str
+    relation: str  # at most, at least, exactly, within
+    percent: Decimal | None
+    number: int | None
+    block: Call | None  # the block that it is compared with, where there is no number
+    words: str
+    place: Place
+
+    def bounds(self, value: int) -> tuple[int | None, int | None]:
+        """The least and the most that is allowed, `value` being what it is compared with."""
+        if self.relation == "within":
+            part = (self.percent or 0) * value / 100
+            return math.ceil(value - part), math.floor(value + part)
+        return (None if self.relation == "at most" else value), (None if self.relation == "at least" else value)
+
+
 @dataclass(frozen=True, eq=False)
 class Block(Definition):
-    """A block file: its arguments, its contract and its body."""
+    """A block file: its arguments, its contract and its body; without a body, a contract and nothing else."""
 
     inputs: tuple[Term, ...]
     outputs: tuple[Term, ...]
     inline: bool
+    budgets: tuple[Allowed, ...] = ()
+    properties: tuple[str, ...] = ()
+
+    @property
+    def is_contract(self) -> bool:
+        """Whether it says what a block does, and not what it is."""
+        return bool(self.budgets or self.properties)
 
 
 @dataclass(frozen=True)
@@ -309,7 +343,10 @@ class _File(Collector):
 
     def block(self) -> Block:
         top = self.top
-        self.keys(top, "a block", ("block", "in", "body"), ("source", "out", "let", "inline"))
+        if "body" not in top and ("budgets" in top or "properties" in top):
+            self.keys(top, "a contract", ("block", "in", "out"), ("source", "let", "budgets", "properties"))
+        else:
+            self.keys(top, "a block", ("block", "in", "body"), ("source", "out", "let", "inline"))
         name, arguments = self.signature("block")
         place = top.key("block").place
         if name != self.path.stem and name:
@@ -332,6 +369,8 @@ class _File(Collector):
             place=place,
             declared=self.declared,
             inline=self.inline(top),
+            budgets=self.budgets(top),
+            properties=self.properties(top),
         )
 
     # Their parts
@@ -460,6 +499,55 @@ class _File(Collector):
             self.add(f"inline is {kind(node)}", node.place, "true or false")
             return False
         return node.text == "true"
+
+    # Contracts without a body
+
+    def budgets(self, top: Fields) -> tuple[Allowed, ...]:
+        """What a block may cost, by metric."""
+        if "budgets" in top and "body" in top:
+            return ()  # said already
+        found = []
+        for metric, (key, node) in self.mapping(top, "budgets", f"{', '.join(BUDGETS)}, each with a limit").items():
+            with self.collect():
+                if metric not in BUDGETS:
+                    near = nearest(metric.replace("flop", "mac"), BUDGETS)
+                    raise _error(f"unknown budget {quote(metric)}", key.place, ", ".join(BUDGETS), near)
+                found.append(self.allowed(metric, self.text(node, f"the budget {metric}", BUDGET)))
+        return tuple(found)
+
+    def allowed(self, metric: str, line: Text) -> Allowed:
+        match = re.fullmatch(r"(at most|at least|exactly|within (\d{1,3}(?:\.\d{1,9})?)\s*% of) +(.+)", line.text)
+        if match is None:
+            raise _error(f"the budget {metric} is {quote(line.text)}", line.place, BUDGET)
+        of = Text(match[3], line.at(match.start(3)), line.exact)
+        number, block = None, None
+        if match[3][0].isdigit():
+            number = _whole(of)
+        else:
+            block = parse_call(of, "a block", "the name of a block, as in bottleneck or bottleneck(width=out/4)")
+        percent = Decimal(match[2]) if match[2] else None
+        relation = "within" if percent is not None else match[1]
+        return Allowed(metric, relation, percent, number, block, line.text, of.place)
+
+    def properties(self, top: Fields) -> tuple[str, ...]:
+        """The names of properties, one a line."""
+        node = top.get("properties")
+        if node is None or "body" in top:
+            return ()
+        if not isinstance(node, Items) or not node.items:
+            self.add(f"properties is {_found(node)}", node.place, f"a list of names, one a line: {listed(PROPERTIES)}")
+            return ()
+        found: list[str] = []
+        for item in node.items:
+            with self.collect():
+                text = self.text(item, "a property", listed(PROPERTIES))
+                if text.text not in PROPERTIES:
+                    near = nearest(text.text, PROPERTIES)
+                    raise _error(f"unknown property {quote(text.text)}", text.place, listed(PROPERTIES), near)
+                if text.text in found:
+                    raise _error(f"{quote(text.text)} stands here already", text.place, "each property once")
+                found.append(text.text)
+        return tuple(found)
 
     # Steps
 
@@ -780,6 +868,7 @@ SIGNATURE = "a name with its arguments, as in basic(width, stride=1)"
 UNREADABLE = parse(Text("0", Place(Document(Path(), ("0",)), 1, 1)))
 STEPS = "a list of steps, one a line, each after a dash"
 SHAPE = "1 or 3 terms without spaces in them, as in 64 _ ceil(H/2)"
+BUDGET = "at most, at least, exactly or within 5% of, and a number or a block"
 INPUT = "channels rows columns, as in 3 224 224"
 FIELD = "size/stride/padding, as in 427/32/213, or rows and columns 3/1/1 5/1/2"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -285,6 +285,15 @@ def expand(
     return _Expander(arch.name, at_declared_input, budget or Budget()).family(family, values, x)
 
 
+def expand_block(block: Block, values: Mapping[str, Value], x: Shape, budget: Budget | None = None) -> Tree:
+    """The tree of one block by itself, its steps at the top.
+
+    Args: `values` its arguments, defaults apart; `x` its input.
+    Raises: SpecError, as `expand`.
+    """
+    return _Expander(block.name, True, budget or Budget()).alone(block, values, x)
+
+
 def bind(target: Any, filled: Mapping[str, Value], call: Call, scope: Scope) -> dict[str, Value]:
     """The values of a call's arguments by name. Raises: SpecError."""
     check_call(target, call, filled)
@@ -396,6 +405,13 @@ class _Expander:
             raise SpecError(once_per_place(self.problems))
         return Tree(Module("", seq), self.unchecked)
 
+    def alone(self, block: Block, values: Mapping[str, Value], x: Shape) -> Tree:
+        with suppress(_Stop):
+            seq = self.block(block, with_defaults(block, values), x, block.place)
+        if self.problems:
+            raise SpecError(once_per_place(self.problems))
+        return Tree(Module("", seq), self.unchecked)
+
     def scope(self, target: Family | Block, values: Mapping[str, Value]) -> Scope:
         """The scope of a file: all its arguments, and the ops and blocks seen from its folder."""
         folder = target.path.parent
@@ -411,6 +427,8 @@ class _Expander:
         if memo in self.memo:
             self.deep(self.depth + self.memo[memo].height, place)
             return self.memo[memo]
+        if block.is_contract:
+            raise self.fail(f"block {quote(block.name)} is a contract: it has no body", place, "a block with a body")
         if block in self.active:
             names = " > ".join(b.name for b in [*self.active[self.active.index(block) :], block])
             raise self.fail(f"block {quote(block.name)} contains itself: {names}", place, "blocks without recursion")

@@ -186,7 +186,7 @@ class Walk(Generic[V]):
             raise _lost(node)
         if kind in ("conv", "avgpool", "maxpool", "pad", "slice", *PADS):
             return self._windowed(node, x)
-        if kind in ("batchnorm", "native_group_norm", "native_layer_norm"):
+        if kind in ("batchnorm", "groupnorm", "native_layer_norm"):
             return replace(x, gate=x.gate or _of_the_map(node, x.layout))
         if kind in ("mean", "total", "_softmax", "_log_softmax"):
             axes = a["axes"] if "axes" in a else (a["dim"] % len(node.shape),)
@@ -295,7 +295,7 @@ def _of_the_map(node: Node, layout: Layout) -> bool:
     """Whether a norm takes its statistics from the whole map, which then reaches every unit."""
     if node.kind == "batchnorm":
         return bool(node.attributes["statistics"] != "running")
-    if node.kind == "native_group_norm":
+    if node.kind == "groupnorm":
         return True
     axes = len(node.attributes["normalized_shape"])
     return any(_spatial(layout, axis) for axis in range(len(layout) - axes, len(layout)))

@@ -117,7 +117,8 @@ def mutants(family: str | None = None) -> list[Mutant]:
     """Every mutant of every shipped spec file, or of one family and the blocks it uses, in the order of the files."""
     folder = specs()
     files = [p for p in (*library.family_files(folder), *library.block_files(folder)) if p.suffix in library.SUFFIXES]
-    blocks = tuple(p.stem for p in library.block_files(folder))
+    files = [p for p in files if families_using(p)]  # other blocks are for studies and variants: nothing here uses them
+    blocks = tuple(p.stem for p in library.block_files(folder) if families_using(p))
     found: list[Mutant] = []
     for path in files:
         if family is None or family in families_using(path):

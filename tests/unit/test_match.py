@@ -349,7 +349,7 @@ MISTAKES: list[tuple[str, Callable[[], nn.Module], str, str, str]] = [
         "a group norm",
         lambda: like_base(n2=nn.GroupNorm(2, 4)),
         "arguments",
-        "native_group_norm",
+        "groupnorm",
         "n2",
     ),
     ("fewer classes", lambda: like_base(fc=nn.Linear(4, 2)), "arguments", "out 2, expected out 3", "fc"),

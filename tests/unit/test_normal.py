@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from rv_check.graph import Graph, Node, Shape
 from rv_check.normal import RULES, Builder
@@ -599,6 +600,33 @@ ROWS: list[Row] = [
         lambda s, x: s.w * s.norm(x),
         lambda s, x: F.batch_norm(x, s.norm.running_mean, s.norm.running_var, s.w),
         norm(3, nn.BatchNorm1d, w=(3,)),
+    ),
+    Row(
+        "drop_path drop_path",
+        (3, 4, 5),
+        lambda s, x: StochasticDepth(0.4, "row")(x),
+        lambda s, x: x * (x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(0.6) / 0.6),
+        training=True,
+        built=lambda b, x: b.make("drop_path", x, shape=x.shape, p=0.4, of="images"),
+    ),
+    Row(
+        "pad_channels channels_of_zeros",
+        (3, 4, 5),
+        lambda s, x: torch.cat([x.new_zeros(x.shape[0], 1, 4, 5), x, x.new_zeros(x.shape[0], 2, 4, 5)], 1),
+        lambda s, x: F.pad(x, (0, 0, 0, 0, 1, 2)),
+        built=lambda b, x: b.make("pad_channels", x, shape=(BATCH, 6, 4, 5), out=6, before=1),
+    ),
+    Row(
+        "concat concat_of_zeros",
+        (3, 4, 5),
+        lambda s, x: torch.cat([torch.zeros_like(x), x, x * 0], 1),
+        lambda s, x: F.pad(x, (0, 0, 0, 0, 3, 3)),
+    ),
+    Row(
+        "concat concat_of_zeros",
+        (4, 4, 5),
+        lambda s, x: torch.cat([x[:, 2:], x[:, :2], x.new_zeros(x.shape[0], 1, 4, 5)], 1),
+        lambda s, x: F.pad(torch.cat([x[:, 2:], x[:, :2]], 1), (0, 0, 0, 0, 0, 1)),
     ),
 ]
 
@@ -1292,6 +1320,49 @@ MISSES: list[Miss] = [
         lambda s, x: s.conv(x) * s.w.view(-1, 1, 1),
         lambda s, x: s.conv(x) + s.w.view(-1, 1, 1),
         conv(3, 4, 3, bias=False, w=(4,)),
+    ),
+    Miss(
+        "channels of zeros on the other side",
+        (3, 4, 5),
+        lambda s, x: torch.cat([x, torch.zeros_like(x)], 1),
+        lambda s, x: F.pad(x, (0, 0, 0, 0, 3, 0)),
+    ),
+    Miss(
+        "rows of zeros",
+        (4, 4, 4),
+        lambda s, x: torch.cat([x, torch.zeros_like(x)], 2).flatten(1),
+        lambda s, x: F.pad(x, (0, 0, 0, 0, 0, 4)).flatten(1),
+    ),
+    Miss(
+        "channels of ones",
+        (3, 4, 5),
+        lambda s, x: torch.cat([x, torch.ones_like(x)], 1),
+        lambda s, x: F.pad(x, (0, 0, 0, 0, 0, 3)),
+    ),
+    Miss(
+        "zeros between channels",
+        (4, 4, 5),
+        lambda s, x: torch.cat([x[:, :2], torch.zeros_like(x), x[:, 2:]], 1),
+        lambda s, x: F.pad(x, (0, 0, 0, 0, 0, 4)),
+    ),
+    Miss(
+        "other groups",
+        (6, 4, 5),
+        lambda s, x: F.group_norm(x, 3),
+        lambda s, x: F.group_norm(x, 2),
+    ),
+    Miss(
+        "another eps of a group norm",
+        (6, 4, 5),
+        lambda s, x: F.group_norm(x, 3),
+        lambda s, x: F.group_norm(x, 3, eps=0.1),
+    ),
+    Miss(
+        "a whole batch dropped at once",
+        (3, 4, 5),
+        lambda s, x: StochasticDepth(0.8, "row")(x),
+        lambda s, x: StochasticDepth(0.8, "batch")(x),
+        training=True,
     ),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import StochasticDepth
 
 from rv_check import ops
 from rv_check.expr import Scope, parse_call
@@ -94,6 +96,13 @@ SHAPES: list[tuple[str, Shape, Shape]] = [
     ("flatten", (5,), (5,)),
     ("dropout", (4096,), (4096,)),
     ("dropout(0.2)", (4, 7, 7), (4, 7, 7)),
+    ("groupnorm(2)", (4, 7, 7), (4, 7, 7)),
+    ("groupnorm(2, eps=0.001)", (4,), (4,)),
+    ("drop_path(0.2)", (4, 7, 7), (4, 7, 7)),
+    ("drop_path(0.2)", (4,), (4,)),
+    ("pad_channels(9)", (4, 7, 5), (9, 7, 5)),
+    ("pad_channels(9, before=5)", (4, 7, 5), (9, 7, 5)),  # 5 + 4, none after
+    ("pad_channels(4)", (4, 7, 5), (4, 7, 5)),
 ]
 
 
@@ -131,6 +140,9 @@ STATE: list[tuple[str, Shape, dict[str, Shape]]] = [
     ("adaptive_avgpool(1)", (4, 7, 7), {}),
     ("flatten", (4, 7, 7), {}),
     ("dropout", (4, 7, 7), {}),
+    ("groupnorm(2)", (4, 7, 7), {"weight": (4,), "bias": (4,)}),  # for each channel, not for each group
+    ("drop_path(0.2)", (4, 7, 7), {}),
+    ("pad_channels(9)", (4, 7, 7), {}),
 ]
 
 
@@ -164,6 +176,9 @@ MACS: list[tuple[str, Shape, int]] = [
     ("adaptive_avgpool(1)", (4, 7, 7), 0),
     ("flatten", (4, 7, 7), 0),
     ("dropout", (4, 7, 7), 0),
+    ("groupnorm(2)", (4, 7, 7), 0),
+    ("drop_path(0.2)", (4, 7, 7), 0),
+    ("pad_channels(9)", (4, 7, 7), 0),
 ]
 
 
@@ -195,6 +210,9 @@ WINDOWS: list[tuple[str, Shape, Any]] = [
     ("adaptive_avgpool(1)", (4, 9, 9), EVERYTHING),
     ("flatten", (4, 9, 9), EVERYTHING),
     ("dropout", (4, 9, 9), (POINT, POINT)),
+    ("groupnorm(2)", (4, 9, 9), (POINT, POINT)),  # its statistics aside, see below
+    ("drop_path(0.2)", (4, 9, 9), (POINT, POINT)),
+    ("pad_channels(9)", (4, 9, 9), (POINT, POINT)),
 ]
 
 
@@ -236,6 +254,11 @@ MODULES: list[tuple[str, Shape, nn.Module]] = [
     ("flatten", (4, 9, 9), nn.Flatten()),
     ("dropout", (4, 9, 9), nn.Dropout()),
     ("dropout(0.2)", (4, 9, 9), nn.Dropout(0.2)),
+    ("groupnorm(2)", (4, 9, 9), nn.GroupNorm(2, 4)),
+    ("groupnorm(4, eps=0.001)", (4, 9, 9), nn.GroupNorm(4, 4, eps=0.001)),
+    ("drop_path(0.2)", (4, 9, 9), StochasticDepth(0.2, "row")),
+    ("pad_channels(9)", (4, 9, 9), nn.ZeroPad3d((0, 0, 0, 0, 0, 5))),
+    ("pad_channels(9, before=2)", (4, 9, 9), nn.ZeroPad3d((0, 0, 0, 0, 2, 3))),
 ]
 
 
@@ -441,6 +464,41 @@ ERRORS: list[tuple[str, Shape, str | None, str, Callable[[], Any] | str]] = [
     ("dropout(-0.1)", (4, 5, 5), "p", "p is -0.1", lambda: nn.Dropout(-0.1)),
     ("dropout(False)", (4, 5, 5), "p", "p is False", "torch takes False for 0"),
     ("dropout([1])", (4, 5, 5), "p", "p is the list [1]", lambda: nn.Dropout([1])),
+    (
+        "groupnorm(3)",
+        (4, 5, 5),
+        "groups",
+        "4 channels are not divisible by 3 groups",
+        lambda: nn.GroupNorm(3, 4),
+    ),
+    ("groupnorm(0)", (4, 5, 5), "groups", "groups is 0", "torch divides by zero"),
+    (
+        "groupnorm(5)",
+        (5,),
+        "groups",
+        "every group is one value, whose deviation is 0",
+        lambda: nn.GroupNorm(5, 5)(FLAT[:1]),
+    ),
+    ("groupnorm(2, eps=0)", (4, 5, 5), "eps", "eps is 0", "torch divides by the root of the variance alone"),
+    (
+        "groupnorm(2)",
+        (4, 5),
+        None,
+        "groupnorm needs an input C H W or C, found 4 5",
+        "torch takes sequences, which no op of the language makes",
+    ),
+    ("drop_path(1.5)", (4, 5, 5), "p", "p is 1.5", lambda: StochasticDepth(1.5, "row")(MANY)),
+    ("drop_path(-0.1)", (4, 5, 5), "p", "p is -0.1", lambda: StochasticDepth(-0.1, "row")(MANY)),
+    ("pad_channels(3)", (4, 5, 5), "out", "4 channels do not fit into 3", "torch cuts channels off"),
+    (
+        "pad_channels(9, before=6)",
+        (4, 5, 5),
+        "out",
+        "4 channels after 6 of zeros do not fit into 9",
+        "torch cuts channels off",
+    ),
+    ("pad_channels(9, before=-1)", (4, 5, 5), "before", "before is -1", "torch cuts channels off"),
+    ("pad_channels(9)", (5,), None, "pad_channels needs an input C H W, found 5", lambda: nn.ZeroPad3d(1)(FLAT)),
 ]
 
 
@@ -504,12 +562,18 @@ def random_arguments(rng: random.Random, name: str) -> dict[str, Any]:
             return {"kernel": pair(1, 5), **optional}
         case "adaptive_avgpool":
             return {"out": pair(1, 9)}
+        case "groupnorm":
+            return {"groups": rng.choice([1, 2, 3, 6]), **some(eps=Fraction(1, 1000))}
+        case "drop_path":
+            return {"p": Fraction(1, 4)}
+        case "pad_channels":
+            return {"out": rng.randint(9, 12), **some(before=rng.randint(0, 3))}
     return {}
 
 
 def random_input(rng: random.Random, name: str) -> Shape:
     """An image, or now and then features."""
-    if rng.random() < 0.1 and name != "adaptive_avgpool":  # see ERRORS: torch takes these
+    if rng.random() < 0.1 and name not in ("adaptive_avgpool", "pad_channels"):  # see ERRORS
         return (rng.randint(1, 9),)
     return rng.choice([1, 2, 6]), rng.randint(1, 12), rng.randint(1, 12)
 
@@ -533,7 +597,7 @@ def test_an_op_agrees_with_torch(name: str) -> None:
     """On random arguments and inputs, an op is refused where torch refuses it, else its shapes and MACs are torch's."""
     rng = random.Random(name)
     legal = 0
-    for _ in range(600 if name in ("conv", "maxpool", "avgpool") else 40):
+    for _ in range(600 if name in ("conv", "maxpool", "avgpool") else 80):
         op, x = ops.make(OPS[name], random_arguments(rng, name)), random_input(rng, name)
         try:
             y = op.shape(x)
@@ -562,7 +626,10 @@ def influence(module: nn.Module, x: Shape, axis: int) -> torch.Tensor:
     return changed.movedim(axis + 1, -1).flatten(1, -2).any(1)
 
 
-@pytest.mark.parametrize("name", [n for n in OPS if n not in ("linear", "flatten", "adaptive_avgpool")])
+SEE_EVERYTHING = ("linear", "flatten", "adaptive_avgpool", "groupnorm")
+
+
+@pytest.mark.parametrize("name", [n for n in OPS if n not in SEE_EVERYTHING])
 def test_a_window_is_what_an_output_reacts_to(name: str) -> None:
     """Unit k of an axis reacts to the inputs from k*stride - padding on, `size` of them, first and last included."""
     rng = random.Random(name)
@@ -589,6 +656,35 @@ def test_a_window_is_what_an_output_reacts_to(name: str) -> None:
                 assert (first, first + size - 1) == (seen[0], seen[-1]), f"{op} on {x}, unit {k} of axis {axis}"
                 units += 1
     assert units >= 90
+
+
+def test_a_norm_of_groups_sees_the_map() -> None:
+    """Beside its window, which is a point, the statistics of the map reach every unit; no other op says so."""
+    op = read("groupnorm(2)")
+    module = op.build(nn, (4, 5, 6), inplace=False)
+    nn.init.uniform_(module.weight, 0.5, 1)
+    assert all(influence(module, (4, 5, 6), axis).all() for axis in (1, 2))
+    assert [name for name, cls in OPS.items() if cls.sees_the_map] == ["groupnorm"]
+
+
+def test_drop_path_drops_images() -> None:
+    """In train mode an image is 0 everywhere, or divided by 1 - p; in eval mode nothing happens."""
+    module = read("drop_path(0.25)").build(nn, (4, 5, 6), inplace=False)
+    x = torch.ones(400, 4, 5, 6)
+    torch.manual_seed(0)
+    values = module.train()(x).flatten(1)
+    assert torch.equal(values.amin(1), values.amax(1))
+    assert set(values[:, 0].tolist()) == {0.0, float(torch.tensor(1 / 0.75))}
+    assert 70 <= (values[:, 0] == 0).sum() <= 130  # 100 of 400 are expected
+    assert torch.equal(x, module.eval()(x))
+
+
+def test_channels_are_padded_where_it_is_said() -> None:
+    """2 of zeros, the 3 that were there, 1 of zeros."""
+    x = torch.randn(2, 3, 4, 5)
+    y = read("pad_channels(6, before=2)").build(nn, (3, 4, 5), inplace=False)(x)
+    zeros = torch.zeros(2, 1, 4, 5)
+    assert torch.equal(torch.cat([zeros, zeros, x, zeros], 1), y)
 
 
 def reached(op: Op, x: Shape, overwrite: bool) -> list[torch.Tensor]:

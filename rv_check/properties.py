@@ -1,0 +1,721 @@
+"""What every residual block should do, each as a check on one case that can fail. Nothing here knows of a contract.
+
+A case is a module, an input shape and a batch. A property says nothing, returns words, or raises: `Fails` where it does
+not hold, `Unfit` where the case has nothing to say of it, `NoSum` where there is no residual to speak of.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import math
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rv_check import counts, numbers
+from rv_check.findings import CannotRun, Level
+from rv_check.graph import Graph, Node, State, describe
+from rv_check.observe import Subject
+from rv_check.ops import Shape
+from rv_check.problems import RvCheckError
+
+STACK = 8  # blocks in a stack
+BOUNDS = (1e-2, 1e2)  # of the output's variance over the input's, of one block at its initialisation
+STACKED = (1e-4, 1e4)  # of the variance, and of the norm of the gradient, through a stack
+POINTS = range(1, 7)  # seeds: a relu that is dead at one of them has a gradient at another
+WEIGHTED = ("conv", "conv_transpose", "linear", "conv1d", "conv3d", "matmul")
+
+
+class Fails(Exception):
+    """A property does not hold."""
+
+    def __init__(self, message: str, found: str | None = None, expected: str | None = None):
+        super().__init__(message)
+        self.found, self.expected = found, expected
+
+
+class Unfit(Exception):
+    """The case has nothing to say of a property."""
+
+
+class NoSum(Exception):
+    """Nothing is added to the input, which the property `residual` says."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a contract says of a cost: `found` must lie between the two."""
+
+    metric: str  # params, macs, receptive_field
+    words: str  # "at most bottleneck(64)"
+    least: int | None
+    most: int | None
+    value: str = ""  # of what it is compared with, as printed
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments of a contract, an input, and what the contract says of it. None in `out`: any size."""
+
+    values: Mapping[str, Any]
+    x: Shape
+    batch: int
+    out: tuple[int | None, ...]
+    limits: tuple[Limit, ...] = ()
+
+    def __str__(self) -> str:
+        words = [f"{name}={value}" for name, value in self.values.items()]
+        return ", ".join([*words, f"in {shown(self.x)}", f"batch {self.batch}"])
+
+
+@dataclass
+class Trial:
+    """A case with a way to make its module, freshly each time, with the same weights."""
+
+    case: Case
+    build: Callable[[], nn.Module]
+    stack: Callable[[], list[nn.Module]] = field(default=list)  # modules to stand one after the other
+
+    @property
+    def x(self) -> Shape:
+        return self.case.x
+
+    def fresh(self) -> nn.Module:
+        """As its author initialises it, from seed 0."""
+        with numbers.seeded(0):
+            return self.build()
+
+    def point(self, dtype: torch.dtype | None = None, seed: int = numbers.WEIGHTS) -> nn.Module:
+        """At a generic point, in eval mode."""
+        module = self.fresh().float()
+        numbers.generic_point(module, seed)
+        return module.to(dtype or self.dtype).eval()
+
+    def image(self, batch: int | None = None, dtype: torch.dtype | None = None, seed: int = numbers.INPUT) -> Tensor:
+        """A batch of random images."""
+        return numbers.image(self.x, batch or self.case.batch, dtype or self.dtype, "cpu", seed)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """Float64, where the block runs in it."""
+        try:
+            with torch.no_grad():
+                returned = self.point(torch.float64)(self.image(1, torch.float64))
+        except Exception:  # whatever it raises: `dtype` says so
+            return torch.float32
+        return torch.float64 if isinstance(returned, Tensor) and returned.dtype == torch.float64 else torch.float32
+
+    @property
+    def tolerance(self) -> float:
+        return numbers.TOLERANCE[self.dtype]
+
+    @cached_property
+    def runs(self) -> bool:
+        """Whether it gives a tensor of the shape that it should."""
+        try:
+            shape(self)
+        except Exception:  # whatever it raises: `shape` says so
+            return False
+        return True
+
+    def graph(self, training: bool = False) -> Graph:
+        """What it does, operation by operation."""
+        if training not in self._graphs:
+            self._graphs[training] = Subject(self.point(torch.float32)).observe(self.x, training, self.case.batch)
+        return self._graphs[training]
+
+    @cached_property
+    def _graphs(self) -> dict[bool, Graph]:
+        return {}
+
+    @cached_property
+    def split(self) -> Split:
+        """The last sum and what it adds. Raises: Fails."""
+        return _split(self.graph())
+
+
+def shown(x: Iterable[int | None]) -> str:
+    """A shape as the language writes it."""
+    return " ".join("_" if size is None else str(size) for size in x)
+
+
+def _hold(what: str, expected: Tensor | None, found: Tensor | None, tolerance: float, floor: float = 0.0) -> None:
+    difference = numbers.compare(what, expected, found, floor)
+    if not difference.within(tolerance):
+        by = f" by {difference.relative:.3g}" if math.isfinite(difference.relative) else ""
+        raise Fails(f"{what} differs{by}", difference.found, difference.expected)
+
+
+def _output(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return module(x)
+
+
+# Shape, cost
+
+
+def shape(trial: Trial) -> None:
+    """A tensor of the shape that the contract says."""
+    returned = _output(trial.point(torch.float32), trial.image(dtype=torch.float32))
+    if not isinstance(returned, Tensor):
+        raise Fails("it does not return a tensor", type(returned).__name__, "a tensor")
+    expected = (trial.case.batch, *trial.case.out)
+    same = len(returned.shape) == len(expected) and all(
+        wanted is None or wanted == size for wanted, size in zip(expected, returned.shape, strict=False)
+    )
+    if not same:
+        raise Fails(f"the output is {shown(returned.shape)}", shown(returned.shape), shown(expected))
+
+
+def cost(trial: Trial) -> str:
+    """Parameters, multiply-adds and receptive field are within the budgets."""
+    module = trial.fresh()
+    params = sum(parameter.numel() for parameter in module.parameters())
+    graph = Subject(module).observe(trial.x, False, 1, raw=True)
+    try:
+        macs = sum(operation.macs for operation in counts.operations(graph))
+    except RvCheckError as error:
+        raise CannotRun(str(error)) from None
+    words = f"{params:,} params, {macs:,} MACs at {shown(trial.x)}"
+    for limit in trial.case.limits:
+        value = {"params": params, "macs": macs}.get(limit.metric)
+        value = _field(trial, limit) if value is None else value
+        name = {"macs": "MACs", "receptive_field": "the receptive field"}.get(limit.metric, limit.metric)
+        outside = (limit.least is not None and value < limit.least) or (limit.most is not None and value > limit.most)
+        if outside:
+            raise Fails(f"{name}: {value:,}, {limit.words}", f"{value:,}", f"{limit.words}{limit.value}")
+    return words
+
+
+def _field(trial: Trial, limit: Limit) -> int:
+    """Pixels that a unit of the output sees, the longer side."""
+    from rv_check.fields import graph_field
+
+    graph = trial.graph()
+    try:
+        field_ = graph_field(graph, next(iter(graph.outputs.values())))
+    except RvCheckError as error:
+        raise CannotRun(str(error)) from None
+    return int(max(field_.rows.size, field_.columns.size))
+
+
+# The residual
+
+
+@dataclass(frozen=True)
+class Split:
+    """`after(sum(shortcut, *branches))`."""
+
+    graph: Graph
+    shortcut: Node
+    branches: tuple[Node, ...]
+    after: tuple[Node, ...]  # from the sum to the output
+
+
+def _split(graph: Graph) -> Split:
+    node = next(iter(graph.outputs.values()))
+    after: list[Node] = []
+    while node.kind != "sum":
+        live = [feed for feed in node.inputs if not feed.fixed]
+        if len(live) != 1:
+            met = f": its last operation of several values is {describe(node)}" if live else ""
+            raise Fails(f"nothing is added to its input{met}", node.kind, "a sum of a shortcut and a branch")
+        after.append(node)
+        (node,) = live
+    operands = [feed for feed in node.inputs if not feed.fixed]
+    if len(operands) < 2:
+        raise Fails("nothing is added to its input", describe(node), "a sum of a shortcut and a branch")
+    shortcut = min(operands, key=lambda operand: _rank(operand))
+    branches = tuple(operand for operand in operands if operand is not shortcut)
+    weighted = [one for one in after if one.tensors or one.kind in WEIGHTED]
+    if weighted:
+        raise Fails(f"the sum is followed by {describe(weighted[-1])}", describe(weighted[-1]), "an activation at most")
+    if operands.count(shortcut) > 1:
+        raise Fails("the shortcut is added more than once", str(operands.count(shortcut)), "once")
+    if len(set(branches)) < len(branches):
+        raise Fails("the branch is added more than once", str(len(branches)), "once")
+    return Split(graph, shortcut, branches, tuple(reversed(after)))
+
+
+def _before(node: Node) -> set[Node]:
+    """A node and all that it depends on, constants apart."""
+    found, stack = set(), [node]
+    while stack:
+        one = stack.pop()
+        if one not in found and not one.fixed:
+            found.add(one)
+            stack += one.feeds
+    return found
+
+
+def _rank(node: Node) -> tuple[int, int]:
+    nodes = _before(node)
+    return sum(one.kind in WEIGHTED for one in nodes), len(nodes)
+
+
+def _residual(trial: Trial) -> Split:
+    try:
+        return trial.split
+    except Fails as error:
+        raise NoSum from error
+
+
+def shortcut(trial: Trial) -> None:
+    """The identity where the shapes allow it, a projection only where they do not."""
+    split = _residual(trial)
+    allowed = trial.x == trial.case.out
+    way = [describe(node) for node in split.graph.live if node in _before(split.shortcut) and node.kind != "input"]
+    words = ", ".join(way) or "the identity"
+    if allowed and split.shortcut is not split.graph.input:
+        raise Fails("the shortcut is no identity, where the shapes allow one", words, "the identity")
+    if _rank(split.shortcut)[0] > 1:
+        raise Fails("there is no shortcut: every way has several convolutions", words, "a projection")
+    if split.shortcut.nonnegative and split.shortcut is not split.graph.input:
+        raise Fails("the shortcut ends in an activation", words, "a projection")
+
+
+def residual(trial: Trial) -> None:
+    """The branch is added, once; with its last weights at zero, the block is its shortcut and its last activation."""
+    split = trial.split
+    for branch in split.branches:
+        if branch.nonnegative:
+            raise Fails(
+                f"the branch ends in {branch.kind} before the sum: it can only add",
+                describe(branch),
+                "a branch of either sign",
+            )
+    module, names = _zeroed(trial, split)
+    x = trial.image()
+    expected = _replayed(trial, split, module, x)
+    what = f"with {', '.join(names)} at zero, the output against the shortcut alone"
+    _hold(what, expected, _output(module, x), trial.tolerance)
+
+
+def highway(trial: Trial) -> None:
+    """With the branch scaled to zero, the gradient of the input is that through the shortcut."""
+    split = _residual(trial)
+    module, names = _zeroed(trial, split)
+    runs: list[Callable[[Tensor], Tensor]] = [lambda x: _replayed(trial, split, module, x), module]
+    gradients = []
+    for run in runs:
+        x = trial.image().requires_grad_()
+        y = run(x)
+        weights = numbers.image(tuple(y.shape[1:]), y.shape[0], y.dtype, "cpu", numbers.CHANCE)
+        (y * weights).sum().backward()  # type: ignore[no-untyped-call]
+        gradients.append(x.grad)
+    what = f"with {', '.join(names)} at zero, the input's gradient against that of the shortcut"
+    _hold(what, gradients[0], gradients[1], trial.tolerance)
+
+
+def _zeroed(trial: Trial, split: Split) -> tuple[nn.Module, list[str]]:
+    """The module with the last weights of its branch at zero, and their names. Raises: Unfit."""
+    module = trial.point()
+    named = dict(module.named_parameters())
+    names: list[str] = []
+    for branch in split.branches:
+        last = _last_weighted(branch)
+        if last is None or "weight" not in last.tensors:
+            raise Unfit
+        states = [tensor for role, tensor in last.tensors.items() if role in ("weight", "bias")]
+        if not all(isinstance(state, State) and state.name in named for state in states):
+            raise Unfit
+        names += [state.name for state in states if isinstance(state, State)]
+    with torch.no_grad():
+        for name in names:
+            named[name].zero_()
+    return module, names
+
+
+def _last_weighted(node: Node) -> Node | None:
+    """The last operation with weights on the main way to a node; of a product, on that of the value that is gated."""
+    while not node.tensors:
+        live = [feed for feed in node.inputs if not feed.fixed]
+        gated = [feed for feed in live if all(feed in _before(other) for other in live)]
+        if not gated and len(live) != 1:
+            return None
+        node = (gated or live)[0]
+        if node.kind == "input":
+            return None
+    return node
+
+
+def _replayed(trial: Trial, split: Split, module: nn.Module, x: Tensor) -> Tensor:
+    """`after(shortcut(x))`. Raises: Unfit where an operation is not known."""
+    state = dict(module.named_parameters()) | dict(module.named_buffers())
+    done: dict[Node, Tensor] = {split.graph.input: x}
+    for node in split.graph.live:
+        if node in _before(split.shortcut) and node not in done:
+            done[node] = _play(node, [done[feed] for feed in node.inputs if not feed.fixed], state)
+    y = done[split.shortcut]
+    for node in split.after:
+        y = _play(node, [y], state)
+    return y
+
+
+ELEMENTWISE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "silu": F.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "hardswish": F.hardswish,
+    "mish": F.mish,
+    "softplus": F.softplus,
+}
+
+
+def _play(node: Node, inputs: list[Tensor], state: Mapping[str, Tensor]) -> Tensor:
+    """The operation, done again. Raises: Unfit."""
+    a = node.attributes
+    tensors = {}
+    for role, tensor in node.tensors.items():
+        if not isinstance(tensor, State):
+            raise Unfit
+        tensors[role] = numbers.there(state[tensor.name], tensor.steps)
+    if node.kind in ELEMENTWISE and len(inputs) == 1:
+        return ELEMENTWISE[node.kind](inputs[0])
+    if node.kind == "conv" and len(inputs) == 1:
+        pads = a["padding"]
+        if len(pads) != 2:
+            raise Unfit
+        bias = tensors.get("bias")
+        return F.conv2d(inputs[0], tensors["weight"], bias, a["stride"], pads, a["dilation"], a["groups"])
+    if node.kind == "batchnorm" and a.get("statistics") == "running":
+        mean, var = tensors["running_mean"], tensors["running_var"]
+        return F.batch_norm(inputs[0], mean, var, tensors.get("weight"), tensors.get("bias"), False, 0.0, a["eps"])
+    if node.kind == "avgpool" and a.get("divisor") is None:
+        return F.avg_pool2d(inputs[0], a["kernel"], a["stride"], a["padding"], a["ceil_mode"], a["count_include_pad"])
+    raise Unfit
+
+
+# Gradients
+
+
+def _backward(module: nn.Module, x: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    y = module(x)
+    weights = numbers.image(tuple(y.shape[1:]), y.shape[0], torch.float32, "cpu", numbers.CHANCE).to(y.dtype)
+    (y * weights).sum().backward()
+    if x.grad is None:
+        raise Fails("no gradient reaches the input", "none", "a gradient")
+    return x.grad
+
+
+def gradients(trial: Trial) -> None:
+    """A gradient that is not zero reaches every parameter and the input."""
+    zero: set[str] | None = None
+    for seed in POINTS:
+        module = trial.point(seed=seed)
+        grad = _backward(module, trial.image(max(2, trial.case.batch), seed=seed))
+        now = set() if bool(grad.any()) else {"the input"}
+        for name, parameter in module.named_parameters():
+            if not parameter.requires_grad:
+                raise Fails(f"{name} is frozen", "requires_grad=False", "True")
+            if parameter.grad is None:
+                raise Fails(f"no gradient reaches {name}", "none", "a gradient")
+            if not bool(parameter.grad.any()):
+                now.add(name)
+        zero = now if zero is None else zero & now
+        if not zero:
+            return
+    raise Fails(f"the gradient of {min(zero or ())} is zero, at {len(POINTS)} points", "0", "a gradient")
+
+
+def finite(trial: Trial) -> None:
+    """Outputs and gradients are finite in float32, in bfloat16 and under autocast."""
+    for what, dtype, cast in (
+        ("float32", torch.float32, False),
+        ("bfloat16", torch.bfloat16, False),
+        ("autocast", torch.float32, True),
+    ):
+        for training in (True, False):
+            module = trial.fresh().to(dtype).train(training)
+            with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+                try:
+                    x = trial.image(max(2, trial.case.batch), dtype).requires_grad_()
+                    y = module(x)
+                    y.float().sum().backward()
+                except Exception:
+                    if what == "bfloat16":
+                        continue  # `dtype` says so
+                    raise
+            tensors = [("the output", y), ("the gradient of the input", x.grad)]
+            tensors += [(f"the gradient of {name}", p.grad) for name, p in module.named_parameters()]
+            for name, tensor in tensors:
+                if tensor is not None and not bool(torch.isfinite(tensor).all()):
+                    mode = "train" if training else "eval"
+                    raise Fails(f"{name} is not finite in {what}, {mode} mode", "inf or nan", "finite numbers")
+
+
+def double_backward(trial: Trial) -> None:
+    """A gradient of a gradient can be taken, and is finite."""
+    module = trial.point()
+    x = trial.image().requires_grad_()
+    y = module(x)
+    weights = numbers.image(tuple(y.shape[1:]), y.shape[0], y.dtype, "cpu", numbers.CHANCE)
+    wanted = [x, *(p for p in module.parameters() if p.requires_grad)]
+    first = torch.autograd.grad((y * weights).sum(), wanted, create_graph=True, allow_unused=True)
+    total = sum((g.square().sum() for g in first if g is not None and g.requires_grad), torch.zeros(()))
+    if not total.requires_grad:
+        raise Fails("the gradient does not depend on the input and the weights", "a constant", "a function")
+    x.grad = None
+    # All of it: with inputs named, torch leaves out a function that has no second gradient.
+    total.backward()  # type: ignore[no-untyped-call]
+    for gradient in (x.grad, *(p.grad for p in module.parameters())):
+        if gradient is not None and not bool(torch.isfinite(gradient).all()):
+            raise Fails("a second gradient is not finite", "inf or nan", "finite numbers")
+
+
+# Side effects
+
+
+def keeps_input(trial: Trial) -> None:
+    """Its input is as it was, in eval and in train mode."""
+    for training in (False, True):
+        module, x = trial.point().train(training), trial.image(max(2, trial.case.batch))
+        before, version = x.clone(), x._version
+        _output(module, x)
+        mode = "train" if training else "eval"
+        if not torch.equal(before, x):
+            raise Fails(f"it changes its input in place, in {mode} mode", "another input", "the input as it was")
+        if x._version != version:
+            raise Fails(f"it writes to its input, in {mode} mode", "written", "the input as it was")
+
+
+def statistics(trial: Trial) -> None:
+    """Eval mode changes no parameter and no buffer; train mode moves running statistics, once, and nothing else."""
+    module, x = trial.point(), trial.image(max(2, trial.case.batch))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    _output(module, x)
+    for name, tensor in module.state_dict().items():
+        if not torch.equal(tensor, before[name]):
+            raise Fails(f"{name} changes in eval mode", "another value", "the value as it was")
+    _output(module.train(), x)
+    parameters = dict(module.named_parameters())
+    for name, tensor in module.state_dict().items():
+        changed = not torch.equal(tensor, before[name])
+        last = name.rpartition(".")[2]
+        if name in parameters and changed:
+            raise Fails(f"{name} changes in a forward pass", "another value", "the value as it was")
+        if last == "num_batches_tracked" and int(tensor) != int(before[name]) + 1:
+            times = int(tensor) - int(before[name])
+            raise Fails(f"{name} counts {times} batches in one step: the norm is used {times} times", str(times), "1")
+        if last in ("running_mean", "running_var") and not changed:
+            raise Fails(f"{name} stays as it is in train mode", "the value as it was", "a step")
+
+
+def deterministic(trial: Trial) -> None:
+    """In eval mode the same input gives the same output, whatever came in between."""
+    module, x = trial.point(), trial.image()
+    first = _output(module, x).clone()
+    second = _output(module, x).clone()
+    _hold("the output of the same input, asked twice", first, second, 0.0)
+    _output(module, trial.image(seed=numbers.INPUT + 1))
+    _hold("the output of the same input, after another one", first, _output(module, x), 0.0)
+
+
+# Batches and layouts
+
+
+def batch_independence(trial: Trial) -> None:
+    """In eval mode an image gives what it gives alone."""
+    module, x = trial.point(), trial.image(max(2, trial.case.batch))
+    together = _output(module, x)
+    for i in range(len(x)):
+        _hold(f"image {i} of the batch against itself alone", _output(module, x[i : i + 1]), together[i : i + 1],
+              trial.tolerance)  # fmt: skip
+
+
+def permutation(trial: Trial) -> None:
+    """In eval mode the images of a batch stand in no order."""
+    module, x = trial.point(), trial.image(max(3, trial.case.batch))
+    order = torch.arange(len(x)).roll(1)
+    _hold("the output of a batch in another order", _output(module, x)[order], _output(module, x[order]),
+          trial.tolerance)  # fmt: skip
+
+
+def channels_last(trial: Trial) -> None:
+    """The layout of memory makes no difference."""
+    module, x = trial.point(), trial.image()
+    expected = _output(module, x)
+    found = _output(module, x.to(memory_format=torch.channels_last))
+    _hold("the output of a channels_last input", expected, found, trial.tolerance)
+    found = _output(module.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last))
+    _hold("the output in channels_last, the weights too", expected, found, trial.tolerance)
+
+
+def non_contiguous(trial: Trial) -> None:
+    """An input that is a view, its rows and columns swapped in memory or every second one, makes no difference."""
+    module, x = trial.point(), trial.image()
+    expected = _output(module, x)
+    swapped = x.transpose(2, 3).contiguous().transpose(2, 3)
+    wide = torch.zeros((*x.shape[:3], 2 * x.shape[3]), dtype=x.dtype)
+    wide[..., ::2] = x
+    for what, view in (("a transposed", swapped), ("a strided", wide[..., ::2])):
+        _hold(f"the output of {what} view", expected, _output(module, view), trial.tolerance)
+
+
+# Types and devices
+
+
+def dtype(trial: Trial) -> None:
+    """The output has the type of the input and the weights."""
+    for one in (torch.float64, torch.bfloat16):
+        returned = _output(trial.point(one), trial.image(dtype=one))
+        if returned.dtype != one:
+            raise Fails(f"the output of {one} is {returned.dtype}", str(returned.dtype), str(one))
+
+
+def device(trial: Trial) -> None:
+    """It computes where its input and its weights are; asked on the meta device."""
+    module = trial.fresh().to("meta").eval()
+    try:
+        returned = _output(module, trial.image().float().to("meta"))
+    except (RuntimeError, NotImplementedError) as error:
+        if "item()" in str(error) or "data-dependent" in str(error) or "is_nonzero" in str(error):
+            raise CannotRun(f"it decides by the values of tensors: {error}") from None
+        raise
+    if returned.device.type != "meta":
+        raise Fails(f"the output is on {returned.device}", str(returned.device), "the device of its input")
+
+
+# What becomes of a module
+
+
+def copies(trial: Trial) -> None:
+    """A deep copy and an unpickled one compute the same, with weights of their own."""
+    module, x = trial.point(), trial.image()
+    expected = _output(module, x)
+
+    def unpickled() -> Any:
+        file = io.BytesIO()
+        pickle.dump(module, file)
+        file.seek(0)
+        return pickle.load(file)
+
+    for what, make in (("a deep copy", lambda: copy.deepcopy(module)), ("an unpickled copy", unpickled)):
+        try:
+            other = make()
+        except Exception as error:
+            line = str(error).partition("\n")[0]
+            raise Fails(f"{what} cannot be made: {type(error).__name__}: {line}") from error
+        _hold(f"the output of {what}", expected, _output(other, x), 0.0)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.zero_()
+        _hold(f"the output after {what} was changed", expected, _output(module, x), 0.0)
+
+
+def export(trial: Trial) -> None:
+    """`torch.export` gives a program of the same values."""
+    module, x = trial.point(torch.float32), trial.image(dtype=torch.float32)
+    with _old_settings():
+        program = torch.export.export(module, (x,))
+    _hold("the output of the exported program", _output(module, x), _output(program.module(), x),
+          numbers.TOLERANCE[torch.float32])  # fmt: skip
+
+
+def compiled(trial: Trial) -> None:
+    """`torch.compile` gives the same values, in one graph."""
+    module, x = trial.point(torch.float32), trial.image(dtype=torch.float32)
+    with _old_settings():
+        found = _output(torch.compile(module, fullgraph=True), x)
+    _hold("the output of the compiled block", _output(module, x), found, numbers.TOLERANCE[torch.float32])
+
+
+@contextmanager
+def _old_settings() -> Iterator[None]:
+    """What torch.export and torch.compile need, and no log of theirs.
+
+    They read TF32's older switch, which raises where the newer ones are "ieee". It means nothing on a cpu.
+    """
+    quiet = logging.root.manager.disable
+    logging.disable()
+    cudnn: Any = torch.backends.cudnn
+    before = [part.fp32_precision for part in (cudnn.conv, cudnn.rnn)]
+    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "tf32"
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = before
+        logging.disable(quiet)
+
+
+def scale(trial: Trial) -> str:
+    """At its initialisation it keeps the variance within bounds, alone and stacked, and so does the gradient."""
+    module = trial.fresh().train()
+    x = trial.image(16, torch.float32)
+    alone = float(_output(module, x).var() / x.var())
+    words = f"variance out/in {alone:.3g}"
+    if not BOUNDS[0] <= alone <= BOUNDS[1]:
+        raise Fails(f"{words} at initialisation", f"{alone:.3g}", f"{BOUNDS[0]:g} to {BOUNDS[1]:g}")
+    with numbers.seeded(0):
+        stack = trial.stack()
+    if not stack:
+        return words
+    x = x.clone().requires_grad_()
+    y = nn.Sequential(*stack).train()(x)
+    weights = numbers.image(tuple(y.shape[1:]), y.shape[0], y.dtype, "cpu", numbers.CHANCE)
+    (y * weights).sum().backward()
+    through = float(y.detach().var() / x.detach().var())
+    gradient = float(x.grad.norm() / weights.norm()) if x.grad is not None else 0.0
+    words += f"; {len(stack)} stacked: variance {through:.3g}, gradient norm in/out {gradient:.3g}"
+    if not all(STACKED[0] <= value <= STACKED[1] for value in (through, gradient)):
+        raise Fails(f"{words} at initialisation", f"{through:.3g}, {gradient:.3g}", f"{STACKED[0]:g} to {STACKED[1]:g}")
+    return words
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property by name. `examples`: cases at most; None: as many as asked for. `residual`: it speaks of a sum."""
+
+    name: str
+    level: Level
+    function: Callable[[Trial], str | None]
+    examples: int | None = None
+    residual: bool = False
+    asked: bool = False  # only where it is asked for by name
+
+    @property
+    def words(self) -> str:
+        """The first line of its docstring."""
+        return (self.function.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+PROPERTIES: tuple[Property, ...] = (
+    Property("shape", "structure", shape),
+    Property("cost", "structure", cost, 6),
+    Property("residual", "numbers", residual, residual=True),
+    Property("shortcut", "structure", shortcut, residual=True),
+    Property("highway", "numbers", highway, residual=True),
+    Property("gradients", "numbers", gradients),
+    Property("finite", "numbers", finite, 6),
+    Property("double_backward", "numbers", double_backward, 6),
+    Property("input", "numbers", keeps_input),
+    Property("statistics", "numbers", statistics),
+    Property("deterministic", "numbers", deterministic),
+    Property("batch_independence", "numbers", batch_independence),
+    Property("permutation", "numbers", permutation),
+    Property("channels_last", "numbers", channels_last),
+    Property("non_contiguous", "numbers", non_contiguous),
+    Property("dtype", "numbers", dtype, 4),
+    Property("device", "structure", device, 4),
+    Property("copies", "numbers", copies, 4),
+    Property("export", "numbers", export, 2),
+    Property("scale", "numbers", scale, 3),
+    Property("compile", "numbers", compiled, 2, asked=True),
+)
+
+
+def by_name() -> dict[str, Property]:
+    """The properties by name."""
+    return {one.name: one for one in PROPERTIES}
