@@ -106,7 +106,14 @@ def test_candidates(tmp_path: Path) -> None:
 
 def test_commands_parse(capsys: pytest.CaptureFixture[str]) -> None:
     """Every `rv-check ...` of the README is a command with the options it is shown with."""
-    known = {"ARCH": "resnet18", "MODULE": "net.py:Net", "CLASS": "net.py:Block", "FILE": "out", "N": "1", "LEVEL": "spec"}
+    known = {
+        "ARCH": "resnet18",
+        "MODULE": "net.py:Net",
+        "CLASS": "net.py:Block",
+        "FILE": "out",
+        "N": "1",
+        "LEVEL": "spec",
+    }
     commands = [c for c in re.findall(r"`rv-check ([^`\n]+)`", README) if "..." not in c]
     assert len(commands) >= 6
     for command in commands:
