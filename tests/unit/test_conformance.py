@@ -1164,6 +1164,7 @@ def test_public_names() -> None:
         "assert_same",
         "build",
         "check",
+        "check_block",
         "load",
     }
     assert all(getattr(rv_check, name) for name in rv_check.__all__)
