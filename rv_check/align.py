@@ -126,24 +126,29 @@ def _slid(mine: Sequence[Node], theirs: Sequence[Node], pairs: dict[Node, Node])
         after = back[theirs[stop]] if stop < len(theirs) else None
         if before and after and at[after] != at[before] + 1:
             continue  # one thing in place of another
-        choices = [(0, _is_between(theirs, begin, stop), 0)]
-        for step in (-1, 1):
-            names, i, j = 0, begin, stop
-            while True:
-                old, new = (i - 1, j - 1) if step < 0 else (j, i)  # what is given up, and what takes its pair
-                if not 0 <= old < len(theirs) or (e := back.get(theirs[old])) is None:
-                    break
-                if _signature(theirs[old])[:3] != _signature(theirs[new])[:3]:
-                    break  # whatever the sizes are, which may follow from what is besides
-                names += len(_names(e) & _names(theirs[new])) - len(_names(e) & _names(theirs[old]))
-                i, j = i + step, j + step
-                choices.append((names, _is_between(theirs, i, j), i - begin))
-        best = max(choices, key=lambda choice: (choice[0], choice[1], -abs(choice[2])))[2]
+        best = max(_shifts(theirs, back, begin, stop), key=lambda shift: shift[:3])[3]
         for shift in range(abs(best)):
             old, new = (begin - 1 - shift, stop - 1 - shift) if best < 0 else (stop + shift, begin + shift)
             back[theirs[new]] = back.pop(theirs[old])
         stop = max(stop, stop + best)
     return {e: o for o, e in back.items()}
+
+
+def _shifts(
+    theirs: Sequence[Node], back: dict[Node, Node], begin: int, stop: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Where a run may lie as well: names that more parameters keep, how apart it is, how near, and by how much."""
+    yield 0, _is_between(theirs, begin, stop), 0, 0
+    for step in (-1, 1):
+        names, i, j = 0, begin, stop
+        while True:
+            old, new = (i - 1, j - 1) if step < 0 else (j, i)  # what is given up, and what takes its pair
+            mine = back.get(theirs[old]) if 0 <= old < len(theirs) else None
+            if mine is None or _signature(theirs[old])[:3] != _signature(theirs[new])[:3]:
+                break  # whatever the sizes are, which may follow from what is besides
+            names += len(_names(mine) & _names(theirs[new])) - len(_names(mine) & _names(theirs[old]))
+            i, j = i + step, j + step
+            yield names, _is_between(theirs, i, j), -abs(i - begin), i - begin
 
 
 def _is_between(nodes: Sequence[Node], begin: int, end: int) -> int:

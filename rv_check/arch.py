@@ -189,6 +189,24 @@ def parse_size(text: str) -> Shape:
     return parse_input(_typed(text))
 
 
+def small_inputs(x: Shape) -> list[list[Shape]]:
+    """Square inputs not larger than `x`, the smallest first: one of each list is to be tried.
+
+    Where a network halves its maps they stay even all the way down in the first list; in the second all are odd where
+    halves are rounded down (a pool of 2x2), in the third where they are rounded up (a convolution with padding). A
+    window that does not fit, or is moved, shows at an odd size, or at an even one.
+    """
+    if len(x) != 3:
+        return []
+    most = min(x[1:])
+    sides = (
+        *((64, 96, 128, 160, most), (63, 95, 127, 159, most // 8 * 8 - 1)),
+        (65, 97, 129, 161, (most - 2) // 8 * 8 + 1),
+    )
+    squares: list[list[Shape]] = [[(x[0], side, side) for side in some if 1 < side <= most] for some in sides]
+    return [some for some in squares if some]
+
+
 def _typed(text: str) -> Text:
     """What somebody typed, and no file."""
     return Text(text, Place(Document(Path("argument"), (text,), is_file=False), 1, 1))
@@ -284,4 +302,4 @@ def _overrides(family: Family, call: Call) -> dict[str, Value]:
     return values
 
 
-__all__ = ["Arch", "archs", "load", "load_archs", "parse_size", "with_defaults"]
+__all__ = ["Arch", "archs", "load", "load_archs", "parse_size", "small_inputs", "with_defaults"]

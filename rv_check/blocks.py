@@ -821,11 +821,7 @@ def guarded_property(one: Property, trial: Trial) -> str | None:
 
 def _over_cases(checked: Checked, holds: Callable[[Case], None], seed: int | None, examples: int) -> None:
     """`holds` on the cases that matter, then on drawn ones; what it raises is of the smallest case found."""
-    try:
-        import hypothesis
-    except ImportError:
-        reason = "hypothesis cannot be imported; pip install hypothesis brings it"
-        raise CannotRun(reason) from None
+    hypothesis = need("hypothesis", "blocks")
     known = checked.probes()
     settings = hypothesis.settings(
         max_examples=examples,

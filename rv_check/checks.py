@@ -14,9 +14,8 @@ from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rv_check import analyses, counts, ops
-from rv_check.arch import Arch
-from rv_check.counts import Operation, convention
+from rv_check import analyses, ops
+from rv_check.arch import Arch, small_inputs
 from rv_check.deviations import Deviation, first_match, settle
 from rv_check.findings import LEVELS, CannotRun, Finding, Level, Report, Status, up_to
 from rv_check.foreign import guarded
@@ -24,15 +23,16 @@ from rv_check.ops import Shape
 from rv_check.problems import Place, Problem, RvCheckError, SpecError
 from rv_check.reference import applies, build_reference, metadata_source, need, need_device
 from rv_check.spec import Published
-from rv_check.structure import Structure, compare, of_arch, small_inputs
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from rv_check.counts import Operation
     from rv_check.explain import Told
     from rv_check.match import Slot
     from rv_check.numbers import Difference
+    from rv_check.structure import Structure
 
 T = TypeVar("T")
 
@@ -138,6 +138,7 @@ class Run:
     def compare_structure(self) -> Structure:
         """Observe the reference. Raises: RvCheckError, CannotRun."""
         from rv_check.observe import Subject
+        from rv_check.structure import compare, of_arch
 
         arch = self.expanded()
         return compare(Subject(self.pair().expected), arch.input, input_sizes(arch), of_arch(arch))
@@ -699,6 +700,7 @@ def counters(run: Run, check: Check) -> Outcome:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    from rv_check import counts
     from rv_check.model import build
     from rv_check.observe import Subject
 
@@ -768,6 +770,8 @@ FVCORE = {"batchnorm": "batch_norm", "adaptive_avgpool": "adaptive_avg_pool2d", 
 
 def fvcore_convention(done: Iterable[Operation]) -> dict[str, int]:
     """What fvcore's rule counts, by its own names."""
+    from rv_check.counts import convention
+
     rule = convention("fvcore")
     total: dict[str, int] = {}
     for operation in done:

@@ -10,19 +10,26 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from rv_check import arch as archs
-from rv_check import cli_block, cli_fields, cli_macs, library, report
+from rv_check import library, report
 from rv_check.arch import Arch, parse_size
 from rv_check.candidates import FORMS, is_module_name, load_module, parse_arguments
 from rv_check.checks import Judge, check_arch
 from rv_check.deviations import load_deviations
 from rv_check.findings import LEVELS, Finding, Level, Report, up_to
+from rv_check.options import is_module, positive
 from rv_check.problems import RvCheckError, SpecError, quote
 from rv_check.reference import need_device
 
 HELD, DID_NOT_HOLD, WRONG_QUESTION = 0, 1, 2
+OF_THEIR_OWN = {  # commands that stand in modules of their own, each with `add_options` and `run`
+    "macs": ("cli_macs", "multiply-adds, what every counter makes of them, and memory"),
+    "receptive-field": ("cli_fields", "what the units of a network see, in input pixels"),
+    "block": ("cli_block", "a residual block of your own, against a contract, property by property"),
+}
 INTERRUPTED, NO_READER = 130, 141  # as a shell says it: 128 and the signal
 
 
@@ -53,7 +60,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     given = list(arguments)
     if given and is_module_name(given[0]) and not given[0].startswith("-"):
         given.insert(0, "check")
-    return build_parser().parse_args(given)
+    return build_parser(given[0] if given else "").parse_args(given)
 
 
 def _complain(message: str, status: int) -> int:
@@ -68,8 +75,8 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+def build_parser(asked: str = "") -> argparse.ArgumentParser:
+    """The commands and their options. One that has a module of its own has them only where it is `asked` for."""
     parser = argparse.ArgumentParser(
         prog="rv-check",
         description="Is this network the network it claims to be?",
@@ -89,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     show = command("show", show_command, "the layer table of an arch, without torch")
     show.add_argument("arch", metavar="ARCH", help="resnet50, 'resnet50(classes=10)' or path/to/file.yaml::arch")
     show.add_argument("--input", metavar="'C H W'", help="another input size than the declared one")
-    show.add_argument("--depth", type=_positive, metavar="N", help="fold modules N names deep into one line")
+    show.add_argument("--depth", type=positive, metavar="N", help="fold modules N names deep into one line")
     show.add_argument("--json", action="store_true", help=f"one object, schema {report.SHOW_SCHEMA}")
 
     check = command("check", check_command, "a spec against its reference, or a module against a spec")
@@ -113,16 +120,12 @@ def build_parser() -> argparse.ArgumentParser:
     _module_options(diff)
     _evidence(diff)
 
-    cli_macs.add_options(
-        command("macs", cli_macs.macs_command, "multiply-adds, what every counter makes of them, and memory")
-    )
-
-    cli_fields.add_command(command)
-    cli_block.add_options(
-        command(
-            "block", cli_block.block_command, "a residual block of your own, against a contract, property by property"
-        )
-    )
+    for name, (module, text) in OF_THEIR_OWN.items():
+        if name != asked:
+            command(name, list_command, text)  # it is in the help, and not imported
+            continue
+        own = import_module(f"rv_check.{module}")
+        own.add_options(command(name, own.run, text))
 
     table = command("report", report_command, "the comparison table of the shipped archs")
     table.add_argument("arch", nargs="*", metavar="ARCH", help="only these")
@@ -142,12 +145,6 @@ def _evidence(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--require", choices=LEVELS, help="a skip at this level or a lower one is a failure")
     parser.add_argument("--device", default="cpu", help="where models run, as torch names it")
     parser.add_argument("--deviations", metavar="FILE", help="a file of known deviations")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
 
 
 def _version() -> str:
@@ -184,11 +181,7 @@ def show_command(options: argparse.Namespace) -> int:
 
 def check_command(options: argparse.Namespace) -> int:
     """One arch with findings as they come, or one module."""
-    where = options.subject.rpartition(":")[0]
-    is_module = is_module_name(options.subject)
-    if is_module and where.endswith(library.SUFFIXES):
-        raise RvCheckError(f"{quote(options.subject)} is no arch\n  expected: {where}::ARCH, with two colons")
-    if not is_module:
+    if not is_module(options.subject):
         given = [f"--{name.replace('_', '-')}" for name in OF_MODULES if getattr(options, name)]
         if options.arch is not None:
             raise RvCheckError(f"{quote(options.subject)} is no module\n  expected: {FORMS}")

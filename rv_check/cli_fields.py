@@ -15,20 +15,20 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rv_check import arch as archs
-from rv_check import fields
+from rv_check import fields, report
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, parse_size
-from rv_check.candidates import FORMS, is_module_name, load_module
+from rv_check.candidates import load_module, parse_arguments
 from rv_check.fields import Line, Measured
 from rv_check.graph import Graph
-from rv_check.library import SUFFIXES
 from rv_check.ops import Shape
+from rv_check.options import is_module, positive
 from rv_check.problems import RvCheckError, quote
 
 if TYPE_CHECKING:
@@ -39,19 +39,17 @@ if TYPE_CHECKING:
 SCHEMA = "rv-check/receptive-field/1"
 HELD, DID_NOT_HOLD = 0, 1
 GLOBAL = "global: a unit sees the whole input, by a gate or a pool; the numbers are those of the convolutional path"
-Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
-def add_command(command: Command) -> None:
-    """Add the command to the parser by the helper that makes one."""
-    parser = command("receptive-field", receptive_field_command, "what the units of a network see, in input pixels")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
     parser.add_argument("subject", nargs="?", metavar="ARCH|MODULE", help="an arch, or a module: file.py:Name")
     parser.add_argument("--input", metavar="'C H W'", help="the input; that of the arch, or 3 224 224, unless given")
     parser.add_argument("--step", metavar="STEP", help="only this step, or part of the module")
-    parser.add_argument("--depth", type=_positive, metavar="N", help="all parts N names deep; one line a stage if not")
+    parser.add_argument("--depth", type=positive, metavar="N", help="all parts N names deep; one line a stage if not")
     parser.add_argument("--measure", action="store_true", help="also by gradients, of the built model or the module")
     parser.add_argument("--effective", action="store_true", help="also the effective receptive field")
-    parser.add_argument("--runs", type=_positive, default=8, metavar="N", help="networks for that, 8 unless given")
+    parser.add_argument("--runs", type=positive, default=8, metavar="N", help="networks for that, 8 unless given")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first of them, 0 unless given")
     parser.add_argument(
         "--statistics",
@@ -60,19 +58,13 @@ def add_command(command: Command) -> None:
         help="of its batch norms: those of the images as constants, or as in training",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="a picture of the effective field: .png or .svg")
-    parser.add_argument("--fits", type=_positive, metavar="SIZE", help="which stage fits an input of that size")
+    parser.add_argument("--fits", type=positive, metavar="SIZE", help="which stage fits an input of that size")
     parser.add_argument("--compare-published", action="store_true", help=f"against the table of {fields.PUBLISHER}")
     parser.add_argument("--kwargs", metavar="JSON", help="arguments of a class or factory")
     parser.add_argument("--json", action="store_true", help=f"one object, schema {SCHEMA}")
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
-
-
-def receptive_field_command(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """The table, and what else was asked for."""
     if options.subject is None and not options.compare_published:
         raise RvCheckError("of which network?\n  expected: ARCH or MODULE, or --compare-published alone")
@@ -99,7 +91,7 @@ class _Answer:
     def of_subject(self) -> None:
         """The table of an arch or a module."""
         options = self.options
-        network: _Network = _OfModule(options) if _is_module(options) else _OfArch(options)
+        network: _Network = _OfModule(options) if is_module(options.subject, options.kwargs) else _OfArch(options)
         lines = network.step(options.step) if options.step else network.lines(options.depth)
         if not lines:
             raise RvCheckError(f"{options.subject} has no step at which everything meets\n  expected: --depth N")
@@ -152,8 +144,6 @@ class _Answer:
 
     def published(self, found: Sequence[fields.Against]) -> None:
         """The published table."""
-        from tabulate import tabulate
-
         self.json["published"] = [
             {"network": f.network, "published": f.published, "source": f.source, "arch": f.arch, "what": f.what}
             | {"size": f.field.size, "stride": f.field.stride, "padding": f.field.padding, "same": f.is_same}
@@ -164,7 +154,7 @@ class _Answer:
         ]
         headers = ("network", "published", "ours", "", "size/stride/padding", "")
         self.text += ["", f"published by {fields.PUBLISHER}"] if self.text else [f"published by {fields.PUBLISHER}"]
-        self.text.append(tabulate(rows, headers, tablefmt="simple", disable_numparse=True))
+        self.text.append(report.table(headers, rows, "llllll"))
         if any(f.network.startswith("resnet") for f in found):
             self.text += ["", fields.WHY]
 
@@ -181,16 +171,6 @@ def _published(subject: str | None) -> list[fields.Against]:
         known = ", ".join(dict.fromkeys(one.arch for one in found))
         raise RvCheckError(f"nothing is published of {quote(str(subject))} there\n  expected: one of {known}")
     return [one for one in found if one.network in networks]
-
-
-def _is_module(options: argparse.Namespace) -> bool:
-    is_module = is_module_name(options.subject)
-    where = options.subject.rpartition(":")[0]
-    if is_module and where.endswith(SUFFIXES):
-        raise RvCheckError(f"{quote(options.subject)} is no arch\n  expected: {where}::ARCH, with two colons")
-    if not is_module and options.kwargs:
-        raise RvCheckError(f"--kwargs is for a module, and {options.subject} is none\n  expected: {FORMS}")
-    return is_module
 
 
 class _OfArch:
@@ -227,7 +207,7 @@ class _OfModule:
 
     def __init__(self, options: argparse.Namespace):
         self.name, self.input = options.subject, parse_size(options.input) if options.input else (3, 224, 224)
-        self.arguments = _arguments(options.kwargs)
+        self.arguments = parse_arguments(options.kwargs)
         with contextlib.redirect_stdout(sys.stderr):  # what the module prints is not ours to pass on
             from rv_check.observe import Subject
 
@@ -263,16 +243,6 @@ class _OfModule:
 _Network = _OfArch | _OfModule
 
 
-def _arguments(text: str | None) -> dict[str, Any]:
-    try:
-        value = json.loads(text) if text is not None else {}
-    except ValueError as error:
-        raise RvCheckError(f'--kwargs is no JSON: {error}\n  expected: as in {{"num_classes": 10}}') from None
-    if not isinstance(value, dict):
-        raise RvCheckError(f'--kwargs is a {type(value).__name__}\n  expected: an object, as in {{"num_classes": 10}}')
-    return value
-
-
 # Words
 
 
@@ -281,8 +251,6 @@ def _number(value: float | tuple[float, float]) -> str:
 
 
 def _table(lines: Sequence[Line], measured: Sequence[Measured | None], effective: dict[str, Effective]) -> str:
-    from tabulate import tabulate
-
     headers = ["name", "op", "out", "size", "stride", "padding", "centre"]
     headers += ["measured"] if any(measured) else []
     headers += ["effective", "share", "deviation"] if effective else []
@@ -297,15 +265,8 @@ def _table(lines: Sequence[Line], measured: Sequence[Measured | None], effective
             one = effective.get(line.name)
             row += [f"{one.width:.1f}", f"{one.share:.0%}", f"{one.deviation:.1f}"] if one else ["", "", ""]
         rows.append([*row, _notes(line, effective.get(line.name))])
-    numbers = ["right"] * (len(headers) - 3)
-    table: str = tabulate(
-        rows,
-        [*headers, "notes"],
-        tablefmt="simple",
-        colalign=["left", "left", "left", *numbers, "left"],
-        disable_numparse=True,
-    )
-    return "\n".join(line.rstrip() for line in table.splitlines())
+    align = "lll" + "r" * (len(headers) - 3) + "l"
+    return "\n".join(map(str.rstrip, report.table([*headers, "notes"], rows, align).splitlines()))
 
 
 def _measured_words(line: Line, measured: Measured | None) -> str:
@@ -341,14 +302,7 @@ def _effective_words(options: argparse.Namespace) -> str:
 
 
 def _field_json(field: ReceptiveField) -> dict[str, Any]:
-    return {
-        "size": field.size,
-        "stride": field.stride,
-        "padding": field.padding,
-        "centre": field.centre,
-        "aligned": field.aligned,
-        "global": field.is_global,
-    }
+    return {**report.field_json(field), "centre": field.centre}
 
 
 def _line_json(line: Line, m: Measured | None, e: Effective | None) -> dict[str, Any]:

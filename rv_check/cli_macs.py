@@ -9,17 +9,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from rv_check import arch as archs
-from rv_check import counts, memory
+from rv_check import counts, memory, report
 from rv_check.arch import parse_size
-from rv_check.candidates import is_module_name, load_module, parse_arguments
+from rv_check.candidates import load_module, parse_arguments
 from rv_check.counts import Convention, Operation
 from rv_check.expected import expected
 from rv_check.graph import Graph
 from rv_check.ops import Shape
-from rv_check.problems import RvCheckError, quote
+from rv_check.options import is_module, positive
+from rv_check.problems import RvCheckError
 
 SCHEMA = "rv-check/macs/1"
 ALL_SCHEMA = "rv-check/macs-of-all/1"
@@ -35,27 +34,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="'C H W'", help="another input size; of a module 3 224 224 unless given")
     parser.add_argument("--kwargs", metavar="JSON", help='arguments of a class or factory, as {"num_classes": 10}')
     parser.add_argument("--by", choices=BY, default="stage", help="what a line of the table is")
-    parser.add_argument("--convention", metavar="NAME", help="count as this tool does")
-    parser.add_argument("--compare", action="store_true", help="the total of every tool, and why it is that")
-    parser.add_argument("--memory", action="store_true", help="bytes of parameters, gradients and activations")
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at once, for --memory and --roofline")
-    parser.add_argument("--dtype", default="float32", help="of the numbers, for --memory and --roofline")
-    parser.add_argument("--optimiser", default="momentum", help="sgd, momentum or adam, for --memory")
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--convention", metavar="NAME", help="count as this tool does")
+    instead.add_argument("--compare", action="store_true", help="the total of every tool, and why it is that")
+    instead.add_argument("--memory", action="store_true", help="bytes of parameters, gradients and activations")
+    instead.add_argument(
         "--roofline",
         nargs=2,
         type=float,
         metavar=("FLOP/S", "BYTES/S"),
         help="the least time of each operation on a device of that speed",
     )
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images, for --memory and --roofline")
+    parser.add_argument("--dtype", default="float32", help="of the numbers, for --memory and --roofline")
+    parser.add_argument("--optimiser", default="momentum", help="sgd, momentum or adam, for --memory")
     parser.add_argument("--json", action="store_true", help=f"one object, schema {SCHEMA}")
 
 
-def macs_command(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print what was asked for."""
     convention = counts.convention(options.convention) if options.convention else None
-    if options.batch < 1:
-        raise RvCheckError(f"--batch is {options.batch}\n  expected: 1 or more")
     memory.size_of(options.dtype)
     if options.roofline and min(options.roofline) <= 0:
         raise RvCheckError("--roofline takes two numbers above 0: FLOP/s and bytes/s of a device")
@@ -75,16 +73,15 @@ def macs_command(options: argparse.Namespace) -> int:
     elif convention:
         print(by_convention(name, done, convention, options.by))
     else:
-        print(table(name, done, options.by))
+        print(by_part(name, done, options.by))
     return 0
 
 
 def _all_archs(options: argparse.Namespace) -> int:
     """Every shipped arch as every counter counts it."""
-    if not options.compare:
-        raise RvCheckError(
-            "rv-check macs takes an arch or a module\n  expected: one of these, or --compare for all archs"
-        )
+    if not options.compare or options.input or options.kwargs:
+        expected_ = "one of these, or --compare alone for all archs"
+        raise RvCheckError(f"rv-check macs takes an arch or a module\n  expected: {expected_}")
     every = [(arch, counts.of_arch(arch)) for arch in archs.archs()]
     rules = counts.conventions().values()
     if options.json:
@@ -92,15 +89,13 @@ def _all_archs(options: argparse.Namespace) -> int:
         print(json.dumps({"schema": ALL_SCHEMA, "totals": totals}, indent=2))
         return 0
     rows = [(arch.name, *(f"{rule.total(done):,}" for rule in rules)) for arch, done in every]
-    print(_table(("arch", *(rule.name for rule in rules)), rows, "l" + "r" * len(rules)))
+    print(report.table(("arch", *(rule.name for rule in rules)), rows, "l" + "r" * len(rules)))
     return 0
 
 
 def _subject(options: argparse.Namespace) -> tuple[str, GraphOf, int]:
     """What it is called, its graphs, and how many parameters it has. Raises: RvCheckError."""
-    if not is_module_name(options.subject):
-        if options.kwargs:
-            raise RvCheckError(f"--kwargs is for a module; {quote(options.subject)} is an arch")
+    if not is_module(options.subject, options.kwargs):
         arch = archs.load(options.subject, options.input)
         return arch.name, lambda training, batch: expected(arch, training, batch=batch, raw=True), arch.params
     x: Shape = parse_size(options.input) if options.input else (3, 224, 224)
@@ -123,13 +118,7 @@ def _subject(options: argparse.Namespace) -> tuple[str, GraphOf, int]:
 # Tables
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
-    """`align` has a letter for each column: l or r."""
-    sides = tuple({"l": "left", "r": "right"}[letter] for letter in align)
-    return tabulate(rows, headers, tablefmt="simple", colalign=sides, disable_numparse=True)
-
-
-def table(name: str, done: Sequence[Operation], by: str) -> str:
+def by_part(name: str, done: Sequence[Operation], by: str) -> str:
     """Multiply-adds of the forward and of the backward pass, by stage, module or kind of operation."""
     rows = [(key, sum(o.macs for o in some), sum(o.backward for o in some)) for key, some in _grouped(done, by)]
     total, back = sum(o.macs for o in done), sum(o.backward for o in done)
@@ -140,9 +129,7 @@ def table(name: str, done: Sequence[Operation], by: str) -> str:
     ]
     lines.append(("total", f"{total:,}", "", f"{back:,}"))
     headers = (by, "MACs", "share", "MACs of backward")
-    text = tabulate(
-        lines, headers, tablefmt="simple", colalign=("left", "right", "right", "right"), disable_numparse=True
-    )
+    text = report.table(headers, lines, "lrrr")
     weights, inputs = (sum(getattr(o, which) for o in done) for which in ("weight_gradient", "input_gradient"))
     return (
         f"{name}: {total:,} multiply-adds for one image\n\n{text}\n\n"
@@ -165,7 +152,7 @@ def by_convention(name: str, done: Sequence[Operation], convention: Convention, 
     total = convention.total(done)
     rows = [(key, f"{convention.total(some):,}") for key, some in _grouped(done, by) if convention.total(some)]
     rows.append(("total", f"{total:,}"))
-    text = _table((by, convention.unit), rows, "lr")
+    text = report.table((by, convention.unit), rows, "lr")
     return (
         f"{name} as {convention.name} {convention.version} counts: {total:,}\n\n{text}\n\nsource: {convention.source}"
     )
@@ -179,7 +166,7 @@ def compared(name: str, done: Sequence[Operation]) -> str:
         for one in counts.conventions().values()
     ]
     headers = ("counter", "version", "total", "which is")
-    text = _table(headers, rows, "llrl")
+    text = report.table(headers, rows, "llrl")
     others = sorted({operation.kind for operation in done} - counts.HELD)
     note = f"\n\nnot held to the counters themselves: what they make of {', '.join(others)}" if others else ""
     return f"{name}: {macs:,} multiply-adds (MACs) for one image\n\n{text}{note}"
@@ -208,12 +195,12 @@ def memory_text(name: str, found: memory.Memory, options: argparse.Namespace) ->
         ("a training step, at least", f"{found.training:,}"),
         ("values at once in a forward pass without gradients", f"{found.peak:,}"),
     ]
-    text = _table(("", "bytes"), rows, "lr")
+    text = report.table(("", "bytes"), rows, "lr")
     return f"{name} in {options.dtype}, batch {options.batch}\n\n{text}"
 
 
 def _memory(options: argparse.Namespace, graph_of: GraphOf, params: int) -> memory.Memory:
-    graphs = graph_of(True, max(options.batch, 1)), graph_of(False, options.batch)
+    graphs = graph_of(True, options.batch), graph_of(False, options.batch)
     return memory.memory(*graphs, params, options.dtype, options.optimiser)
 
 
@@ -230,7 +217,7 @@ def roofline_text(name: str, graph: Graph, options: argparse.Namespace) -> str:
             (*where, f"{cost.macs:,}", f"{cost.moved:,}", f"{cost.intensity:.1f}", f"{1e6 * seconds:.1f}", bound)
         )
     headers = ("module", "op", "MACs", "bytes", "FLOP/byte", "us", "bound by")
-    text = _table(headers, rows, "llrrrrl")
+    text = report.table(headers, rows, "llrrrrl")
     device = f"in {options.dtype}, batch {options.batch}, on a device of {rate:g} FLOP/s and {bandwidth:g} bytes/s"
     return f"{name} {device}: no less than {1e3 * total:.3f} ms\n\n{text}"
 
@@ -241,7 +228,7 @@ def roofline_text(name: str, graph: Graph, options: argparse.Namespace) -> str:
 def as_json(
     name: str, done: Sequence[Operation], options: argparse.Namespace, graph_of: GraphOf, params: int
 ) -> dict[str, Any]:
-    """Everything, for machines: operations, conventions, bytes."""
+    """For machines: operations and conventions, and bytes where these are asked for."""
     operations = [
         {
             "name": one.name,
@@ -269,18 +256,16 @@ def as_json(
         }
         for one in counts.conventions().values()
     ]
-    return {
+    found: dict[str, Any] = {
         "schema": SCHEMA,
         "subject": name,
         "macs": sum(one.macs for one in done),
         "backward_macs": sum(one.backward for one in done),
         "params": params,
         "conventions": conventions,
-        "memory": {
-            "dtype": options.dtype,
-            "batch": options.batch,
-            "optimiser": options.optimiser,
-            **memory.as_json(_memory(options, graph_of, params)),
-        },
         "operations": operations,
     }
+    if options.memory:
+        how = {"dtype": options.dtype, "batch": options.batch, "optimiser": options.optimiser}
+        found["memory"] = {**how, **memory.as_json(_memory(options, graph_of, params))}
+    return found

@@ -21,43 +21,18 @@ from rv_check.problems import Place, RvCheckError, listed, nearest, quote
 FILE = Path(__file__).parent / "conventions.yaml"
 MULTIPLIES = ("conv", "conv1d", "conv3d", "conv_transpose", "conv1d_transpose", "conv3d_transpose", "linear", "matmul")
 FREE = {  # what needs no multiply-add: a module that does anything else besides cannot be counted
-    *("batchnorm", "native_layer_norm", "instance_norm"),
-    *("relu", "silu", "sigmoid", "gelu", "tanh", "hardswish", "hardsigmoid", "hardtanh", "clamp", "leaky_relu", "elu"),
-    *("mish", "softplus", "_prelu_kernel", "prelu", "celu", "threshold", "maximum", "minimum", "log_sigmoid_forward"),
-    *(
-        "_softmax",
-        "_safe_softmax",
-        "softmax",
-        "_log_softmax",
-        "log_softmax",
-        "exp",
-        "log",
-        "sqrt",
-        "rsqrt",
-        "abs",
-        "pow",
-        "neg",
-        "erf",
-    ),
-    *("maxpool", "avgpool", "adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d", "mean", "total", "amax"),
-    *("max", "min", "argmax", "var", "var_mean", "std", "linalg_vector_norm", "norm", "cumsum", "avg_pool1d"),
-    *("groupnorm", "drop_path", "pad_channels"),
-    *("dropout", "sum", "product", "concat", "scale", "shift", "div", "reciprocal", "sub", "cast", "write", "where"),
-    *("reshape", "flatten", "permute", "expand", "slice", "view", "pad", "part", "as_strided", "copy", "roll", "flip"),
-    *("repeat", "index", "index_select", "gather", "embedding", "arange", "upsample_nearest2d", "upsample_bilinear2d"),
-    *(
-        "pixel_shuffle",
-        "reflection_pad2d",
-        "replication_pad2d",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "isnan",
-        "bitwise_not",
-    ),
+    *("batchnorm", "native_layer_norm", "instance_norm", "relu", "silu", "sigmoid", "gelu", "tanh"),
+    *("hardswish", "hardsigmoid", "hardtanh", "clamp", "leaky_relu", "elu", "mish", "softplus"),
+    *("_prelu_kernel", "prelu", "celu", "threshold", "maximum", "minimum", "log_sigmoid_forward", "_softmax"),
+    *("_safe_softmax", "softmax", "_log_softmax", "log_softmax", "exp", "log", "sqrt", "rsqrt", "abs", "pow"),
+    *("neg", "erf", "maxpool", "avgpool", "adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d"),
+    *("mean", "total", "amax", "max", "min", "argmax", "var", "var_mean", "std", "linalg_vector_norm"),
+    *("norm", "cumsum", "avg_pool1d", "groupnorm", "drop_path", "pad_channels", "dropout", "sum", "product"),
+    *("concat", "scale", "shift", "div", "reciprocal", "sub", "cast", "write", "where", "reshape", "flatten"),
+    *("permute", "expand", "slice", "view", "pad", "part", "as_strided", "copy", "roll", "flip", "repeat"),
+    *("index", "index_select", "gather", "embedding", "arange", "upsample_nearest2d", "upsample_bilinear2d"),
+    *("pixel_shuffle", "reflection_pad2d", "replication_pad2d", "eq", "ne", "lt", "le", "gt", "ge", "isnan"),
+    *("bitwise_not",),
 }
 
 HELD = {  # where every rule has been held to what its counter prints
@@ -109,8 +84,10 @@ def operations(graph: Graph) -> list[Operation]:
     unknown = [node for node in graph.nodes if node.kind not in {*MULTIPLIES, *FREE, *LEAVES}]
     if unknown:
         raise RvCheckError("\n".join(_cannot_count(node) for node in unknown[:5]))
-    trained = _trained(graph)
-    return [_operation(node, graph, trained) for node in graph.nodes if node.kind not in LEAVES and not node.fixed]
+    with_gradient = trained(graph)
+    return [
+        _operation(node, graph, with_gradient) for node in graph.nodes if node.kind not in LEAVES and not node.fixed
+    ]
 
 
 def _cannot_count(node: Node) -> str:
@@ -119,7 +96,7 @@ def _cannot_count(node: Node) -> str:
     return f"no rule counts the operation {node.kind!r} of {node.name or 'the module'} ({shapes}){where}"
 
 
-def _trained(graph: Graph) -> set[Node]:
+def trained(graph: Graph) -> set[Node]:
     """What depends on a parameter, so that a gradient is passed through it."""
     found: set[Node] = set()
     for node in graph.nodes:
@@ -146,7 +123,7 @@ def macs_of(node: Node) -> int:
     return prod(node.inputs[0].shape if node.kind.endswith("_transpose") else node.shape) * each
 
 
-def _operation(node: Node, graph: Graph, trained: set[Node]) -> Operation:
+def _operation(node: Node, graph: Graph, with_gradient: set[Node]) -> Operation:
     x = node.inputs[0].shape if node.inputs else ()
     out, macs = prod(node.shape), macs_of(node)
     own = _own_parameters(node, graph)
@@ -161,9 +138,9 @@ def _operation(node: Node, graph: Graph, trained: set[Node]) -> Operation:
     }
     weights = "weight" in node.tensors and any(state is node.tensors["weight"] for state in own)
     if node.kind == "matmul":
-        weight_gradient, passed = 0, macs * sum(value in trained for value in node.inputs)
+        weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs)
     else:
-        weight_gradient, passed = macs * weights, macs * any(value in trained for value in node.inputs)
+        weight_gradient, passed = macs * weights, macs * any(value in with_gradient for value in node.inputs)
     return Operation(
         node.name,
         node.kind,

@@ -1,8 +1,8 @@
 """How many bytes a network needs, and how fast a device could run it at best.
 
 Computed from the graph of its operations, and measured on a module as it runs. Words: activations for backward are the
-values that autograd keeps from the forward pass, parameters and buffers apart; the least peak is what must be alive at
-once in a forward pass without gradients, whatever a program holds on to besides.
+values that autograd keeps from the forward pass, parameters and buffers apart; the peak of a forward pass without
+gradients is that of one which drops each value after its last use, and does nothing in place.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from rv_check.counts import macs_of
+from rv_check.counts import macs_of, trained
 from rv_check.graph import LEAVES, Graph, Node
 from rv_check.problems import RvCheckError, listed, quote
 
@@ -32,24 +32,14 @@ KEEPS_INPUT = (
 KEEPS_OUTPUT = ("relu", "sigmoid", "tanh", "_softmax", "_safe_softmax", "softmax")
 KEEPS_INPUTS = ("product", "matmul", "div")
 KEEPS_NOTHING = (
-    "sum",
-    "concat",
-    "scale",
-    "shift",
-    "mean",
-    "total",
-    "pad",
-    "pad_channels",
-    "cast",
-    "dropout",
-    "drop_path",
+    *("sum", "concat", "scale", "shift", "mean", "total", "pad", "pad_channels", "cast", "dropout", "drop_path"),
     *VIEWS,
 )
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a batch. `activations`: kept for backward in train mode; `peak`: the least that a forward pass needs."""
+    """Bytes of a batch. `activations`: kept for backward in train mode; `peak`: alive at once in a forward pass."""
 
     parameters: int
     gradients: int
@@ -85,12 +75,12 @@ def memory(training: Graph, evaluation: Graph, params: int, dtype: str = "float3
 
 def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]:
     """The values that autograd keeps, each once, with their bytes. Source: torch's derivatives.yaml."""
-    trained = _trained(graph)
+    with_gradient = trained(graph)
     seen: set[Node] = set()
     for node in graph.nodes:
-        if node.kind in LEAVES or node.fixed or node not in trained:
+        if node.kind in LEAVES or node.fixed or node not in with_gradient:
             continue
-        for value in _kept_by(node, graph):
+        for value in _kept_by(node):
             root = _root(value)
             if root not in seen and root.kind not in ("state", "constant"):
                 seen.add(root)
@@ -107,7 +97,7 @@ def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]
             yield node, prod(node.shape) * size  # the mask
 
 
-def _kept_by(node: Node, graph: Graph) -> tuple[Node, ...]:
+def _kept_by(node: Node) -> tuple[Node, ...]:
     kind = node.kind
     if kind in KEEPS_INPUT or (kind == "adaptive_avgpool" and node.shape[2:] != (1, 1)):
         return node.inputs[:1]
@@ -118,16 +108,6 @@ def _kept_by(node: Node, graph: Graph) -> tuple[Node, ...]:
     if kind in KEEPS_NOTHING or kind == "adaptive_avgpool":  # to a size of 1 it is a mean
         return ()
     raise RvCheckError(f"it is not known what {quote(kind)} of {node.name or 'the module'} keeps for its backward pass")
-
-
-def _trained(graph: Graph) -> set[Node]:
-    found: set[Node] = set()
-    for node in graph.nodes:
-        names = [state.name for _, state in node.states]
-        own = any(name in graph.parameters for name in (*names, *([node.name] if node.kind == "state" else [])))
-        if own or any(feed in found for feed in node.feeds):
-            found.add(node)
-    return found
 
 
 def _root(node: Node) -> Node:

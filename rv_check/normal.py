@@ -188,7 +188,7 @@ def channels_of_zeros(b: Builder, node: Node) -> Node | None:
     return _with_zeros(b, node, x, before, node.shape[1] - x.shape[1] - before)
 
 
-@rule("zeros joined to channels are padding", "concat")
+@rule("zeros, as finite numbers times 0, joined to channels are padding", "concat")
 def concat_of_zeros(b: Builder, node: Node) -> Node | None:
     """Channels of zeros before or after others, be they made as such or of the input times 0."""
     if node.attributes["axis"] != 1 or len(node.shape) != 4:

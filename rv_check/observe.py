@@ -59,6 +59,7 @@ class Subject:
         def on(device: str) -> Graph:
             return self._on(device, x, training, batch, Builder(here, raw))
 
+        self.until_it_raised = None
         if self.why_real:
             return on("cpu")
         try:

@@ -18,12 +18,12 @@ from rv_check.problems import RvCheckError, nearest, quote
 from rv_check.tree import definition_scope, with_defaults
 
 
-def need(module: str) -> Any:
-    """Import an optional package. Raises: CannotRun."""
+def need(module: str, extra: str = "torch") -> Any:
+    """Import an optional package, which an extra of ours brings. Raises: CannotRun."""
     try:
         return import_module(module)
     except ImportError as error:
-        raise CannotRun(f"{module} cannot be imported ({error}); pip install 'rv-check[torch]' brings it") from None
+        raise CannotRun(f"{module} cannot be imported ({error}); pip install 'rv-check[{extra}]' brings it") from None
 
 
 def need_device(device: str) -> None:

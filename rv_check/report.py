@@ -106,16 +106,13 @@ def show_json(arch: Arch, fold_at: int | None = None) -> dict[str, Any]:
 
 def show_text(arch: Arch, fold_at: int | None = None) -> str:
     """The layer table, one line a layer."""
-    from tabulate import tabulate
-
-    table = [
+    layers = [
         (r.name, r.op, shape(r.x), shape(r.y), f"{r.params:,}", f"{r.macs:,}", _field(r)) for r in arch.rows(fold_at)
     ]
     headers = ("name", "op", "in", "out", "params", "MACs", "receptive field")
-    align = ("left", "left", "left", "left", "right", "right", "left")
     lines = [
         f"{arch.name}  input {' '.join(map(str, arch.input))}",
-        tabulate(table, headers, tablefmt="simple", colalign=align, disable_numparse=True),
+        table(headers, layers, "llllrrl"),
         "",
         f"params            {arch.params:,}",
         f"MACs              {arch.macs:,}",
@@ -219,9 +216,8 @@ def comparison(lines: Sequence[Line], form: str) -> str:
         return json.dumps(comparison_json(lines), indent=2)
     if form == "csv":
         return _csv(CSV_HEADERS, [_csv_row(line) for line in lines])
-    align = ("left", "right", "right", "left", "right", "right", "left", "left")
-    table = _table(HEADERS, table_rows(lines), form, align)
-    return f"{table}\n\n{LEGEND}" if form == "text" else table
+    text = table(HEADERS, table_rows(lines), "lrrlrrll", form)
+    return f"{text}\n\n{LEGEND}" if form == "text" else text
 
 
 def _csv_row(line: Line) -> tuple[str, ...]:
@@ -239,12 +235,14 @@ def _csv(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], form: str, align: Sequence[str]) -> str:
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], align: str, form: str = "text") -> str:
+    """A table; `align` has a letter for each column, l or r."""
     from tabulate import tabulate
 
     pipe = "\\|" if form == "markdown" else "|"
     cells = [[quote_plain(cell).replace("|", pipe) for cell in row] for row in rows]
-    return tabulate(cells, headers, tablefmt=TABULATE[form], colalign=align, disable_numparse=True)
+    sides = tuple({"l": "left", "r": "right"}[letter] for letter in align)
+    return tabulate(cells, headers, tablefmt=TABULATE[form], colalign=sides, disable_numparse=True)
 
 
 def comparison_json(lines: Sequence[Line]) -> dict[str, Any]:
@@ -297,7 +295,7 @@ def sources(lines: Sequence[Line], form: str) -> str:
             rows.append((line.arch.name, entry.metric, entry.printed, value or "", verdict, entry.source))
     if form == "csv":
         return _csv(SOURCE_HEADERS, rows)
-    return _table(SOURCE_HEADERS, rows, form, ("left", "left", "right", "right", "left", "left"))
+    return table(SOURCE_HEADERS, rows, "llrrll", form)
 
 
 def check_json(report: Report) -> dict[str, Any]:

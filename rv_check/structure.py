@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
-from rv_check.arch import Arch
+from rv_check.arch import Arch, small_inputs
 from rv_check.counts import macs_of
 from rv_check.expected import BATCH, expected
 from rv_check.explain import Told, tell
@@ -315,24 +315,6 @@ def sizes_of(subject: Subject, x: Shape) -> list[Shape]:
     """Small inputs, even and odd, at which a module runs; none where it runs at `x` alone."""
     found = [next((size for size in sizes if runs(subject, size)), x) for sizes in small_inputs(x)]
     return [size for size in dict.fromkeys(found) if size != x]
-
-
-def small_inputs(x: Shape) -> list[list[Shape]]:
-    """Square inputs not larger than `x`, the smallest first: one of each list is to be tried.
-
-    Where a network halves its maps they stay even all the way down in the first list; in the second all are odd where
-    halves are rounded down (a pool of 2x2), in the third where they are rounded up (a convolution with padding). A
-    window that does not fit, or is moved, shows at an odd size, or at an even one.
-    """
-    if len(x) != 3:
-        return []
-    most = min(x[1:])
-    sides = (
-        *((64, 96, 128, 160, most), (63, 95, 127, 159, most // 8 * 8 - 1)),
-        (65, 97, 129, 161, (most - 2) // 8 * 8 + 1),
-    )
-    squares: list[list[Shape]] = [[(x[0], side, side) for side in some if 1 < side <= most] for some in sides]
-    return [some for some in squares if some]
 
 
 def runs(subject: Subject, x: Shape) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -17,6 +16,7 @@ from wrong_blocks import WRONG, BasicBlock, BottleneckBlock, PreActivation, Sque
 
 from rv_check import cli_block
 from rv_check.blocks import BlockArch, block_arch, check_block, find_contract
+from rv_check.cli import parse
 from rv_check.findings import Finding, Report
 from rv_check.problems import RvCheckError
 from rv_check.properties import PROPERTIES
@@ -244,7 +244,7 @@ def test_without_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
     report = check_block(BasicBlock, "basic", properties=["structure", "shape"])
     assert finding(report, "structure").status == "passed"
     assert finding(report, "shape").status == "skipped"
-    assert finding(report, "shape").reason == "hypothesis cannot be imported; pip install hypothesis brings it"
+    assert "pip install 'rv-check[blocks]' brings it" in str(finding(report, "shape").reason)
 
 
 # The command
@@ -252,9 +252,19 @@ def test_without_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def command(*arguments: str) -> int:
     """`rv-check block` with these arguments."""
-    parser = argparse.ArgumentParser()
-    cli_block.add_options(parser)
-    return cli_block.block_command(parser.parse_args(arguments))
+    options = parse(["block", *arguments])
+    return int(options.run(options))
+
+
+def test_what_could_not_be_asked_does_not_hold(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A property that was skipped never reads as passed: the answer says so, and the exit status is 1."""
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    assert command(f"{FILE}:BottleneckBlock", "--as", "bottleneck", "--property", "shape") == 1
+    text = capsys.readouterr().out
+    assert text.startswith(f"{FILE}:BottleneckBlock is not known to hold as bottleneck: 1 skipped\n")
+    assert "pip install 'rv-check[blocks]' brings it" in text
 
 
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:

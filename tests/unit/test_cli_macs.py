@@ -28,6 +28,10 @@ class Odd(nn.Module):
     def forward(self, x):
         return torch.fft.fft2(x).abs()
 
+class Summing(Net):
+    def forward(self, x):
+        return self.a(x).cumsum(1)
+
 class Narrow(Net):
     def forward(self, x):
         return super().forward(x[:, :2])
@@ -126,7 +130,8 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["resnet50", "--convention", "fvcor"], "unknown convention 'fvcor'"),
         ([], "takes an arch or a module"),
         (["resnet5"], "unknown arch 'resnet5'"),
-        (["resnet50", "--batch", "0"], "--batch is 0"),
+        (["specs/resnet.yaml:resnet50"], "expected: specs/resnet.yaml::ARCH, with two colons"),
+        (["--compare", "--input", "3 64 64"], "--compare alone for all archs"),
         (["resnet50", "--dtype", "int8"], "unknown type of numbers 'int8'"),
         (["resnet50", "--memory", "--optimiser", "lion"], "unknown optimiser 'lion'"),
         (["resnet50", "--roofline", "0", "1"], "two numbers above 0"),
@@ -140,3 +145,22 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_wrong_question(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], net: str) -> None:
     """Exit status 2, and what was wrong."""
     assert message in out(capsys, *arguments, status=2)
+
+
+@pytest.mark.parametrize("arguments", [["--batch", "0"], ["--compare", "--memory"], ["--by", "layer"]])
+def test_options_that_do_not_fit(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As everywhere: what is wrong, and exit status 2."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["macs", "resnet50", *arguments])
+    assert "rv-check macs: error: argument " in capsys.readouterr().err
+
+
+def test_json_asks_for_bytes_only_where_told(capsys: pytest.CaptureFixture[str], net: str) -> None:
+    """What an operation keeps for its backward pass may be unknown, and is not asked for."""
+    assert "memory" not in json.loads(out(capsys, f"{net}:Summing", "--input", "3 8 8", "--json"))
+    assert "it is not known what 'cumsum'" in out(capsys, f"{net}:Summing", "--input", "3 8 8", "--memory", status=2)
+    one, two = (
+        json.loads(out(capsys, "resnet18", "--memory", "--json", "--batch", batch))["memory"]["activations"]
+        for batch in ("1", "2")
+    )
+    assert 2 * one - two == 8 * 4800  # the mean and deviation of 4,800 channels are those of a batch

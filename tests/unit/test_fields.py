@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import textwrap
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from rv_check import cli_fields, fields, ops, walk
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, load, load_archs
 from rv_check.checks import check_arch
+from rv_check.cli import parse
 from rv_check.effective import Effective, draw, effective_fields
 from rv_check.expected import expected
 from rv_check.fields import (
@@ -736,16 +736,7 @@ def test_error_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def ask(*arguments: str) -> int:
     """`rv-check receptive-field` with these arguments."""
-    parser = argparse.ArgumentParser()
-    commands = parser.add_subparsers()
-
-    def command(name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, allow_abbrev=False)
-        sub.set_defaults(run=run)
-        return sub
-
-    cli_fields.add_command(command)
-    options = parser.parse_args(["receptive-field", *arguments])
+    options = parse(["receptive-field", *arguments])
     return int(options.run(options))
 
 

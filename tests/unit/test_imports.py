@@ -16,7 +16,7 @@ ORDER = (
     *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
     *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "effective"),
     *("structure", "identify", "initial", "numbers", "deviations", "checks", "conformance", "candidates"),
-    *("properties", "blocks", "report", "pytest_plugin", "cli_block", "cli_macs", "cli_fields", "cli"),
+    *("properties", "blocks", "report", "pytest_plugin", "options", "cli_block", "cli_macs", "cli_fields", "cli"),
 )
 DOORS = ("__init__", "__main__")  # they lead to the others and are imported by none
 WITH_TORCH = {
