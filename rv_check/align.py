@@ -152,10 +152,13 @@ def _shifts(
 
 
 def _is_between(nodes: Sequence[Node], begin: int, end: int) -> int:
-    """How far apart in the tree of modules the ends of a run of operations are from what they stand between."""
+    """How far apart in the tree of modules the ends of a run of operations are from what they stand between.
+
+    The deeper of its two cuts decides: the first block of a stage is no more a thing of its own than the last.
+    """
     if end - begin == 1:
         return 0
-    return -sum(_in_common(nodes[at - 1], nodes[at]) for at in (begin, end) if 0 < at < len(nodes))
+    return -max((_in_common(nodes[at - 1], nodes[at]) for at in (begin, end) if 0 < at < len(nodes)), default=0)
 
 
 def _in_common(a: Node, b: Node) -> int:
