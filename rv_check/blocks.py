@@ -196,7 +196,8 @@ def find_contract(text: str) -> Contract:
         block = found
     if block.inline:
         raise RvCheckError(f"block {quote(block.name)} is inline: its steps are steps of what is around it")
-    names = {argument.keyword for argument in call.arguments} | set(block.argument_names[: len(call.arguments)])
+    by_position = sum(argument.keyword is None for argument in call.arguments)
+    names = {argument.keyword for argument in call.arguments} | set(block.argument_names[:by_position])
     check_call(block, call, [name for name in block.required if name not in names])
     scope = definition_scope(block, {})
     fixed = {name: argument.value.evaluate(scope) for name, argument in arguments_of(block, call)}
@@ -404,6 +405,7 @@ class Checked:
                 case,
                 lambda: self.make(case.values, case.x),
                 lambda: [self.make(case.values, case.x) for _ in range(STACK)] if stacks else [],
+                (lambda: self.make({**case.values, "stride": 0}, case.x)) if self._strides_alone else None,
             )
         return self.seen[key]
 
@@ -424,6 +426,11 @@ class Checked:
             for values, x in probes(self.contract, self.unit)
             if self.fits(values, x, self.contract.out(values, x))
         ]
+
+    @property
+    def _strides_alone(self) -> bool:
+        """Whether the class is given the stride, and no projection that we make, which would refuse a stride of 0."""
+        return "stride" in self.how.names and MADE not in self.how.names
 
     def _free(self, name: str) -> bool:
         """Whether an argument is to be drawn."""
@@ -528,7 +535,7 @@ def _try(checked: Checked) -> Guess:
     return Guess(checked, right, runs, made, error)
 
 
-def _best(
+def best_calls(
     name: str, cls: Any, contracts: Sequence[Contract], call: str | None, kwargs: Mapping[str, Any], x: Shape | None
 ) -> list[Guess]:
     """The best call for each contract. Raises: RvCheckError where no case can be made or run."""
@@ -574,7 +581,7 @@ def _settle(name: str, guesses_: Sequence[Guess], kwargs: Mapping[str, Any], x: 
     if not told and guess.right == max(one.right for one in guesses_):
         return nearest_, f"contract: {nearest_.contract.name}, which it is (inferred; --as NAME)"
     contract = find_contract(ANY)
-    general = next(iter(_best(name, nearest_.cls, [contract], None, kwargs, x)))
+    general = next(iter(best_calls(name, nearest_.cls, [contract], None, kwargs, x)))
     checked = general.checked
     first = f": {told[0]}" if told else ""
     words = (
@@ -638,52 +645,97 @@ def check_block(
     given; `seed` of the cases, which are the same every time unless given; `properties` these alone, by name.
     Raises: RvCheckError where the contract is unknown, or the class cannot be made or run in any case.
     """
-    need("torch")
-    from rv_check.numbers import steady
     from rv_check.properties import by_name
 
-    if not callable(cls) or not _makes_modules(cls):
-        what = f"the class {cls.__name__}" if isinstance(cls, type) else f"a {type(cls).__name__}"
-        raise RvCheckError(
-            f"{name or what} is no class of modules: {what}\n  expected: a torch.nn.Module, or a factory"
-        )
-    known = by_name()
+    need("torch")
+    known = [STRUCTURE, "numbers", *by_name()]
     for one in properties or ():
-        if one not in known and one not in ("structure", "numbers"):
+        if one not in known:
             near = nearest(one, known)
             hint = f"    did you mean: {near}" if near else ""
             raise RvCheckError(f"unknown property {quote(one)}\n  expected: {listed(known)}{hint}")
-    name = name or str(getattr(cls, "__name__", type(cls).__name__))
-    kwargs, x = dict(kwargs or {}), parse_size(in_) if in_ is not None else None
-    with steady():
-        contracts = [find_contract(as_)] if as_ is not None else [find_contract(one) for one in STANDARD]
-        best = _best(name, cls, contracts, call, kwargs, x)
-        if as_ is None and call is None:
-            checked, words = _settle(name, best, kwargs, x)
-        else:
-            guess = max(best, key=lambda one: (one.right, one.runs, one.made))
-            checked, words = guess.checked, f"contract: {guess.checked.contract.name}"
-        notes = [*words.splitlines(), f"call: {checked.how.text}" + ("" if call else " (inferred; --call ARGUMENTS)")]
-        if checked.unit != UNITS[0] and x is None:
-            notes.append(f"widths: from {checked.unit} on, since with fewer it cannot be made")
-        notes.append(f"cases: {checked.drawn}" + (f"; seed {seed}" if seed is not None else ""))
-        findings: list[Finding] = []
-        names: dict[str, str] = {}
-        totals: Mapping[str, tuple[int, int]] = {}
-
-        def keep(finding: Finding) -> None:
-            findings.append(finding)
+    block = BlockCheck(cls, as_, call, in_, kwargs=kwargs, seed=seed, examples=examples, name=name)
+    wanted = [STRUCTURE if one == "numbers" else one for one in properties or block.checks]
+    for one in dict.fromkeys(one for one in wanted if one in by_name() or one in block.checks):
+        for finding in block.findings(one):
             seen(finding)
+    return block.report
 
-        if checked.contract.has_body and (not properties or {"structure", "numbers"} & set(properties)):
-            of_body, names, totals = _check_body(checked)
-            for finding in of_body:
-                keep(finding)
-        wanted = properties or checked.contract.properties
-        for one in wanted:
-            if one in known:
-                keep(_check_property(checked, known[one], seed, examples, findings))
-    return Report(name, checked.contract.name, tuple(findings), names, tuple(notes), totals)
+
+STRUCTURE = "structure"  # the check that a class is a block with a body: structure, and what follows from its map
+
+
+class BlockCheck:
+    """A class made ready to be held to its contract, check by check. Arguments and errors: see `check_block`."""
+
+    def __init__(
+        self,
+        cls: Any,
+        as_: str | None = None,
+        call: str | None = None,
+        in_: str | None = None,
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        examples: int = EXAMPLES,
+        name: str | None = None,
+    ):
+        need("torch")
+        from rv_check.numbers import steady
+
+        if not callable(cls) or not _makes_modules(cls):
+            what = f"the class {cls.__name__}" if isinstance(cls, type) else f"a {type(cls).__name__}"
+            raise RvCheckError(
+                f"{name or what} is no class of modules: {what}\n  expected: a torch.nn.Module, or a factory"
+            )
+        self.name = name or str(getattr(cls, "__name__", type(cls).__name__))
+        self.seed, self.examples = seed, examples
+        kwargs, x = dict(kwargs or {}), parse_size(in_) if in_ is not None else None
+        with steady():
+            contracts = [find_contract(as_)] if as_ is not None else [find_contract(one) for one in STANDARD]
+            best = best_calls(self.name, cls, contracts, call, kwargs, x)
+            if as_ is None and call is None:
+                self.checked, words = _settle(self.name, best, kwargs, x)
+            else:
+                guess = max(best, key=lambda one: (one.right, one.runs, one.made))
+                self.checked, words = guess.checked, f"contract: {guess.checked.contract.name}"
+        how = self.checked.how.text + ("" if call else " (inferred; --call ARGUMENTS)")
+        self.notes = [*words.splitlines(), f"call: {how}"]
+        if self.checked.unit != UNITS[0] and x is None:
+            self.notes.append(f"widths: from {self.checked.unit} on, since with fewer it cannot be made")
+        self.notes.append(f"cases: {self.checked.drawn}" + (f"; seed {seed}" if seed is not None else ""))
+        self._found: list[Finding] = []
+        self._names: dict[str, str] = {}
+        self._totals: Mapping[str, tuple[int, int]] = {}
+
+    @property
+    def checks(self) -> list[str]:
+        """What the contract asks for: the structure of a block with a body, then properties."""
+        return checks_of_block(self.checked.contract)
+
+    def findings(self, check: str) -> list[Finding]:
+        """What one check finds."""
+        from rv_check.numbers import steady
+        from rv_check.properties import by_name
+
+        with steady():
+            if check == STRUCTURE:
+                found, self._names, self._totals = _check_body(self.checked)
+            else:
+                found = [_check_property(self.checked, by_name()[check], self.seed, self.examples, self._found)]
+        self._found += found
+        return found
+
+    @property
+    def report(self) -> Report:
+        """All that was found so far."""
+        contract = self.checked.contract.name
+        return Report(self.name, contract, tuple(self._found), self._names, tuple(self.notes), self._totals)
+
+
+def checks_of_block(contract: Contract) -> list[str]:
+    """The names of the checks of a contract."""
+    return [*([STRUCTURE] if contract.has_body else []), *contract.properties]
 
 
 def _makes_modules(cls: Any) -> bool:

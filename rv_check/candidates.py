@@ -7,10 +7,10 @@ import inspect
 import json
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rv_check.foreign import guarded
 from rv_check.problems import Document, Place, Problem, RvCheckError, SpecError, nearest, quote
@@ -58,6 +58,62 @@ def load_candidates(path: Path) -> list[Entry]:
 
     Raises: SpecError for whatever is wrong with one.
     """
+    return _entries(path, "candidates", _entry)
+
+
+class BlockEntry(NamedTuple):
+    """A line of `[tool.rv_check.blocks]`: a class, and the contract that it is held to."""
+
+    name: str
+    cls: str
+    contract: str
+    call: str | None
+    input: str | None
+    kwargs: dict[str, Any]
+    seed: int | None
+    place: Place
+
+
+BLOCK_KEYS = {"class": str, "as": str, "call": str, "in": str, "kwargs": dict, "seed": int}
+
+
+def load_blocks(path: Path) -> list[BlockEntry]:
+    """The blocks of a `pyproject.toml`, none if it has no such table.
+
+        [tool.rv_check.blocks]
+        "blocks.py:MyBlock" = "bottleneck"
+        wide = { class = "blocks.py:MyBlock", as = "bottleneck(width_per_group=128)", in = "256 56 56" }
+
+    Raises: SpecError for whatever is wrong with one.
+    """
+    return _entries(path, "blocks", _block_entry)
+
+
+def _block_entry(name: str, fields: Any, place: Place) -> BlockEntry | Problem:
+    fields = {"class": name, "as": fields} if isinstance(fields, str) else fields
+    if not isinstance(fields, dict):
+        return Problem(f"block {quote(name)} is a {type(fields).__name__}", place, 'a contract, or { as = "..." }')
+    for key, value in fields.items():
+        if key not in BLOCK_KEYS:
+            near = nearest(key, BLOCK_KEYS)
+            return Problem(f"block {quote(name)} has no key {quote(key)}", place, ", ".join(BLOCK_KEYS), near)
+        if not isinstance(value, BLOCK_KEYS[key]) or isinstance(value, bool):
+            expected = f"a {BLOCK_KEYS[key].__name__}"
+            return Problem(f"{key} of block {quote(name)} is a {type(value).__name__}", place, expected)
+    if "as" not in fields:
+        return Problem(f"block {quote(name)} does not say what it should be", place, 'as = "bottleneck"')
+    cls = fields.get("class", name)
+    if not is_module_name(cls):
+        return Problem(f"the class of block {quote(name)} is {quote(cls)}", place, FORMS)
+    call, input, seed = fields.get("call"), fields.get("in"), fields.get("seed")
+    return BlockEntry(name, cls, fields["as"], call, input, fields.get("kwargs", {}), seed, place)
+
+
+E = TypeVar("E", Entry, BlockEntry)
+
+
+def _entries(path: Path, table_name: str, read: Callable[[str, Any, Place], E | Problem]) -> list[E]:
+    """The lines of a table below `[tool.rv_check]`. Raises: SpecError."""
     text = path.read_text(encoding="utf-8")
     document = Document(path, tuple(text.splitlines()))
     try:
@@ -65,16 +121,14 @@ def load_candidates(path: Path) -> list[Entry]:
     except tomllib.TOMLDecodeError as error:
         raise SpecError([Problem(f"this is no TOML: {error}", Place(document, 1, 0))]) from None
     table = top
-    for key in ("tool", "rv_check", "candidates"):
+    for key in ("tool", "rv_check", table_name):
         table = table.get(key, {})
         if not isinstance(table, dict):
-            raise SpecError([Problem(f"{key} is no table", Place(document, 1, 0), "[tool.rv_check.candidates]")])
-    entries: list[Entry] = []
+            raise SpecError([Problem(f"{key} is no table", Place(document, 1, 0), f"[tool.rv_check.{table_name}]")])
+    entries: list[E] = []
     problems: list[Problem] = []
     for name, value in table.items():
-        place = Place(document, _line_of(document, name), 0)
-        fields = {"module": name, "as": value} if isinstance(value, str) else value
-        entry = _entry(name, fields, place)
+        entry = read(name, value, Place(document, _line_of(document, table_name, name), 0))
         if isinstance(entry, Problem):
             problems.append(entry)
         else:
@@ -84,16 +138,19 @@ def load_candidates(path: Path) -> list[Entry]:
     return entries
 
 
-def _line_of(document: Document, name: str) -> int:
-    """Where an entry begins: its key, or the header of its own table."""
+def _line_of(document: Document, table: str, name: str) -> int:
+    """Where an entry of a table begins: its key below the header, or the header of its own table."""
+    within = False
     for at, text in enumerate(document.lines, 1):
-        header = text.strip().removesuffix("]").replace('"', "").replace("'", "").endswith(f"candidates.{name}")
-        if header or text.lstrip().lstrip("\"'").startswith(name):
+        header = text.strip().removesuffix("]").replace('"', "").replace("'", "")
+        within = header.endswith(f"rv_check.{table}") if text.lstrip().startswith("[") else within
+        if header.endswith(f"{table}.{name}") or (within and text.lstrip().lstrip("\"'").startswith(name)):
             return at
     return 1
 
 
 def _entry(name: str, fields: Any, place: Place) -> Entry | Problem:
+    fields = {"module": name, "as": fields} if isinstance(fields, str) else fields
     if not isinstance(fields, dict):
         return Problem(
             f"candidate {quote(name)} is a {type(fields).__name__}", place, 'the name of an arch, or { as = "..." }'

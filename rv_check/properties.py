@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rv_check import counts, numbers
+from rv_check.facts import activations
 from rv_check.findings import CannotRun, Level
 from rv_check.graph import Graph, Node, State, describe
 from rv_check.observe import Subject
@@ -55,7 +56,7 @@ class NoSum(Exception):
 class Limit:
     """What a contract says of a cost: `found` must lie between the two."""
 
-    metric: str  # params, macs, receptive_field
+    metric: str  # params, macs, activations, receptive_field
     words: str  # "at most bottleneck(64)"
     least: int | None
     most: int | None
@@ -84,6 +85,7 @@ class Trial:
     case: Case
     build: Callable[[], nn.Module]
     stack: Callable[[], list[nn.Module]] = field(default=list)  # modules to stand one after the other
+    still: Callable[[], nn.Module] | None = None  # with a stride of 0, where a stride is an argument
 
     @property
     def x(self) -> Shape:
@@ -176,6 +178,22 @@ def shape(trial: Trial) -> None:
         raise Fails(f"the output is {shown(returned.shape)}", shown(returned.shape), shown(expected))
 
 
+def illegal(trial: Trial) -> None:
+    """An input of one channel more than it is made for raises, and so does a stride of 0."""
+    channels, *sides = trial.x
+    _raises("an input of one channel more", trial.fresh, numbers.image((channels + 1, *sides), 2, torch.float32, "cpu"))
+    if trial.still is not None:
+        _raises("a stride of 0", trial.still, trial.image(dtype=torch.float32))
+
+
+def _raises(what: str, make: Callable[[], nn.Module], x: Tensor) -> None:
+    try:
+        returned = _output(make().eval(), x)
+    except Exception:  # whatever: it is said, and not passed over
+        return
+    raise Fails(f"{what} is taken", f"gives {shown(getattr(returned, 'shape', ()))}", "an error")
+
+
 def cost(trial: Trial) -> str:
     """Parameters, multiply-adds and receptive field are within the budgets."""
     module = trial.fresh()
@@ -187,7 +205,7 @@ def cost(trial: Trial) -> str:
         raise CannotRun(str(error)) from None
     words = f"{params:,} params, {macs:,} MACs at {shown(trial.x)}"
     for limit in trial.case.limits:
-        value = {"params": params, "macs": macs}.get(limit.metric)
+        value = {"params": params, "macs": macs, "activations": activations(graph)}.get(limit.metric)
         value = _field(trial, limit) if value is None else value
         name = {"macs": "MACs", "receptive_field": "the receptive field"}.get(limit.metric, limit.metric)
         outside = (limit.least is not None and value < limit.least) or (limit.most is not None and value > limit.most)
@@ -693,6 +711,7 @@ class Property:
 
 PROPERTIES: tuple[Property, ...] = (
     Property("shape", "structure", shape),
+    Property("illegal", "structure", illegal, 4),
     Property("cost", "structure", cost, 6),
     Property("residual", "numbers", residual, residual=True),
     Property("shortcut", "structure", shortcut, residual=True),

@@ -20,7 +20,8 @@ from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocat
 
 if TYPE_CHECKING:
     from rv_check.arch import Arch
-    from rv_check.candidates import Entry
+    from rv_check.blocks import BlockCheck
+    from rv_check.candidates import BlockEntry, Entry
     from rv_check.checks import Check, Run
     from rv_check.deviations import Deviation
     from rv_check.findings import Finding, Level, Status
@@ -162,7 +163,7 @@ class ArchCollector(pytest.Collector):
         from rv_check.findings import up_to
 
         for check in checks_of(self.arch, up_to(self.config.getoption("--rv-level"))):
-            yield CheckItem.from_parent(self, name=check.name, check=check)
+            yield CheckItem.from_parent(self, name=check.name, level=check.level, check=check)
 
     def run(self, check: str) -> Run:
         """What the checks of this arch share."""
@@ -206,21 +207,24 @@ def _is_whole(config: pytest.Config) -> bool:
 
 
 class CandidatesFile(pytest.File):
-    """The table `[tool.rv_check.candidates]`: a collector for each of the user's modules."""
+    """The tables `[tool.rv_check.candidates]` and `[tool.rv_check.blocks]`: a collector for each line of the user's."""
 
     def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
         if b"rv_check" not in self.path.read_bytes():
             return
-        from rv_check.candidates import load_candidates
+        from rv_check.candidates import load_blocks, load_candidates
         from rv_check.problems import SpecError
 
         try:
-            entries = load_candidates(self.path)
+            for entry in load_candidates(self.path):
+                yield CandidateCollector.from_parent(self, name=entry.name, entry=entry)
         except SpecError as error:
             yield UnreadableItem.from_parent(self, name="candidates", error=error)
-            return
-        for entry in entries:
-            yield CandidateCollector.from_parent(self, name=entry.name, entry=entry)
+        try:
+            for block in load_blocks(self.path):
+                yield BlockCollector.from_parent(self, name=block.name, entry=block)
+        except SpecError as error:
+            yield UnreadableItem.from_parent(self, name="blocks", error=error)
 
 
 class CandidateCollector(pytest.Collector):
@@ -246,7 +250,7 @@ class CandidateCollector(pytest.Collector):
             yield UnreadableItem.from_parent(self, name="arch", error=SpecError([problem]))
             return
         for check in checks_of_module(self.config.getoption("--rv-level"), fresh=True):
-            yield CheckItem.from_parent(self, name=check.name, check=check)
+            yield CheckItem.from_parent(self, name=check.name, level=check.level, check=check)
 
     def run(self, check: str) -> Run:
         """What the checks of this module share.
@@ -281,40 +285,116 @@ class CandidateCollector(pytest.Collector):
         self._run = None
 
 
+class BlockCollector(pytest.Collector):
+    """A block of the user's: an item for each check of its contract, which is each property."""
+
+    def __init__(self, *, entry: BlockEntry, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.entry = entry
+        self._run: BlockCheck | None = None
+        self._failed = ""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        from rv_check.blocks import STRUCTURE, checks_of_block, find_contract
+        from rv_check.findings import CannotRun, up_to
+        from rv_check.problems import Problem, RvCheckError, SpecError
+        from rv_check.reference import need
+
+        try:
+            contract = find_contract(self.entry.contract)
+        except RvCheckError as error:
+            message, _, expected = str(error).partition("\n  expected: ")
+            problem = Problem(f"{self.entry.name}: {message}", self.entry.place, expected or None)
+            yield UnreadableItem.from_parent(self, name="contract", error=SpecError([problem]))
+            return
+        try:
+            need("torch")
+        except CannotRun:  # each property is about a module that runs
+            levels: dict[str, Level] = {}
+            names = [*([STRUCTURE] if contract.has_body else []), *contract.block.properties] or ["block"]
+        else:
+            from rv_check.properties import by_name
+
+            levels = {name: one.level for name, one in by_name().items()}
+            names = checks_of_block(contract)
+        for name in names:
+            level = levels.get(name, "structure")
+            if level in up_to(self.config.getoption("--rv-level")):
+                yield BlockItem.from_parent(self, name=name, level=level)
+
+    def run(self, check: str) -> BlockCheck:
+        """The class, made ready. Raises: as the run of a module."""
+        from rv_check.blocks import BlockCheck
+        from rv_check.candidates import named_value
+        from rv_check.checks import Blocked
+        from rv_check.findings import CannotRun
+        from rv_check.problems import RvCheckError
+
+        if self._failed:
+            raise Blocked(f"the class: see {self.name}::{self._failed}")
+        if self._run is None:
+            entry = self.entry
+            try:
+                cls = named_value(entry.cls, "class")
+                self._run = BlockCheck(
+                    cls, entry.contract, entry.call, entry.input, kwargs=entry.kwargs, seed=entry.seed, name=entry.name
+                )
+            except CannotRun:
+                raise
+            except RvCheckError:
+                self._failed = check
+                raise
+        return self._run
+
+    def again(self, check: str) -> str:
+        """The command that makes one check alone, outside pytest."""
+        entry = self.entry
+        parts = ["rv-check", "block", entry.cls, "--as", entry.contract]
+        parts += ["--call", entry.call] if entry.call else []
+        parts += ["--in", entry.input] if entry.input else []
+        parts += ["--kwargs", json.dumps(entry.kwargs)] if entry.kwargs else []
+        parts += ["--seed", str(entry.seed)] if entry.seed is not None else []
+        return shlex.join([*parts, "--property", check])
+
+    def teardown(self) -> None:
+        """The modules go before the next ones come."""
+        self._run = None
+
+
 # Running
 
 
 class CheckItem(pytest.Item):
     """One check of one arch, or of a module that should be one."""
 
-    parent: ArchCollector | CandidateCollector
+    parent: ArchCollector | CandidateCollector | BlockCollector
 
-    def __init__(self, *, check: Check, **kwargs: Any):
+    def __init__(self, *, level: Level, check: Check | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.check = check
-        self.add_marker(pytest.mark.rv_check(arch=self.parent.name, check=check.name, level=check.level))
+        self.check, self.level = check, level
+        self.add_marker(pytest.mark.rv_check(arch=self.parent.name, check=self.name, level=level))
 
     @property
     def ids(self) -> list[str]:
         """What a known deviation may call it."""
         from rv_check.checks import ids_of
 
-        if isinstance(self.parent, CandidateCollector):
-            return [f"{self.parent.name}::{self.check.name}", self.nodeid]
+        if self.check is None or not isinstance(self.parent, ArchCollector):
+            return [f"{self.parent.name}::{self.name}", self.nodeid]
         return [*ids_of(self.parent.arch, self.check), self.nodeid]
 
     def runtest(self) -> None:
-        from rv_check.checks import Blocked, run_check
+        from rv_check.checks import Blocked
         from rv_check.deviations import first_match, settle
         from rv_check.findings import CannotRun, up_to
         from rv_check.problems import RvCheckError
 
-        if self.check.level != "spec":
+        if self.level != "spec":
             share_cores(self.config)
         level, deviations = self.config.stash[REQUIRED], self.config.stash[DEVIATIONS]
         deviation = first_match(deviations, self.ids)
         try:
-            run = self.parent.run(self.check.name)
+            run = self.parent.run(self.name)
         except Blocked as blocked:
             found = [self.finding("blocked", f"blocked by {blocked}")]
         except CannotRun as error:
@@ -322,14 +402,21 @@ class CheckItem(pytest.Item):
         except RvCheckError as error:
             found = [self.finding("failed", str(error))]
         else:
-            found = self.unknown_start() or run_check(self.check, run)
+            found = self.unknown_start() or self.found(run)
         findings = settle(found, up_to(level) if level else (), deviation)
         self.record(findings)
         conclude(findings)
 
+    def found(self, run: Any) -> list[Finding]:
+        """What the check finds, `run` being what its collector shares."""
+        from rv_check.checks import run_check
+
+        assert self.check is not None
+        return run_check(self.check, run)
+
     def unknown_start(self) -> list[Finding]:
         """How a module started that was built before is not known."""
-        if self.check.name != "init" or not isinstance(self.parent, CandidateCollector) or self.parent.fresh:
+        if self.name != "init" or not isinstance(self.parent, CandidateCollector) or self.parent.fresh:
             return []
         reason = "the module was built before; name a class or a factory instead"
         return [self.finding("skipped", "could not run", reason=reason)]
@@ -338,14 +425,12 @@ class CheckItem(pytest.Item):
         """What became of a check that could not begin."""
         from rv_check.findings import Finding
 
-        return Finding(
-            self.parent.name, self.check.name, self.check.level, status, message, reason=reason, place=self.place
-        )
+        return Finding(self.parent.name, self.name, self.level, status, message, reason=reason, place=self.place)
 
     @property
     def place(self) -> Place:
         """The line that asks for it."""
-        return self.parent.entry.place if isinstance(self.parent, CandidateCollector) else self.parent.arch.entry.place
+        return self.parent.arch.entry.place if isinstance(self.parent, ArchCollector) else self.parent.entry.place
 
     @property
     def again(self) -> str:
@@ -355,6 +440,8 @@ class CheckItem(pytest.Item):
             parts = [entry.module, "--as", entry.arch]
             parts += ["--kwargs", json.dumps(entry.kwargs)] if entry.kwargs else []
             parts += ["--until", entry.until] if entry.until else []
+        elif isinstance(self.parent, BlockCollector):
+            return self.parent.again(self.name)
         else:
             parts = [f"{self.place.document.shown}::{self.parent.name}"]
         return shlex.join(["rv-check", "check", *parts])
@@ -376,8 +463,16 @@ class CheckItem(pytest.Item):
         if isinstance(excinfo.value, DoesNotHold):
             findings = excinfo.value.findings
             own = findings[0].call if isinstance(self.parent, CandidateCollector) else None
+            own = self.place if isinstance(self.parent, BlockCollector) else own
             return findings_repr(findings, own, f"again: {self.again}")
         return super().repr_failure(excinfo, style)
+
+
+class BlockItem(CheckItem):
+    """One check of a block of the user's."""
+
+    def found(self, run: BlockCheck) -> list[Finding]:
+        return run.findings(self.name)
 
 
 class DoesNotHold(Exception):

@@ -29,11 +29,11 @@ VERDICTS = ("truncated", "wrong")
 PROVIDERS = ("torchvision.models",)  # of references; `reference` has a class for each
 CONTRACT_KEYS = ("shape", "params", "macs", "receptive_field")
 PROPERTIES = (  # of a block that exists as a class; `properties` has a function for each
-    "shape", "cost", "residual", "shortcut", "highway", "gradients", "finite", "double_backward", "input",
-    "statistics", "deterministic", "batch_independence", "permutation", "channels_last", "non_contiguous", "dtype",
-    "device", "copies", "export", "scale", "compile",
+    "shape", "illegal", "cost", "residual", "shortcut", "highway", "gradients", "finite", "double_backward",
+    "input", "statistics", "deterministic", "batch_independence", "permutation", "channels_last", "non_contiguous",
+    "dtype", "device", "copies", "export", "scale", "compile",
 )  # fmt: skip
-BUDGETS = ("params", "macs", "receptive_field")
+BUDGETS = ("params", "macs", "activations", "receptive_field")
 OUT_OF_SCOPE = {"inputs": "several inputs", "outputs": "several outputs"}
 MAX_NAME = 100  # characters: a name may stand in a million rounds
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -154,7 +154,7 @@ BAD: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
         cheap.yaml:8:3: unknown budget 'flops'
             flops: within 5% of bottleneck(width=out/4)
             ^
-          expected: params, macs, receptive_field    did you mean: macs
+          expected: params, macs, activations, receptive_field    did you mean: macs
         """,
     ),
     "no relation": (
@@ -304,3 +304,20 @@ def test_budget_of_a_receptive_field(limit: str, status: str, tmp_path: Path) ->
     path = write(tmp_path, ("exactly 3", limit), ("- shape\n  - residual", "- cost"))
     (found,) = check_block(BottleneckBlock, str(path)).findings
     assert (found.check, found.status) == ("cost", status)
+
+
+@pytest.mark.parametrize(("limit", "status"), [("exactly 2048", "passed"), ("at most 2047", "failed")])
+def test_budget_of_activations(limit: str, status: str, tmp_path: Path) -> None:
+    """Two convolutions of 16 to 16 channels at 8x8 give 2*16*64 elements."""
+    pytest.importorskip("hypothesis")
+    from wrong_blocks import BasicBlock
+
+    from rv_check.blocks import check_block
+
+    path = write(tmp_path, ("receptive_field: exactly 3", f"activations: {limit}"), ("- shape\n  - residual", "- cost"))
+    text = path.read_text().replace("params: at most bottleneck(width=out/4)", "params: at least 1")
+    path.write_text(text.replace("macs: within 5% of bottleneck(width=out/4)", "macs: at least 1"))
+    report = check_block(BasicBlock, f"{path}::cheap(16, stride=1)", in_="16 8 8")
+    (found,) = report.findings
+    assert (found.check, found.status) == ("cost", status)
+    assert status == "passed" or found.message.startswith("activations: 2,048, at most 2")

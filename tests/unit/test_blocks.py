@@ -344,7 +344,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no input": ([f"{FILE}:BasicBlock", "--in", "64 56"], "input is '64 56'"),
     "no property": (
         [f"{FILE}:BasicBlock", "--property", "reziduum"],
-        "unknown property 'reziduum'\n  expected: shape, cost, residual, shortcut, ",
+        "unknown property 'reziduum'\n  expected: structure, numbers, shape, illegal, cost, residual, shortcut, ",
     ),
     "no JSON": ([f"{FILE}:BasicBlock", "--kwargs", "{"], "--kwargs is no JSON: "),
 }

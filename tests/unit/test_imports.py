@@ -14,9 +14,10 @@ FOLDER = Path(rv_check.__file__).parent
 ORDER = (
     *("problems", "source", "expr", "ops", "spec", "library", "tree", "analyses", "arch"),
     *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
-    *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "effective"),
+    *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "facts", "effective"),
     *("structure", "identify", "initial", "numbers", "deviations", "checks", "conformance", "candidates"),
-    *("properties", "blocks", "report", "pytest_plugin", "options", "cli_block", "cli_macs", "cli_fields", "cli"),
+    *("properties", "blocks", "swap", "report", "pytest_plugin", "options"),
+    *("cli_block", "cli_swap", "cli_macs", "cli_fields", "cli"),
 )
 DOORS = ("__init__", "__main__")  # they lead to the others and are imported by none
 WITH_TORCH = {

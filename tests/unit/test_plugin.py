@@ -18,6 +18,7 @@ import torchvision.models  # noqa: F401
 from tiny import SPEC
 
 from rv_check import (
+    blocks,  # noqa: F401
     candidates,  # noqa: F401
     checks,  # noqa: F401
     conformance,  # noqa: F401
@@ -33,6 +34,7 @@ from rv_check import (
 )
 from rv_check.findings import LEVELS
 from rv_check.problems import Document, Place
+from rv_check.spec import PROPERTIES
 
 pytest_plugins = "pytester"
 
@@ -767,3 +769,83 @@ def test_collecting_and_static_checks_do_not_import_torch(pytester: pytest.Pytes
     assert "torch" not in started(pytester, "--collect-only")
     assert "torch" not in started(pytester, "--rv-level", "spec")
     assert "'torch'" in started(pytester, "-k", "counters")
+
+
+# Blocks: the user's own residual blocks
+
+BLOCKS = """\
+[tool.rv_check.blocks]
+"blocks.py:BasicBlock" = "basic"
+wrong = { class = "blocks.py:ReluBeforeTheSum", as = "residual_block", in = "8 6 6", seed = 1 }
+"""
+OF_BASIC = ["structure", *(name for name in PROPERTIES if name != "compile")]
+
+
+def write_blocks(pytester: pytest.Pytester, more: str = "") -> None:
+    """A project with a right block and a wrong one."""
+    pytest.importorskip("hypothesis")
+    path = str(ROOT / "tests" / "unit")
+    names = "BasicBlock, DetachesTheBranch, ReluBeforeTheSum"
+    text = f"import sys\nsys.path.insert(0, {path!r})\nfrom wrong_blocks import {names}\n"
+    write(pytester, text, "blocks.py")
+    write(pytester, BLOCKS + more, "pyproject.toml")
+
+
+def test_blocks_are_an_item_for_each_property(pytester: pytest.Pytester) -> None:
+    """And one for the structure where the contract has a body; by level and by name."""
+    write_blocks(pytester)
+    assert collected(pytester) == [
+        *of("blocks.py:BasicBlock", *OF_BASIC), *of("wrong", *(name for name in OF_BASIC if name != "structure"))
+    ]  # fmt: skip
+    few = collected(pytester, "--rv-level", "structure", "-k", "BasicBlock")
+    assert few == of("blocks.py:BasicBlock", "structure", "shape", "illegal", "cost", "shortcut", "device")
+    assert collected(pytester, "--rv-level", "spec") == []
+
+
+def test_blocks_hold_or_do_not(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong is told at the line of the table, with the case and the command to ask again."""
+    more = 'detached = { class = "blocks.py:DetachesTheBranch", as = "basic" }'
+    write_blocks(pytester, more)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = pytester.runpytest_inprocess("-k", "(BasicBlock and (shape or residual)) or (detached and gradients)")
+    assert result.parseoutcomes() == {"passed": 2, "failed": 1, "deselected": 62}
+    result.stdout.fnmatch_lines(
+        ["*case: *", "*again: rv-check block blocks.py:DetachesTheBranch --as basic --property*"]
+    )
+    result.stdout.fnmatch_lines(["::error file=pyproject.toml,line=4,*"])
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("x = 3", "block 'x' is a int"),
+        ('x = { class = "blocks.py:BasicBlock" }', "does not say what it should be"),
+        ('x = { class = "blocks.py:BasicBlock", as = "basic", inn = "1 2 3" }', "has no key 'inn'"),
+        ('x = { class = "blocks.py:BasicBlock", as = "basic", seed = "1" }', "seed of block 'x' is a str"),
+        ('x = "basic"', "the class of block 'x' is 'x'"),
+    ],
+)
+def test_a_wrong_line_of_blocks(line: str, words: str, pytester: pytest.Pytester) -> None:
+    """One failure, at the line."""
+    write_blocks(pytester, line)
+    result = pytester.runpytest_inprocess("-k", "blocks and not BasicBlock")
+    result.stdout.fnmatch_lines([f"*pyproject.toml:4:*{words}*"])
+
+
+def test_a_block_that_is_not_there(pytester: pytest.Pytester) -> None:
+    """An unknown contract is one failure; an unknown class is one, and blocks the rest."""
+    write_blocks(pytester, 'x = { class = "blocks.py:BasicBlock", as = "basik" }')
+    result = pytester.runpytest_inprocess("-k", "contract")
+    result.stdout.fnmatch_lines(["*unknown block 'basik'*", "*did you mean: basic*"])
+    write_blocks(pytester, 'x = { class = "blocks.py:BasicBlok", as = "basic" }')
+    result = pytester.runpytest_inprocess("pyproject.toml::x")
+    assert result.parseoutcomes() == {"failed": 1, "skipped": len(OF_BASIC) - 1}
+    result.stdout.fnmatch_lines(["*did you mean: BasicBlock*"])
+
+
+def test_a_known_deviation_of_a_block(pytester: pytest.Pytester) -> None:
+    """It is expected to fail, with its reason."""
+    write_blocks(pytester, 'detached = { class = "blocks.py:DetachesTheBranch", as = "basic" }')
+    write(pytester, KNOWN.format("detached::gradients"), "known.yaml")
+    result = pytester.runpytest_inprocess("--rv-deviations", "known.yaml", "pyproject.toml::detached::gradients")
+    assert result.parseoutcomes() == {"xfailed": 1}

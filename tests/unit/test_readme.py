@@ -9,7 +9,8 @@ import yaml
 
 from rv_check import load
 from rv_check.arch import archs
-from rv_check.candidates import load_candidates
+from rv_check.blocks import find_contract
+from rv_check.candidates import load_blocks, load_candidates
 from rv_check.checks import check_arch
 from rv_check.cli import main, parse
 from rv_check.deviations import load_deviations
@@ -37,7 +38,7 @@ def yaml_file(name: str) -> str:
 def test_every_block_has_its_test() -> None:
     """No block is of a kind that nothing here runs."""
     assert {language for language, _ in BLOCKS} == {"python", "yaml", "text", "toml"}
-    assert (len(blocks("yaml")), len(blocks("text")), len(blocks("toml"))) == (3, 3, 1)
+    assert (len(blocks("yaml")), len(blocks("text")), len(blocks("toml"))) == (3, 4, 2)
 
 
 @pytest.mark.parametrize("code", blocks("python"), ids=range(len(blocks("python"))))
@@ -98,10 +99,21 @@ def test_commands_print_what_is_shown(shown: str, capsys: pytest.CaptureFixture[
 def test_candidates(tmp_path: Path) -> None:
     """The table of the README names two modules and what they should be."""
     path = tmp_path / "pyproject.toml"
-    path.write_text(blocks("toml")[0])
+    path.write_text(blocks("toml")[1])
     first, second = load_candidates(path)
     assert (first.module, first.arch, first.place.line) == ("mynet.py:net", "resnet18", 3)
     assert (second.name, second.kwargs, second.until) == ("small", {"num_classes": 10}, "layer4")
+
+
+def test_blocks_of_a_project(tmp_path: Path) -> None:
+    """The table of the README names two blocks, and contracts that are there."""
+    path = tmp_path / "pyproject.toml"
+    path.write_text(blocks("toml")[0])
+    first, second = load_blocks(path)
+    assert (first.cls, first.contract, first.place.line) == ("blocks.py:MyBlock", "residual_block", 2)
+    assert (second.name, second.input) == ("wide", "256 56 56")
+    assert find_contract(first.contract).name == "residual_block"
+    assert find_contract(second.contract).has_body
 
 
 def test_commands_parse(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,6 +122,7 @@ def test_commands_parse(capsys: pytest.CaptureFixture[str]) -> None:
         "ARCH": "resnet18",
         "MODULE": "net.py:Net",
         "CLASS": "net.py:Block",
+        "BLOCK": "basic",
         "FILE": "out",
         "N": "1",
         "LEVEL": "spec",

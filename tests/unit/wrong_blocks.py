@@ -419,3 +419,15 @@ class Explodes(BasicBlock):
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
         super().__init__(in_channels, out_channels, stride)
         nn.init.constant_(self.norm_b.weight, 100.0)
+
+
+@wrong("illegal", "an input of one channel more is taken")
+class CutsWhatIsTooMuch(BasicBlock):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[:, : self.conv_a.in_channels])
+
+
+@wrong("illegal", "a stride of 0 is taken")
+class MendsTheStride(BasicBlock):
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
+        super().__init__(in_channels, out_channels, max(1, stride))
