@@ -7,18 +7,19 @@ receptive field is size / stride (jump) / padding in input pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from typing import TypeVar
 
-from rv_check import ops
-from rv_check.ops import POINT, Axis, Shape
-from rv_check.problems import Place, RvCheckError
+from rv_check import axes, ops
+from rv_check.axes import PIXEL, Along
+from rv_check.ops import Shape, Slide
+from rv_check.problems import Place
 from rv_check.tree import Item, Join, Layer, Module, Node, Repeat, Seq, children
 
 T = TypeVar("T")
-MAX_PIXELS = 10**15  # of a receptive field; a million strides of 2 would make a number of 300,000 digits
+FEW = 4  # phases that fit a line
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,12 @@ class ReceptiveField:
     `aligned`: all paths to the unit are centred on one pixel (Araujo et al. 2019, doi:10.23915/distill.00021).
     `through_gate`: a gate or branch that sees everything makes the true field global; the axes are those of the
     convolutional path. `collapsed`: a pool to a fixed size, a flatten or a linear layer has been passed; the axes are
-    those of the last feature map before it.
+    those of the last feature map before it. Behind an upsampling units differ; `size`, `stride`, `padding` and `centre`
+    are then those of `Phases`.
     """
 
-    rows: Axis = POINT
-    columns: Axis = POINT
+    rows: Along = PIXEL
+    columns: Along = PIXEL
     aligned: bool = True
     through_gate: bool = False
     collapsed: bool = False
@@ -43,8 +45,8 @@ class ReceptiveField:
         return _one(self.rows.size, self.columns.size)
 
     @property
-    def stride(self) -> int | tuple[int, int]:
-        """Input pixels between the fields of neighbouring units (the jump)."""
+    def stride(self) -> float | tuple[float, float]:
+        """Input pixels between the fields of neighbouring units (the jump); a fraction where a map is upsampled."""
         return _one(self.rows.stride, self.columns.stride)
 
     @property
@@ -62,21 +64,61 @@ class ReceptiveField:
         """Whether a unit here sees the whole input."""
         return self.through_gate or self.collapsed
 
+    @property
+    def kinds(self) -> int:
+        """How many neighbouring units have fields that differ by more than where they are."""
+        return len(self.rows.phases) * len(self.columns.phases)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether what several units see is told by the first and the last of them."""
+        return axes.in_order(self.rows) and axes.in_order(self.columns)
+
     def __str__(self) -> str:
-        rows, columns = ("/".join(map(str, axis)) for axis in (self.rows, self.columns))
+        rows, columns = (
+            f"{axis.size}/{axis.stride if isinstance(axis.stride, int) else f'{axis.stride:.4g}'}/{axis.padding}"
+            for axis in (self.rows, self.columns)
+        )
         return rows if rows == columns else f"{rows} {columns}"
 
+    @property
+    def by_phase(self) -> str:
+        """The fields of the units that differ, as in `the largest of 11/2/6, 11/2/4`; "" where all are alike."""
+        if self.kinds == 1:
+            return ""
+        rows, columns = (
+            ", ".join("/".join(map(str, phase)) if phase.size else "nothing" for phase in axis.phases)
+            if len(axis.phases) <= FEW
+            else f"{len(axis.phases)}, of {min(phase.size for phase in axis.phases)} to {axis.size} pixels"
+            for axis in (self.rows, self.columns)
+        )
+        return f"the largest of {rows if rows == columns else f'{rows} by {columns}'}"
+
+    @property
+    def in_full(self) -> str:
+        """The field, and those of the units that differ."""
+        return f"{self}, {self.by_phase}" if self.by_phase else str(self)
+
     def then(self, inner: ReceptiveField) -> ReceptiveField:
-        """The field of `inner`, which is relative to this one's feature map, in pixels of this one's input."""
+        """The field of `inner`, which is relative to this one's feature map, in pixels of this one's input.
+
+        Exact where this one's units are in order; behind others, go through the layers of `inner` one by one.
+        """
         if self.collapsed:
             return self
         return ReceptiveField(
-            _compose(self.rows, inner.rows),
-            _compose(self.columns, inner.columns),
+            axes.compose(self.rows, inner.rows),
+            axes.compose(self.columns, inner.columns),
             self.aligned and inner.aligned,
             self.through_gate or inner.through_gate,
             inner.collapsed,
         )
+
+    def through(self, rows: Slide, columns: Slide) -> ReceptiveField:
+        """The field behind what slides over this one's feature map."""
+        if self.collapsed:
+            return self
+        return replace(self, rows=axes.over(self.rows, rows), columns=axes.over(self.columns, columns))
 
     def times(self, n: int) -> ReceptiveField:
         """This field composed with itself n times, in log n steps."""
@@ -92,17 +134,6 @@ class ReceptiveField:
 
 def _one(a: T, b: T) -> T | tuple[T, T]:
     return a if a == b else (a, b)
-
-
-def _compose(outer: Axis, inner: Axis) -> Axis:
-    composed = Axis(
-        outer.size + (inner.size - 1) * outer.stride,
-        outer.stride * inner.stride,
-        outer.padding + inner.padding * outer.stride,
-    )
-    if max(composed) > MAX_PIXELS:
-        raise RvCheckError(f"the receptive field or its stride is larger than {MAX_PIXELS:,} pixels")
-    return composed
 
 
 def fold(
@@ -194,24 +225,43 @@ def is_shortcut(branch: Seq) -> bool:
 
 def receptive_field(node: Node) -> ReceptiveField:
     """The field of a unit of the node's output in its input; of a whole arch, of the last map before the fixed pool."""
-    return fold(
-        node,
-        _layer_field,
-        lambda parts: reduce(ReceptiveField.then, parts, ReceptiveField()),
-        _join_field,
-        ReceptiveField.times,
-    )
+    return _Fields().of(node)
 
 
-def _layer_field(layer: Layer) -> ReceptiveField:
-    window = layer.op.window(layer.x)
-    if window is None:
-        return ReceptiveField(collapsed=True)
-    return ReceptiveField(*window, through_gate=layer.op.sees_the_map)
+class _Fields:
+    """Fields of nodes in their own inputs, so that equal nodes are computed once."""
 
+    def __init__(self) -> None:
+        self.known: dict[int, ReceptiveField] = {}
 
-def _join_field(join: Join, branches: list[ReceptiveField]) -> ReceptiveField:
-    return union(branches)
+    def of(self, node: Node) -> ReceptiveField:
+        if id(node) not in self.known:
+            self.known[id(node)] = self._within(node, ReceptiveField())
+        return self.known[id(node)]
+
+    def after(self, node: Node, field: ReceptiveField) -> ReceptiveField:
+        """The field of a unit of the node's output, given that of a unit of its input."""
+        whole = field.collapsed or field.in_order
+        return field.then(self.of(node)) if whole else self._within(node, field)
+
+    def _within(self, node: Node, field: ReceptiveField) -> ReceptiveField:
+        match node:
+            case Layer():
+                window = node.op.window(node.x)
+                if window is None:
+                    return field.then(ReceptiveField(collapsed=True))
+                return replace(field.through(*window), through_gate=field.through_gate or node.op.sees_the_map)
+            case Module():
+                return self.after(node.seq, field)
+            case Seq():
+                return reduce(lambda seen, item: self.after(item.node, seen), node.items, field)
+            case Join():
+                return union([self.after(branch, field) for _, branch in node.branches])
+            case Repeat():
+                once = self.of(node.seq)
+                if field.in_order and once.in_order:
+                    return field.then(once.times(node.times))
+                return reduce(lambda seen, _: self.after(node.seq, seen), range(node.times), field)
 
 
 def union(branches: Sequence[ReceptiveField]) -> ReceptiveField:
@@ -220,19 +270,10 @@ def union(branches: Sequence[ReceptiveField]) -> ReceptiveField:
     Where all collapsed, the union of the last maps before.
     """
     maps = [field for field in branches if not field.collapsed] or branches
-    rows, columns = _union([f.rows for f in maps]), _union([f.columns for f in maps])
-    aligned = all(f.aligned for f in maps) and all(
-        len({(axis.stride, axis.size - 2 * axis.padding) for axis in axes}) == 1
-        for axes in ([f.rows for f in maps], [f.columns for f in maps])
-    )
+    rows, columns = [f.rows for f in maps], [f.columns for f in maps]
+    aligned = all(f.aligned for f in maps) and axes.centred(rows) and axes.centred(columns)
     gate = len(maps) < len(branches) or any(f.through_gate for f in branches)
-    return ReceptiveField(rows, columns, aligned, gate, collapsed=maps[0].collapsed)
-
-
-def _union(axes: list[Axis]) -> Axis:
-    padding = max(axis.padding for axis in axes)
-    size = max(axis.size - axis.padding for axis in axes) + padding
-    return Axis(size, axes[0].stride, padding)
+    return ReceptiveField(axes.union(rows), axes.union(columns), aligned, gate, collapsed=maps[0].collapsed)
 
 
 @dataclass(frozen=True)
@@ -264,11 +305,12 @@ class _Counts:
     """params, macs and fields by node, so that equal nodes are counted once in a listing."""
 
     def __init__(self) -> None:
-        self.known: dict[int, tuple[int, int, ReceptiveField]] = {}
+        self.known: dict[int, tuple[int, int]] = {}
+        self.fields = _Fields()
 
-    def of(self, node: Node) -> tuple[int, int, ReceptiveField]:
+    def of(self, node: Node) -> tuple[int, int]:
         if id(node) not in self.known:
-            self.known[id(node)] = (params(node), macs(node), receptive_field(node))
+            self.known[id(node)] = (params(node), macs(node))
         return self.known[id(node)]
 
 
@@ -283,7 +325,7 @@ def _rows(
 ) -> Iterator[Row]:
     for item in seq.items:
         node = item.node
-        after = field.then(counts.of(node)[2])
+        after = counts.fields.after(node, field)
         match node:
             case Layer() | Module():
                 name = item.name if isinstance(item.name, str | None) else item.name.text(indices)
@@ -300,7 +342,7 @@ def _rows(
                     yield from _rows(branch, prefix, at, indices, field, fold_at, counts)
                     at += branch.slots
                 op = f"{node.kind}({', '.join(label for label, _ in node.branches)})"
-                branches = tuple((label, field.then(counts.of(branch)[2])) for label, branch in node.branches)
+                branches = tuple((label, counts.fields.after(branch, field)) for label, branch in node.branches)
                 yield Row(prefix + node.kind, op, node.x, node.y, 0, 0, after, item.place, node, branches)
             case Repeat():
                 inner_field = field
@@ -308,7 +350,7 @@ def _rows(
                     within = {**indices, node.index: node.first + turn} if node.index else indices
                     at = position + turn * node.seq.slots
                     yield from _rows(node.seq, prefix, at, within, inner_field, fold_at, counts)
-                    inner_field = inner_field.then(counts.of(node.seq)[2])
+                    inner_field = counts.fields.after(node.seq, inner_field)
             case Seq():
                 yield from _rows(node, prefix, position, indices, field, fold_at, counts)
         field = after
@@ -316,7 +358,7 @@ def _rows(
 
 
 def _row(name: str, op: str, item: Item, field: ReceptiveField, counts: _Counts) -> Row:
-    own_params, own_macs, _ = counts.of(item.node)
+    own_params, own_macs = counts.of(item.node)
     return Row(name, op, item.node.x, item.node.y, own_params, own_macs, field, item.place, item.node)
 
 

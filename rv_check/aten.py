@@ -222,6 +222,15 @@ def adaptive_avg_pool(b: Builder, a: Arguments, shape: Shape) -> Node:
     return b.make("adaptive_avgpool", a["self"], shape=shape, out=shape[-2:])
 
 
+@reads("upsample_nearest2d")
+def upsample_nearest(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Each element in the place of several. A size that is given for a scale stands for the scale that it makes."""
+    x = a["self"] if "self" in a else a["input"]
+    given = a.get("scale_factors") or (a.get("scales_h"), a.get("scales_w"))
+    sizes = zip(given, shape[2:], x.shape[2:], strict=True)
+    return b.make("upsample_nearest2d", x, shape=shape, scale=tuple(one or new / old for one, new, old in sizes))
+
+
 def _reduction(kind: str) -> Reader:
     """The mean or the total over some axes, or over all."""
 

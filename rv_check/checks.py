@@ -14,7 +14,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rv_check import analyses, ops
+from rv_check import analyses, axes
 from rv_check.arch import Arch, small_inputs
 from rv_check.deviations import Deviation, first_match, settle
 from rv_check.findings import LEVELS, CannotRun, Finding, Level, Report, Status, up_to
@@ -325,8 +325,9 @@ def contract(run: Run, check: Check) -> Outcome:
                 yield _stated(run, check, what, ok, f"{value:,}", f"{wanted_number:,}", stated.places[name])
         field = stated.receptive_field
         if field is not None:
-            ok = (field.rows, field.columns) == (row.receptive_field.rows, row.receptive_field.columns)
-            wanted = str(analyses.ReceptiveField(ops.Axis(*field.rows), ops.Axis(*field.columns)))
+            along = (row.receptive_field.rows, row.receptive_field.columns)
+            ok = (field.rows, field.columns) == tuple((axis.size, axis.stride, axis.padding) for axis in along)
+            wanted = str(analyses.ReceptiveField(axes.Axis(*field.rows), axes.Axis(*field.columns)))
             place = stated.places["receptive_field"]
             what = f"receptive field of {stated.step}"
             yield _stated(run, check, what, ok, str(row.receptive_field), wanted, place)
@@ -731,7 +732,7 @@ def field(run: Run, check: Check) -> Outcome:
     for step, formula, measured in found:
         message = f"receptive field of {step} by gradients: {measured}"
         ok = measured.agrees(formula)
-        details = {} if ok else {"found": str(measured), "expected": str(formula)}
+        details = {} if ok else {"found": measured.field.in_full, "expected": formula.in_full}
         yield check.finding(run, ok, message, step=step, place=run.place_of(step), **details)
 
 
@@ -765,7 +766,7 @@ def fvcore_counts(model: nn.Module, x: Shape) -> dict[str, int]:
 
 
 # What fvcore 0.1.5 calls the operations that it counts (fvcore/nn/jit_handles.py).
-FVCORE = {"batchnorm": "batch_norm", "adaptive_avgpool": "adaptive_avg_pool2d", "matmul": "matmul"}
+FVCORE = {"batchnorm": "batch_norm", "adaptive_avgpool": "adaptive_avg_pool2d", "conv_transpose": "conv"}
 
 
 def fvcore_convention(done: Iterable[Operation]) -> dict[str, int]:

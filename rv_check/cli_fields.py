@@ -6,7 +6,9 @@
     pixels, agrees} and effective {width, deviation, width_of_squares, deviation_of_squares, share, cut, unit}.
     With --fits: fits {size, step, next}, smallest_input {size, below}. With --compare-published: published, a list
     of {network, published, source, arch, what, size, stride, padding, same}. In pixels; [rows, columns] where these
-    differ.
+    differ. Where neighbouring units differ, behind an upsampling, size, padding and centre are those of the largest,
+    stride is a mean, and phases is {rows, columns}: lists of [size, stride, padding], the r-th of p that of the units
+    r, p + r, 2p + r, ...
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 
 SCHEMA = "rv-check/receptive-field/1"
 HELD, DID_NOT_HOLD = 0, 1
+PHASES = (
+    "the largest of: behind an upsampling neighbouring units differ. These are size/stride/padding of every p-th unit\n"
+    "from unit 0 on, from unit 1 on, and so forth; the columns are those of the largest one, with the mean stride"
+)
 GLOBAL = "global: a unit sees the whole input, by a gate or a pool; the numbers are those of the convolutional path"
 
 
@@ -106,6 +111,8 @@ class _Answer:
         self.text.append(_table(lines, measured, effective))
         if any(line.field.is_global for line in lines):
             self.text.append(f"\n{GLOBAL}")
+        if any(line.field.kinds > 1 for line in lines):
+            self.text.append(f"\n{PHASES}")
         if effective:
             self.text.append("\n" + _effective_words(options))
         if self.picture:
@@ -272,12 +279,15 @@ def _table(lines: Sequence[Line], measured: Sequence[Measured | None], effective
 def _measured_words(line: Line, measured: Measured | None) -> str:
     if measured is None:
         return ""
-    return "same" if measured.agrees(line.field) else f"{measured}, DIFFERENT"
+    if measured.agrees(line.field):
+        return "same"
+    return f"{measured.field.in_full}, DIFFERENT"
 
 
 def _notes(line: Line, effective: Effective | None = None) -> str:
     notes = ["global"] if line.field.is_global else []
     notes += [] if line.field.aligned else ["paths not aligned"]
+    notes += [line.field.by_phase] if line.field.by_phase else []
     notes += [", ".join(f"{label} {field}" for label, field in line.branches)] if line.branches else []
     notes += ["beyond the image, which cuts the effective one off"] if effective and effective.is_cut else []
     return "; ".join(notes)
@@ -309,8 +319,8 @@ def _line_json(line: Line, m: Measured | None, e: Effective | None) -> dict[str,
     found: dict[str, Any] = {"name": line.name, "op": line.op, "out": list(line.out), **_field_json(line.field)}
     found["branches"] = {label: _field_json(field) for label, field in line.branches}
     if m is not None:
-        field = replace(line.field, rows=m.rows, columns=m.columns)
-        found["measured"] = {"size": field.size, "stride": field.stride, "padding": field.padding}
+        shown = report.field_json(m.field)
+        found["measured"] = {name: shown[name] for name in ("size", "stride", "padding", "phases") if name in shown}
         found["measured"] |= {"image": list(m.image), "pixels": m.pixels, "agrees": m.agrees(line.field)}
     if e is not None:
         found["effective"] = {"width": e.width, "deviation": e.deviation, "share": e.share, "cut": e.is_cut}

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rv_check.analyses import ReceptiveField
+from rv_check.axes import span
 from rv_check.fields import check_picture
 from rv_check.foreign import guarded
 from rv_check.observe import materialise, tensors_of
@@ -63,15 +64,15 @@ class Effective:
 
     @property
     def share(self) -> float:
-        """Width over the theoretical size; where that has two, over their geometric mean."""
-        return self.width / sqrt(self.field.rows.size * self.field.columns.size)
+        """Width over the theoretical size of that unit; where that has two, over their geometric mean."""
+        _, _, rows, columns = self.square
+        return self.width / sqrt(rows * columns)
 
     @property
     def square(self) -> tuple[int, int, int, int]:
         """First row, first column, rows and columns of the theoretical field, which may reach beyond the image."""
-        rows, columns = self.field.rows, self.field.columns
-        top, left = (at * axis.stride - axis.padding for at, axis in zip(self.unit, (rows, columns), strict=True))
-        return top, left, rows.size, columns.size
+        (top, rows), (left, columns) = span(self.field.rows, self.unit[0]), span(self.field.columns, self.unit[1])
+        return top, left, rows, columns
 
     @property
     def is_cut(self) -> bool:
@@ -227,8 +228,7 @@ def draw(found: Sequence[Effective], path: Path, title: str = "") -> None:
         panel.add_patch(patches.Rectangle((left - 0.5, top - 0.5), columns, rows, **outline))
         panel.set_xlim(-0.5, width - 0.5)
         panel.set_ylim(height - 0.5, -0.5)
-        size = one.field.size
-        theory = f"{size} px" if isinstance(size, int) else f"{size[0]} x {size[1]} px"
+        theory = f"{rows} px" if rows == columns else f"{rows} x {columns} px"
         beyond = ", beyond the image" if one.is_cut else ""
         share = ", cut off" if one.is_cut else f" ({one.share:.0%})"
         panel.set_title(f"{one.step}\ntheory {theory}{beyond}\neffective {one.width:.0f} px{share}", fontsize=9)

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, load
+from rv_check.axes import Along, of_spans
 from rv_check.expected import expected
 from rv_check.graph import Graph, Node, Shape, describe
 from rv_check.library import shipped_folder
-from rv_check.ops import Axis
 from rv_check.problems import RvCheckError, SpecError, listed, nearest, quote
 from rv_check.tree import Join
-from rv_check.walk import Formula, Gradient, Seen, Walk
+from rv_check.walk import Formula, Gradient, Seen, Walk, rhythm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +73,7 @@ def stages(graph: Graph) -> list[tuple[str, Node, ReceptiveField]]:
     """The last step of each stride that everything goes through, by its outermost name, to the last map."""
     walk = Walk(graph, Formula(), ReceptiveField())
     names = _outermost(graph)
-    last: dict[tuple[int, int], tuple[str, Node, ReceptiveField]] = {}
+    found: list[tuple[str, Node, ReceptiveField]] = []
     for node in _passed_by_all(graph):
         seen = walk.at(node)
         if seen is None or seen.everything:
@@ -81,8 +81,10 @@ def stages(graph: Graph) -> list[tuple[str, Node, ReceptiveField]]:
         field = _field(seen)
         if node in names or not graph.steps:
             name = names.get(node) or _place(node)
-            last[field.rows.stride, field.columns.stride] = (name, node, field)
-    return list(last.values())
+            if found and found[-1][2].stride == field.stride:
+                found.pop()
+            found.append((name, node, field))
+    return found
 
 
 def _passed_by_all(graph: Graph) -> Iterator[Node]:
@@ -193,20 +195,26 @@ def arch_line(arch: Arch, step: str) -> Line:
 class Measured:
     """The field of a step as gradients show it. `pixels`: how many it holds, which are fewer where it has holes.
 
-    None where rows and columns were measured apart, the field being too large for an image.
+    Where units differ, those of the largest. None where rows and columns were measured apart, the field being too large
+    for an image.
     """
 
     step: str
-    rows: Axis
-    columns: Axis
+    rows: Along
+    columns: Along
     image: tuple[int, int]
     pixels: int | None
 
     def __str__(self) -> str:
-        return str(ReceptiveField(self.rows, self.columns))
+        return str(self.field)
+
+    @property
+    def field(self) -> ReceptiveField:
+        """The field, nothing said of gates and alignment."""
+        return ReceptiveField(self.rows, self.columns)
 
     def agrees(self, field: ReceptiveField) -> bool:
-        """Whether size, stride and padding are those of a formula."""
+        """Whether size, stride and padding are those of a formula, of each phase."""
         return (self.rows, self.columns) == (field.rows, field.columns)
 
 
@@ -269,26 +277,32 @@ def _measured(graph: Graph, step: str, node: Node) -> Measured:
         why = "does not depend on the input" if seen is None else "sees the whole input"
         raise RvCheckError(f"{step} {why}\n  expected: a step before the pool to a fixed size, outside of gates")
     field = seen.map
-    sides = graph.input.shape[2:]
-    wanted = [_side(axis, side) for axis, side in zip((field.rows, field.columns), sides, strict=True)]
+    if not field.rows.size or not field.columns.size:
+        raise RvCheckError(f"{step} sees nothing of the input: it is made of the zeros between upsampled units")
+    pixels, units = rhythm(graph, node)
+    wanted = [
+        _side(along.size, side, step, 4 if n == 1 else 8)
+        for along, side, step, n in zip((field.rows, field.columns), graph.input.shape[2:], pixels, units, strict=True)
+    ]
     if max(wanted) <= MAX_SQUARE:
         found = _along(graph, node, (0, 1), wanted)
         if found is not None:
-            (rows, columns), pixels, image = found
-            return Measured(step, rows, columns, image, pixels)
+            (rows, columns), seen_pixels, image = found
+            return Measured(step, rows, columns, image, seen_pixels)
     apart = [_along(graph, node, (axis,), [wanted[0], 1] if axis == 0 else [1, wanted[1]]) for axis in (0, 1)]
     if apart[0] is None or apart[1] is None:
         raise RvCheckError(f"the field of {step} is larger than {MAX_LINE:,} pixels, or has no end")
     return Measured(step, apart[0][0][0], apart[1][0][0], (apart[0][2][0], apart[1][2][1]), None)
 
 
-def _side(axis: Axis, side: int) -> int:
-    """Pixels that hold the fields of two neighbours: as many more than the input as keeps all maps in step."""
-    wanted = axis.size + 4 * axis.stride
-    return side + max(0, -(-(wanted - side) // axis.stride)) * axis.stride
+def _side(size: int, side: int, step: int, steps: int) -> int:
+    """Pixels that hold the fields of some neighbours: as many more than the input as keeps all maps in step."""
+    return side + max(0, -(-(size + steps * step - side) // step)) * step
 
 
-Found = tuple[list[Axis], int, tuple[int, int]]
+Found = tuple[list[Along], int, tuple[int, int]]
+Ends = tuple[int, int] | None
+Support = tuple[Ends, Ends, int]
 
 
 def _along(graph: Graph, node: Node, axes: tuple[int, ...], sides: Sequence[int]) -> Found | None:
@@ -300,50 +314,87 @@ def _along(graph: Graph, node: Node, axes: tuple[int, ...], sides: Sequence[int]
 
     size = list(sides)
     limit = MAX_SQUARE if len(axes) == 2 else MAX_LINE
+    pixels, units = rhythm(graph, node)
     while max(size) <= limit:
         image = torch.zeros((1, 1, *size), dtype=torch.float64, requires_grad=True)
         seen = Walk(graph, Gradient(axes), image).at(node)
         assert seen is not None
-        found = _inside(image, seen.map, axes)
+        found = _inside(image, seen.map, axes, units)
         if found is not None:
             return (*found, (size[0], size[1]))
         for axis in axes:
-            size[axis] *= 2
+            size[axis] += -(-size[axis] // pixels[axis]) * pixels[axis]
     return None
 
 
-def _inside(image: Tensor, map: Tensor, axes: tuple[int, ...]) -> tuple[list[Axis], int] | None:
-    """What two neighbours in the middle of a map show, if both fields lie within the image and are equal."""
-    unit = [0, 0]
+def _inside(image: Tensor, map: Tensor, axes: tuple[int, ...], units: Sequence[int]) -> tuple[list[Along], int] | None:
+    """What neighbours in the middle of a map show, if all their fields lie within the image and repeat.
+
+    Args: `units` after how many they repeat, along rows and columns. Rows are those that all phases of the columns see
+    together, and columns likewise: where some see nothing, one of them alone may see less.
+    """
+    first, many = [0, 0], [1, 1]
     for axis in axes:
-        unit[axis] = map.shape[2 + axis] // 2
-        if unit[axis] + 1 >= map.shape[2 + axis]:
+        many[axis] = units[axis]
+        first[axis] = map.shape[2 + axis] // 2 // many[axis] * many[axis]
+        if first[axis] + 2 * many[axis] > map.shape[2 + axis]:
             return None
-    other = [at + (axis in axes) for axis, at in enumerate(unit)]
-    spans, pixels = _support(image, map, unit)
-    others, _ = _support(image, map, other)
-    measured = []
+    known: dict[tuple[int, ...], Support] = {}
+
+    def support(row: int, column: int, rows: int = 1, columns: int = 1) -> Support:
+        where = (row, column, rows, columns)
+        if where not in known:
+            known[where] = _support(image, map[0, 0, row : row + rows, column : column + columns].sum())
+        return known[where]
+
+    measured: list[Along] = []
+    largest = list(first)
     for axis in axes:
-        (first, last), (next_first, next_last) = spans[axis], others[axis]
-        within = first > 0 and next_last < image.shape[2 + axis] - 1
-        if not within or last - first != next_last - next_first:
+        block = [1 if other == axis else many[other] for other in (0, 1)]
+        ends = []
+        for at in range(2 * many[axis]):
+            start = [row + min(at, n) for row, n in zip(first, many, strict=True)] if len(axes) == 2 else list(first)
+            start[axis] = first[axis] + at
+            rows, columns, _ = support(*start, *block)
+            ends.append(columns if axis else rows)
+        found = _repeated(ends, many[axis], image.shape[2 + axis])
+        if found is None:
             return None
-        stride = next_first - first
-        measured.append(Axis(last - first + 1, stride, unit[axis] * stride - first))
-    return measured, pixels
+        shift, spans = found
+        turned = first[axis] // many[axis] * shift
+        measured.append(of_spans([(begin - turned, size) if size else (0, 0) for begin, size in spans], shift))
+        sizes = [size for _, size in spans]
+        largest[axis] += sizes.index(max(sizes))
+    return measured, support(largest[0], largest[1])[2]
 
 
-def _support(image: Tensor, map: Tensor, unit: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
-    """First and last row, and column, that a unit sees, and the number of pixels."""
+def _repeated(ends: Sequence[Ends], n: int, side: int) -> tuple[int, list[tuple[int, int]]] | None:
+    """How far the fields of units lie apart that are `n` units apart, and those of the first `n`: (first, size)."""
+    shifts = set()
+    for one, other in zip(ends[:n], ends[n:], strict=True):
+        if one is None or other is None:
+            if one != other:
+                return None
+            continue
+        if one[0] <= 0 or other[1] >= side - 1 or one[1] - one[0] != other[1] - other[0]:
+            return None
+        shifts.add(other[0] - one[0])
+    if len(shifts) != 1:
+        return None
+    return shifts.pop(), [(one[0], one[1] - one[0] + 1) if one else (0, 0) for one in ends[:n]]
+
+
+def _support(image: Tensor, unit: Tensor) -> Support:
+    """First and last row, and column, that a unit sees, None if it sees nothing, and the number of pixels."""
     import torch
 
-    (gradient,) = torch.autograd.grad(map[0, 0, unit[0], unit[1]], image, retain_graph=True)
+    (gradient,) = torch.autograd.grad(unit, image, retain_graph=True)
     seen = gradient[0, 0] > 0
-    spans = []
+    ends: list[Ends] = []
     for axis in (0, 1):
         places = seen.any(1 - axis).nonzero()
-        spans.append((int(places[0]), int(places[-1])) if len(places) else (0, 0))
-    return spans, int(seen.sum())
+        ends.append((int(places[0]), int(places[-1])) if len(places) else None)
+    return ends[0], ends[1], int(seen.sum())
 
 
 # Inputs

@@ -103,9 +103,10 @@ def describe(node: Node) -> str:
     words = [node.kind]
     if "kernel" in a:
         words.append("x".join(map(str, a["kernel"])))
-    if node.kind in ("conv", "linear") and node.inputs:
-        words.append(f"{node.inputs[0].shape[1 if node.kind == 'conv' else -1]} -> {a['out']}")
-    shown = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1, "ceil_mode": False}
+    if node.kind in ("conv", "conv_transpose", "linear") and node.inputs:
+        words.append(f"{node.inputs[0].shape[-1 if node.kind == 'linear' else 1]} -> {a['out']}")
+    shown: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1)}
+    shown |= {"groups": 1, "ceil_mode": False}
     words += [f"{name} {show(a[name])}" for name, default in shown.items() if a.get(name, default) != default]
     named = ("kernel", "out", "count_include_pad", *shown)
     words += [f"{name} {show(value)}" for name, value in a.items() if name not in named]

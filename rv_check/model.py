@@ -204,6 +204,7 @@ def initialise(model: nn.Module, rules: tuple[InitRule, ...]) -> None:
 
 _OP_OF: dict[type, str] = {
     nn.Conv2d: "conv",
+    nn.ConvTranspose2d: "conv_transpose",
     nn.Linear: "linear",
     nn.BatchNorm2d: "batchnorm",
     nn.BatchNorm1d: "batchnorm",

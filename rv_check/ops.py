@@ -28,19 +28,18 @@ class OpError(Exception):
         self.message, self.argument, self.expected = message, argument, expected
 
 
-class Axis(NamedTuple):
-    """A receptive field along one axis, in input pixels, as google-research/receptive_field defines it.
+class Slide(NamedTuple):
+    """What slides over a map along one axis: `kernel` elements, `dilation` apart; `transposed` as its gradient does."""
 
-    `stride` (jump) lies between the fields of neighbouring units; the first unit's field begins at `-padding`.
-    """
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    transposed: bool = False
 
-    size: int
-    stride: int
-    padding: int
 
-
-POINT = Axis(1, 1, 0)  # a unit sees its own pixel
-Window = tuple[Axis, Axis] | None  # rows and columns; None: every unit sees the whole input
+POINT = Slide(1)  # a unit sees its own pixel
+Window = tuple[Slide, Slide] | None  # rows and columns; None: every unit sees the whole input
 
 
 # What an argument takes. Each turns a value of the language into the one the op keeps, or raises OpError.
@@ -196,6 +195,12 @@ def _image(name: str, x: Shape) -> tuple[int, int, int]:
     return x[0], x[1], x[2]
 
 
+def _grouped(channels: int, out: int, groups: int) -> None:
+    for number, which in ((channels, "input"), (out, "output")):
+        if number % groups:
+            raise OpError(f"{number} {which} channels are not divisible by {groups} groups", "groups")
+
+
 def _slide(op: Any, x: Shape, dilation: Pair, ceil_mode: bool = False) -> Pair:
     """Rows and columns of what slides a kernel over `x`: the formula in torch's Conv2d and MaxPool2d."""
     _, *sides = _image(op.name, x)
@@ -213,11 +218,8 @@ def _slide(op: Any, x: Shape, dilation: Pair, ceil_mode: bool = False) -> Pair:
     return out[0], out[1]
 
 
-def _axes(op: Any, dilation: Pair) -> tuple[Axis, Axis]:
-    rows, columns = (
-        Axis(step * (kernel - 1) + 1, stride, padding)
-        for kernel, stride, padding, step in zip(op.kernel, op.stride, op.padding, dilation, strict=True)
-    )
+def _slides(op: Any, dilation: Pair = (1, 1), transposed: bool = False) -> tuple[Slide, Slide]:
+    rows, columns = (Slide(*one, transposed) for one in zip(op.kernel, op.stride, op.padding, dilation, strict=True))
     return rows, columns
 
 
@@ -239,10 +241,7 @@ class Conv(Op):
 
     def shape(self, x: Shape) -> Shape:
         channels, _, _ = _image(self.name, x)
-        if channels % self.groups:
-            raise OpError(f"{channels} input channels are not divisible by {self.groups} groups", "groups")
-        if self.out % self.groups:
-            raise OpError(f"{self.out} output channels are not divisible by {self.groups} groups", "groups")
+        _grouped(channels, self.out, self.groups)
         return (self.out, *_slide(self, x, self.dilation))
 
     def params(self, x: Shape) -> dict[str, Shape]:
@@ -253,11 +252,64 @@ class Conv(Op):
         return prod(y) * (x[0] // self.groups) * prod(self.kernel)
 
     def window(self, x: Shape) -> Window:
-        return _axes(self, self.dilation)
+        return _slides(self, self.dilation)
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
         return nn.Conv2d(
             x[0], self.out, self.kernel, self.stride, self.padding, self.dilation, self.groups, bias=self.bias
+        )
+
+
+@op("conv_transpose")
+class ConvTranspose(Op):
+    """2-d transposed convolution, (C, H, W) -> (out, H', W'). Source: torch.nn.ConvTranspose2d.
+
+    Every input element is multiplied by the whole kernel, also where `padding` cuts the products off.
+    """
+
+    weighted = True
+    projection = True
+    writes_fresh = True
+
+    out: int = arg(count)
+    kernel: Pair = arg(pair)
+    bias: bool = arg(flag)
+    stride: Pair = arg(pair, default=(1, 1))
+    padding: Pair = arg(pair_from_zero, default=(0, 0))
+    output_padding: Pair = arg(pair_from_zero, default=(0, 0))
+    dilation: Pair = arg(pair, default=(1, 1))
+    groups: int = arg(count, default=1)
+
+    def shape(self, x: Shape) -> Shape:
+        channels, *sides = _image(self.name, x)
+        _grouped(channels, self.out, self.groups)
+        out = []
+        for at, side in enumerate(sides):
+            stride, step, more = self.stride[at], self.dilation[at], self.output_padding[at]
+            if more >= max(stride, step):
+                what = f"output_padding {more} is not smaller than the stride {stride} or the dilation {step}"
+                raise OpError(what, "output_padding")
+            n = (side - 1) * stride - 2 * self.padding[at] + step * (self.kernel[at] - 1) + more + 1
+            if n < 1:
+                raise OpError(f"padding {self.padding[at]} cuts off everything that {side} elements make", "padding")
+            out.append(n)
+        return self.out, out[0], out[1]
+
+    def params(self, x: Shape) -> dict[str, Shape]:
+        weight = (x[0], self.out // self.groups, *self.kernel)
+        return {"weight": weight} | ({"bias": (self.out,)} if self.bias else {})
+
+    def macs(self, x: Shape, y: Shape) -> int:
+        return prod(x) * (self.out // self.groups) * prod(self.kernel)
+
+    def window(self, x: Shape) -> Window:
+        return _slides(self, self.dilation, transposed=True)
+
+    def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
+        return nn.ConvTranspose2d(
+            *(x[0], self.out, self.kernel, self.stride, self.padding, self.output_padding, self.groups),
+            bias=self.bias,
+            dilation=self.dilation,
         )
 
 
@@ -411,7 +463,7 @@ class MaxPool(Op):
         return (x[0], *_slide(self, x, self.dilation, self.ceil_mode))
 
     def window(self, x: Shape) -> Window:
-        return _axes(self, self.dilation)
+        return _slides(self, self.dilation)
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
         return nn.MaxPool2d(self.kernel, self.stride, self.padding, self.dilation, ceil_mode=self.ceil_mode)
@@ -438,7 +490,7 @@ class AvgPool(Op):
         return (x[0], *_slide(self, x, (1, 1), self.ceil_mode))
 
     def window(self, x: Shape) -> Window:
-        return _axes(self, (1, 1))
+        return _slides(self)
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
         return nn.AvgPool2d(self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad)

@@ -8,6 +8,8 @@ rv-check/show/1, of `rv-check show ARCH --json`:
     unchecked_shape_lines: how many `shape:` lines hold at the declared input only, and were not checked.
     layers: a list of {name, op, in, out, params, macs, receptive_field}, in the order of the flow.
     receptive_field: {size, stride, padding, aligned, global}, in input pixels; [rows, columns] where these differ.
+        Where neighbouring units differ, behind an upsampling, these are those of the largest, stride is a mean, and
+        phases is {rows, columns}: lists of [size, stride, padding], the r-th of p that of units r, p + r, 2p + r, ...
     `global`: a unit sees the whole input, through a gate or behind a pool to a fixed size, a flatten, a linear layer.
     Of an arch it is the field of the last feature map, `global` only through a gate.
 
@@ -64,12 +66,14 @@ def shape(x: Iterable[int]) -> str:
 
 def field_json(field: ReceptiveField) -> dict[str, Any]:
     """A receptive field as an object."""
+    phases = {"rows": [*map(list, field.rows.phases)], "columns": [*map(list, field.columns.phases)]}
     return {
         "size": field.size,
         "stride": field.stride,
         "padding": field.padding,
         "aligned": field.aligned,
         "global": field.is_global,
+        **({"phases": phases} if field.kinds > 1 else {}),
     }
 
 
@@ -128,11 +132,14 @@ def show_text(arch: Arch, fold_at: int | None = None) -> str:
 
 
 def _field(row: Row) -> str:
-    return f"global, {row.receptive_field}" if row.receptive_field.is_global else str(row.receptive_field)
+    field = row.receptive_field
+    words = f"global, {field}" if field.is_global else str(field)
+    return f"{words}, the largest of {field.kinds}" if field.kinds > 1 else words
 
 
 def _notes(field: ReceptiveField) -> str:
     aligned = "" if field.aligned else "; paths are not aligned"
+    aligned += f"; the largest of {field.kinds} neighbouring units" if field.kinds > 1 else ""
     return aligned + ("; global through a gate" if field.through_gate else "")
 
 

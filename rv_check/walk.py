@@ -2,19 +2,20 @@
 
 That is a formula's receptive field, or an image of one channel in torch on which every window is a mean, so that the
 gradient of a unit is not zero exactly where the unit can see. An operation that a walk does not know is an error, never
-the identity. Transposed convolutions and resizing are not followed: a unit's field depends on where it is.
+the identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from fractions import Fraction
+from math import gcd, lcm, prod
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from rv_check.analyses import ReceptiveField, union
 from rv_check.graph import Graph, Node, Shape, describe
-from rv_check.ops import Axis, Pair
+from rv_check.ops import Pair, Slide
 from rv_check.problems import RvCheckError
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 Atom = tuple[str, int]  # of an axis: n, c, h or w, and how many
 Layout = tuple[tuple[Atom, ...], ...]  # what each axis of a value is made of
-FOLLOWED = "convolutions, pools, norms, functions of single elements, and sums, products and concats of maps"
+FOLLOWED = (
+    "convolutions, pools, norms, upsampling by a whole factor, functions of single elements, and sums, products and "
+    "concats of maps"
+)
 
 ELEMENTWISE = (
     *("relu", "silu", "sigmoid", "dropout", "scale", "shift", "cast", "clamp", "leaky_relu", "gelu", "hardswish"),
@@ -34,10 +38,14 @@ ELEMENTWISE = (
 POOLS_OF_ALL = ("adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d")
 ATTENTION = ("matmul", "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math")
 PADS = ("reflection_pad2d", "replication_pad2d")
+ENLARGE = ("pixel_shuffle", "upsample_nearest2d", "upsample_bilinear2d")
 
 
 class Window(NamedTuple):
-    """What slides over a map: (rows, columns) of each. Negative padding cuts off."""
+    """What slides over a map: (rows, columns) of each. Negative padding cuts off.
+
+    `transposed`: as the gradient of a convolution does; `before` then cuts off at both ends, `after` adds rows.
+    """
 
     kernel: Pair = (1, 1)
     stride: Pair = (1, 1)
@@ -45,6 +53,7 @@ class Window(NamedTuple):
     after: Pair = (0, 0)
     dilation: Pair = (1, 1)
     ceil_mode: bool = False
+    transposed: bool = False
 
 
 class Maps(Protocol[V]):
@@ -53,22 +62,30 @@ class Maps(Protocol[V]):
     def window(self, x: V, window: Window) -> V:
         """A map from a map."""
 
+    def enlarged(self, x: V, factors: Pair, bilinear: bool) -> V:
+        """A map with each unit in the place of several, or with what lies between neighbouring units."""
+
     def union(self, maps: Sequence[V]) -> V:
         """One map for several that meet."""
 
 
 class Formula:
-    """Receptive fields by the formula of `rv_check.analyses`."""
+    """Receptive fields by the formula of `rv_check.axes`."""
 
     def window(self, x: ReceptiveField, window: Window) -> ReceptiveField:
         """The field of a unit of the window's output."""
         rows, columns = (
-            Axis(step * (kernel - 1) + 1, stride, padding)
-            for kernel, stride, padding, step in zip(
-                window.kernel, window.stride, window.before, window.dilation, strict=True
-            )
+            Slide(*one, window.transposed)
+            for one in zip(window.kernel, window.stride, window.before, window.dilation, strict=True)
         )
-        return x.then(ReceptiveField(rows, columns))
+        return x.through(rows, columns)
+
+    def enlarged(self, x: ReceptiveField, factors: Pair, bilinear: bool) -> ReceptiveField:
+        """As by a transposed convolution: of a kernel that fills, or of the bilinear one of Long et al. 2015."""
+        rows, columns = (
+            Slide(2 * n - n % 2 if bilinear else n, n, n // 2 if bilinear else 0, transposed=True) for n in factors
+        )
+        return x.through(rows, columns)
 
     def union(self, maps: Sequence[ReceptiveField]) -> ReceptiveField:
         """The field of a unit that all of them meet in."""
@@ -92,9 +109,14 @@ class Gradient:
 
     def _along(self, x: Tensor, axis: int, window: Window) -> Tensor:
         import torch
-        from torch.nn.functional import conv2d, max_pool1d, pad
+        from torch.nn.functional import conv2d, conv_transpose2d, max_pool1d, pad
 
         kernel, stride, before, after, dilation = (pair[axis] for pair in window[:5])
+        shape, steps, dilations = ((n, 1) if axis == 0 else (1, n) for n in (kernel, stride, dilation))
+        ones = torch.full((1, 1, *shape), 1 / kernel, dtype=x.dtype)
+        if window.transposed:
+            cut, more = ((n, 0) if axis == 0 else (0, n) for n in (before, after))
+            return conv_transpose2d(x, ones, None, steps, cut, more, dilation=dilations)
         if window.ceil_mode:  # as many windows as torch's own pool has
             line = torch.empty((1, 1, x.shape[2 + axis]), device="meta")
             n = max_pool1d(line, kernel, stride, before, dilation, ceil_mode=True).shape[-1]
@@ -102,10 +124,16 @@ class Gradient:
         x = pad(x, (0, 0, before, after) if axis == 0 else (before, after, 0, 0))
         if kernel == 1:
             return x[:, :, ::stride] if axis == 0 else x[:, :, :, ::stride]
-        one = (1, 1)
-        shape, steps, dilations = ((n, 1) if axis == 0 else (1, n) for n in (kernel, stride, dilation))
-        ones = torch.full((*one, *shape), 1 / kernel, dtype=x.dtype)
         return conv2d(x, ones, stride=steps, dilation=dilations)
+
+    def enlarged(self, x: Tensor, factors: Pair, bilinear: bool) -> Tensor:
+        """As torch interpolates."""
+        from torch.nn.functional import interpolate
+
+        scale = [float(factor) if axis in self.axes else 1.0 for axis, factor in enumerate(factors)]
+        if bilinear:
+            return self._marked(interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False))
+        return self._marked(interpolate(x, scale_factor=scale, mode="nearest"))
 
     def union(self, maps: Sequence[Tensor]) -> Tensor:
         """Their sum."""
@@ -115,6 +143,45 @@ class Gradient:
         if x.grad_fn is not None:
             x.register_hook(lambda gradient: (gradient > 0).to(gradient.dtype))  # type: ignore[no-untyped-call]
         return x
+
+
+Steps = tuple[Fraction, Fraction]
+
+
+class Pace:
+    """How many input pixels lie between two units, of rows and columns: strides alone, kernels and paddings aside."""
+
+    def window(self, x: Steps, window: Window) -> Steps:
+        """Longer by a stride, shorter by that of a transposed convolution."""
+        if window.transposed:
+            return self.enlarged(x, window.stride, False)
+        return x[0] * window.stride[0], x[1] * window.stride[1]
+
+    def enlarged(self, x: Steps, factors: Pair, bilinear: bool) -> Steps:
+        """Shorter by the factor."""
+        return x[0] / factors[0], x[1] / factors[1]
+
+    def union(self, maps: Sequence[Steps]) -> Steps:
+        """That of all of them."""
+        return maps[0]
+
+
+def rhythm(graph: Graph, node: Node) -> tuple[Pair, Pair]:
+    """Input pixels after which everything before a node repeats, and how many of its units these are.
+
+    An image moved by as many pixels moves every map that leads to the node by whole units, so that units as far apart
+    see the same.
+    """
+    walk = Walk(graph, Pace(), (Fraction(1), Fraction(1)))
+    seen = walk.at(node)
+    assert seen is not None
+    pixels, units = [], []
+    for axis in (0, 1):
+        steps = {one.map[axis] for one in walk.values.values() if one is not None}
+        whole = lcm(*(step.numerator for step in steps)) // gcd(*(step.denominator for step in steps))
+        pixels.append(whole)
+        units.append(int(whole / seen.map[axis]))
+    return (pixels[0], pixels[1]), (units[0], units[1])
 
 
 @dataclass(frozen=True)
@@ -184,8 +251,11 @@ class Walk(Generic[V]):
             return replace(met, layout=_common(node, [s.layout for s in feeds if not s.everything], a["axis"]))
         if len(node.inputs) > 1 or x.everything:
             raise _lost(node)
-        if kind in ("conv", "avgpool", "maxpool", "pad", "slice", *PADS):
+        if kind in ("conv", "conv_transpose", "avgpool", "maxpool", "pad", "slice", *PADS):
             return self._windowed(node, x)
+        if kind in ENLARGE:
+            factors = _factors(node, x.layout)
+            return replace(x, map=self.maps.enlarged(x.map, factors, "linear" in kind), layout=_resized(node, x.layout))
         if kind in ("batchnorm", "groupnorm", "native_layer_norm"):
             return replace(x, gate=x.gate or _of_the_map(node, x.layout))
         if kind in ("mean", "total", "_softmax", "_log_softmax"):
@@ -229,9 +299,10 @@ class Walk(Generic[V]):
                 a["kernel"],
                 a["stride"],
                 a["padding"],
-                a["padding"],
+                a.get("output_padding", a["padding"]),
                 a.get("dilation", (1, 1)),
                 a.get("ceil_mode", False),
+                transposed=node.kind == "conv_transpose",
             )
         return replace(x, map=self.maps.window(x.map, window), layout=_resized(node, layout))
 
@@ -301,8 +372,23 @@ def _of_the_map(node: Node, layout: Layout) -> bool:
     return any(_spatial(layout, axis) for axis in range(len(layout) - axes, len(layout)))
 
 
+def _factors(node: Node, layout: Layout) -> Pair:
+    """How many times more rows and columns there are, where that is a whole number and corners do not stay in place."""
+    if (_axis_of(node, layout, "h"), _axis_of(node, layout, "w")) != (2, 3):
+        raise _lost(node, "rows and columns are not its axes 2 and 3")
+    a, before, after = node.attributes, node.inputs[0].shape[2:], node.shape[2:]
+    rows, columns = (large // small for small, large in zip(before, after, strict=True))
+    told = a.get("scale") or (a.get("scales_h"), a.get("scales_w"))
+    whole = after == (rows * before[0], columns * before[1])
+    if not whole or any(scale not in (None, factor) for scale, factor in zip(told, (rows, columns), strict=True)):
+        raise _lost(node, "not by a whole factor")
+    if a.get("align_corners"):
+        raise _lost(node, "corners are aligned, so that every unit has another field")
+    return rows, columns
+
+
 def _cut(node: Node, layout: Layout) -> Window:
-    """A slice of rows or columns, counted from the first one as long as it keeps the middle of the map."""
+    """A slice of rows or columns that keeps the middle of the map; what it cuts off is counted from either end."""
     a = node.attributes
     rows = a["axis"] == _axis_of(node, layout, "h")
     if not rows and a["axis"] != _axis_of(node, layout, "w"):
@@ -310,8 +396,10 @@ def _cut(node: Node, layout: Layout) -> Window:
     size = node.inputs[0].shape[a["axis"]]
     if not a["start"] <= size // 2 < a["stop"]:
         raise _lost(node, f"it keeps {a['start']} to {a['stop']} of {size}")
-    stride, start = (a["step"], -a["start"])
-    return Window(stride=(stride, 1), before=(start, 0)) if rows else Window(stride=(1, stride), before=(0, start))
+    stride, start, stop = (a["step"], -a["start"], a["stop"] - size)
+    if rows:
+        return Window(stride=(stride, 1), before=(start, 0), after=(stop, 0))
+    return Window(stride=(1, stride), before=(0, start), after=(0, stop))
 
 
 def regrouped(layout: Layout, shape: Shape) -> Layout | None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from rv_check import cli_fields, fields, ops, walk
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, load, load_archs
+from rv_check.axes import Axis
 from rv_check.checks import check_arch
 from rv_check.cli import parse
 from rv_check.effective import Effective, draw, effective_fields
@@ -35,7 +36,6 @@ from rv_check.findings import up_to
 from rv_check.library import shipped_folder
 from rv_check.model import build
 from rv_check.observe import Subject
-from rv_check.ops import Axis
 from rv_check.problems import RvCheckError
 
 STUDIES = shipped_folder() / "studies"
@@ -404,7 +404,9 @@ def test_a_wrong_padding_in_an_op_is_measured(monkeypatch: pytest.MonkeyPatch) -
     right = compare_fields(load("resnet18"))
     assert all(measured.agrees(field) for _, field, measured in right)
     monkeypatch.setattr(
-        ops.Conv, "window", lambda self, x: tuple(Axis(k, s, 0) for k, s in zip(self.kernel, self.stride, strict=True))
+        ops.Conv,
+        "window",
+        lambda self, x: tuple(ops.Slide(k, s) for k, s in zip(self.kernel, self.stride, strict=True)),
     )
     wrong = compare_fields(load("resnet18"))
     assert [step for step, _, _ in wrong] == [step for step, _, _ in right]

@@ -12,7 +12,7 @@ import rv_check
 
 FOLDER = Path(rv_check.__file__).parent
 ORDER = (
-    *("problems", "source", "expr", "ops", "spec", "library", "tree", "analyses", "arch"),
+    *("problems", "source", "expr", "ops", "axes", "spec", "library", "tree", "analyses", "arch"),
     *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
     *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "facts", "effective"),
     *("structure", "identify", "initial", "numbers", "deviations", "checks", "conformance", "candidates"),

@@ -17,7 +17,7 @@ from torchvision.ops import StochasticDepth
 
 from rv_check import ops
 from rv_check.expr import Scope, parse_call
-from rv_check.ops import OPS, POINT, Axis, Op, OpError, Shape
+from rv_check.ops import OPS, POINT, Op, OpError, Shape, Slide
 from rv_check.problems import Document, Place
 from rv_check.source import Text
 
@@ -189,24 +189,24 @@ def test_macs(text: str, x: Shape, macs: int) -> None:
     assert macs == op.macs(x, op.shape(x))
 
 
-# Windows: size / stride / padding of one unit's field, rows and columns.
+# Windows: kernel, stride, padding, dilation, transposed; rows and columns.
 
 EVERYTHING = None
 WINDOWS: list[tuple[str, Shape, Any]] = [
-    ("conv(8, kernel=3, bias=False)", (4, 9, 9), (Axis(3, 1, 0), Axis(3, 1, 0))),
-    ("conv(8, kernel=7, stride=2, padding=3, bias=False)", (4, 9, 9), (Axis(7, 2, 3), Axis(7, 2, 3))),
-    ("conv(8, kernel=3, dilation=2, padding=2, bias=False)", (4, 9, 9), (Axis(5, 1, 2), Axis(5, 1, 2))),  # 2*2 + 1
-    ("conv(8, kernel=[1, 7], padding=[0, 3], bias=False)", (4, 9, 9), (Axis(1, 1, 0), Axis(7, 1, 3))),
-    ("conv(8, kernel=3, stride=[2, 1], dilation=[1, 3], bias=False)", (4, 9, 9), (Axis(3, 2, 0), Axis(7, 1, 0))),
+    ("conv(8, kernel=3, bias=False)", (4, 9, 9), (Slide(3, 1, 0), Slide(3, 1, 0))),
+    ("conv(8, kernel=7, stride=2, padding=3, bias=False)", (4, 9, 9), (Slide(7, 2, 3), Slide(7, 2, 3))),
+    ("conv(8, kernel=3, dilation=2, padding=2, bias=False)", (4, 9, 9), (Slide(3, 1, 2, 2), Slide(3, 1, 2, 2))),
+    ("conv(8, kernel=[1, 7], padding=[0, 3], bias=False)", (4, 9, 9), (Slide(1, 1, 0), Slide(7, 1, 3))),
+    ("conv(8, kernel=3, stride=[2, 1], dilation=[1, 3], bias=False)", (4, 9, 9), (Slide(3, 2, 0), Slide(3, 1, 0, 3))),
     ("linear(10, bias=True)", (9,), EVERYTHING),
     ("batchnorm", (4, 9, 9), (POINT, POINT)),
     ("relu", (4, 9, 9), (POINT, POINT)),
     ("silu", (4, 9, 9), (POINT, POINT)),
     ("sigmoid", (4, 9, 9), (POINT, POINT)),
-    ("maxpool(2)", (4, 9, 9), (Axis(2, 2, 0), Axis(2, 2, 0))),
-    ("maxpool(3, stride=2, padding=1)", (4, 9, 9), (Axis(3, 2, 1), Axis(3, 2, 1))),
-    ("maxpool([2, 3], stride=1, dilation=[3, 1])", (4, 9, 9), (Axis(4, 1, 0), Axis(3, 1, 0))),  # 3*1 + 1
-    ("avgpool([3, 2], stride=[2, 1], padding=[1, 0])", (4, 9, 9), (Axis(3, 2, 1), Axis(2, 1, 0))),
+    ("maxpool(2)", (4, 9, 9), (Slide(2, 2, 0), Slide(2, 2, 0))),
+    ("maxpool(3, stride=2, padding=1)", (4, 9, 9), (Slide(3, 2, 1), Slide(3, 2, 1))),
+    ("maxpool([2, 3], stride=1, dilation=[3, 1])", (4, 9, 9), (Slide(2, 1, 0, 3), Slide(3, 1, 0))),
+    ("avgpool([3, 2], stride=[2, 1], padding=[1, 0])", (4, 9, 9), (Slide(3, 2, 1), Slide(2, 1, 0))),
     ("adaptive_avgpool(1)", (4, 9, 9), EVERYTHING),
     ("flatten", (4, 9, 9), EVERYTHING),
     ("dropout", (4, 9, 9), (POINT, POINT)),
@@ -740,7 +740,7 @@ def test_a_huge_convolution_is_counted_exactly() -> None:
     assert y == (BIG, 2, 2)  # (2*10^12 + 5 - 10^12) // 10^12 + 1
     assert conv.params((4, 5, 5)) == {"weight": (BIG, 4, BIG, BIG), "bias": (BIG,)}
     assert conv.macs((4, 5, 5), y) == 16 * BIG**3  # 10^12 * 2*2 outputs, each reading 4 * 10^12 * 10^12
-    assert (Axis(BIG, BIG, BIG), Axis(BIG, BIG, BIG)) == conv.window((4, 5, 5))
+    assert (Slide(BIG, BIG, BIG), Slide(BIG, BIG, BIG)) == conv.window((4, 5, 5))
 
 
 def raised_by(call: Callable[[], object]) -> type[Exception] | None:
