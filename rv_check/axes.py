@@ -164,6 +164,6 @@ def _hull(spans: Iterable[Span]) -> Span:
 def _few(phases: int) -> int:
     if phases > MAX_PHASES:
         raise RvCheckError(
-            f"the receptive fields of {phases:,} neighbouring units differ\n  expected: at most {MAX_PHASES:,}"
+            f"the receptive fields of {phases:,} neighbouring units may differ\n  expected: at most {MAX_PHASES:,}"
         )
     return phases

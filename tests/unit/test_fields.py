@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 from rv_check import cli_fields, fields, ops, walk
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, load, load_archs
-from rv_check.axes import Axis
+from rv_check.axes import Axis, Phases
 from rv_check.checks import check_arch
 from rv_check.cli import parse
 from rv_check.effective import Effective, draw, effective_fields
@@ -27,6 +29,7 @@ from rv_check.fields import (
     graph_field,
     graph_lines,
     measured_field,
+    measured_lines,
     node_of,
     observed,
     smallest_input,
@@ -286,8 +289,21 @@ def test_error_what_sees_everything(name: str) -> None:
 
 
 UNKNOWN: dict[str, tuple[Subject, str]] = {
-    "upsampling": (net(conv(3), forward=lambda x, a: F.interpolate(a(x), scale_factor=2)), "_unsafe_index"),
-    "a transposed convolution": (net(nn.ConvTranspose2d(1, 1, 2, 2)), "conv_transpose"),
+    "upsampling by parts": (net(conv(3), nn.Upsample(scale_factor=1.5)), "(not by a whole factor)"),
+    "upsampling to a size": (net(conv(3), nn.Upsample(size=(44, 50))), "(not by a whole factor)"),
+    "a scale of its own": (
+        net(conv(3), forward=lambda x, a: F.interpolate(a(x), scale_factor=2.02, mode="bilinear")),
+        "(not by a whole factor)",
+    ),
+    "aligned corners": (
+        net(conv(3), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)),
+        "(corners are aligned, so that every unit has another field)",
+    ),
+    "cubic upsampling": (net(conv(3), nn.Upsample(scale_factor=2, mode="bicubic")), "upsample_bicubic2d"),
+    "a transposed convolution along the channels": (
+        net(nn.ConvTranspose2d(24, 1, 2, 2), forward=lambda x, a: a(x.transpose(1, 2))),
+        "(rows and columns are not its axes 2 and 3)",
+    ),
     "pixels moved to channels": (net(nn.PixelUnshuffle(2)), "pixel_unshuffle"),
     "pixels moved by hand": (
         net(conv(3), forward=lambda x, a: a(x).unflatten(2, (2, 11)).flatten(1, 2)),
@@ -310,6 +326,333 @@ def test_error_what_cannot_be_followed(name: str) -> None:
         assert found in str(caught.value)
         assert "in step" in str(caught.value)
         assert "expected: convolutions, pools, norms" in str(caught.value)
+
+
+# Upsampling
+
+
+def up(kernel: Any, stride: Any, channels: int = 1, **arguments: Any) -> nn.ConvTranspose2d:
+    """A transposed convolution that keeps its channels."""
+    return nn.ConvTranspose2d(channels, channels, kernel, stride, **arguments)
+
+
+def hourglass(deep: nn.Module, skip: bool = False) -> Subject:
+    """A 3x3 of stride 2, what leads back to the size of the input, and a 3x3; with a skip connection or not."""
+    layers = (conv(3, stride=2, padding=1), deep, nn.Conv2d(1 + skip, 1, 3, padding=1))
+    if not skip:
+        return net(*layers)
+    return net(*layers, forward=lambda x, a, b, c: c(torch.cat([x, b(a(x))], 1)))
+
+
+# Worked by hand: of rows and columns each phase as size, stride, padding; and the pixels of the largest unit.
+ROWS = ((1, 1, 0), (2, 1, 0))
+PHASED: dict[str, tuple[Subject, tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...], int]] = {
+    "each twice": (net(up(2, 2)), ((1, 1, 0),) * 2, ((1, 1, 0),) * 2, 1),
+    # a row sees itself, or two; columns are not upsampled, 1 + 2 = 3 of them
+    "rows alone": (net(up((3, 3), (2, 1), padding=(1, 1), output_padding=(1, 0))), ROWS, ((3, 1, 1),), 6),
+    # see test_axes: 2q sees -3 ... 1 and 2q + 1 sees -1 ... 3
+    "an encoder and a decoder": (hourglass(up(2, 2)), ((5, 2, 3), (5, 2, 1)), ((5, 2, 3), (5, 2, 1)), 25),
+    # the skip adds 2q - 1 ... 2q + 1, and 2q ... 2q + 2, which lie within
+    "a U-Net": (hourglass(up(2, 2), skip=True), ((5, 2, 3), (5, 2, 1)), ((5, 2, 3), (5, 2, 1)), 25),
+    # 2q sees the units q - 1, q; 2q + 1 sees q, q + 1; so both the units q - 1 ... q + 1: -3 ... 3
+    "a decoder with a kernel of 4": (hourglass(up(4, 2, padding=1)), ((7, 2, 3),) * 2, ((7, 2, 3),) * 2, 49),
+    # 2q sees q alone, 2q + 1 both; so 2q the units q - 1 ... q + 1, 2q + 1 the units q, q + 1
+    "a decoder with a kernel of 3": (
+        hourglass(up(3, 2, padding=1, output_padding=1)),
+        ((7, 2, 3), (5, 2, 1)),
+        ((7, 2, 3), (5, 2, 1)),
+        49,
+    ),
+    # 2q + 1 sees nothing but what the 3x3 behind adds: 2q the unit q, -1 ... 1, 2q + 1 the units q and q + 1
+    "units that see nothing": (
+        hourglass(up(1, 2, output_padding=1)),
+        ((3, 2, 1), (5, 2, 1)),
+        ((3, 2, 1), (5, 2, 1)),
+        25,
+    ),
+    # beside a skip connection a unit sees the other path where both its row and its column do: 3 rows as of the skip
+    "units that see nothing but a skip": (
+        net(
+            conv(3, stride=2, padding=1), up(1, 2, output_padding=1), conv(5, padding=2),
+            forward=lambda x, a, b, c: b(a(x)) + x,
+        ),
+        ((3, 2, 1), (1, 2, -1)),
+        ((3, 2, 1), (1, 2, -1)),
+        9,
+    ),
+    # (o + 0.5)/2 - 0.5: 2q lies between q - 1 and q, 2q + 1 between q and q + 1
+    "bilinear": (
+        net(nn.Upsample(scale_factor=2, mode="bilinear")), ((2, 1, 1), (2, 1, 0)), ((2, 1, 1), (2, 1, 0)), 4,
+    ),
+    # by 3 the middle one of three lies on its pixel
+    "bilinear by 3": (
+        net(nn.Upsample(scale_factor=(3, 1), mode="bilinear")), ((2, 1, 1), (1, 1, 0), (2, 1, 0)), ((1, 1, 0),), 2,
+    ),
+    "nearest": (hourglass(nn.Upsample(scale_factor=2)), ((5, 2, 3), (5, 2, 1)), ((5, 2, 3), (5, 2, 1)), 25),
+    "nearest, to twice the size": (net(nn.Upsample(size=(48, 24))), ((1, 1, 0),) * 2, ((1, 1, 0),), 1),
+    "channels moved to pixels": (
+        net(nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2)), ((3, 1, 1),) * 2, ((3, 1, 1),) * 2, 9,
+    ),
+    # the halves 2q - 2 ... 2q + 3 are of the pixels q - 1 ... q + 1
+    "up and down again": (net(up(2, 2), conv(6, stride=2, padding=2)), ((3, 1, 1),), ((3, 1, 1),), 9),
+    # a 3x3 without padding: 24, 12, 10, 20 rows; the skip loses 2 at either end
+    "a crop of the skip": (
+        net(
+            conv(3, stride=2, padding=1), conv(3), up(2, 2),
+            forward=lambda x, a, b, c: torch.cat([c(b(a(x))), x[:, :, 2:-2, 2:-2]], 1),
+        ),
+        # units q ... q + 2 of stride 2: 2q - 1 ... 2q + 5, and the skip within
+        ((7, 2, 1), (7, 2, 1)),
+        ((7, 2, 1), (7, 2, 1)),
+        49,
+    ),
+}  # fmt: skip
+
+
+def phases_of(field: ReceptiveField) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+    """Of rows and columns, as plain numbers."""
+    return tuple(tuple(map(tuple, axis.phases)) for axis in (field.rows, field.columns))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", PHASED)
+def test_phases_by_hand(name: str) -> None:
+    """Behind an upsampling gradients show each phase as it was worked by hand, and the formula gives it too."""
+    subject, rows, columns, pixels = PHASED[name]
+    found = measured_field(subject, "step", SIZE)
+    assert (*phases_of(found.field), found.pixels) == (rows, columns, pixels)
+    graph = observed(subject, SIZE)
+    assert phases_of(graph_field(graph, node_of(graph, "step"))) == (rows, columns)
+    assert found.agrees(graph_field(graph, node_of(graph, "step")))
+
+
+@pytest.mark.parametrize("name", PHASED)
+def test_a_wrong_formula_of_phases_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A padding that is off by one in what goes up changes nothing that is measured, and does not agree with it."""
+    right = walk.Formula.enlarged, walk.Formula.window
+
+    def window(self: walk.Formula, x: ReceptiveField, window: walk.Window) -> ReceptiveField:
+        if window.transposed:
+            window = window._replace(before=(window.before[0] + 1, window.before[1] + 1))
+        return right[1](self, x, window)
+
+    def enlarged(self: walk.Formula, x: ReceptiveField, factors: ops.Pair, bilinear: bool) -> ReceptiveField:
+        shifted = ops.Slide(1, 1, 1)
+        return right[0](self, x, factors, bilinear).through(shifted, shifted)
+
+    monkeypatch.setattr(walk.Formula, "window", window)
+    monkeypatch.setattr(walk.Formula, "enlarged", enlarged)
+    subject, rows, columns, _ = PHASED[name]
+    found = measured_field(subject, "step", SIZE)
+    assert phases_of(found.field) == (rows, columns)
+    graph = observed(subject, SIZE)
+    assert not found.agrees(graph_field(graph, node_of(graph, "step")))
+
+
+def random_layer(rng: random.Random, channels: int) -> nn.Module:
+    """What keeps the channels and the number of rows and columns: a kernel of its own along each."""
+    kernel, step = [[rng.choice([1, 3]) for _ in range(2)] for _ in range(2)]
+    sides = [step * (size // 2) for size, step in zip(kernel, step, strict=True)]
+    return conv(tuple(kernel), channels, padding=tuple(sides), dilation=tuple(step))
+
+
+def random_up(rng: random.Random, stride: tuple[int, int], channels: int) -> nn.Module:
+    """What makes rows and columns more by a stride: transposed convolutions with gaps, overlaps and holes."""
+    if rng.random() < 0.25:
+        return nn.Upsample(scale_factor=stride, mode=rng.choice(["nearest", "bilinear"]))
+    found: list[tuple[int, int, int, int]] = []
+    for one in stride:
+        kernel, step = rng.randint(1, 4), rng.randint(1, 3)
+        spans = step * (kernel - 1) + 1
+        more = (one - spans) % 2 if spans >= one else one - spans  # (n-1)*s - 2p + spans + more = n*s
+        found.append((kernel, step, (spans + more - one) // 2, more))
+    kernels, steps, paddings, mores = zip(*found, strict=True)
+    if any(more >= max(s, d) for more, s, d in zip(mores, stride, steps, strict=True)):
+        return up(stride, stride, channels)
+    return up(kernels, stride, channels, padding=paddings, output_padding=mores, dilation=steps)
+
+
+class Hourglass(nn.Module):
+    """An encoder and a decoder of one or two levels, with or without a skip connection at each."""
+
+    def __init__(self, rng: random.Random, levels: int):
+        super().__init__()
+        stride = (rng.choice([1, 2, 3]), 2)
+        kernel = rng.choice([2, 3])
+        self.before, self.after = random_layer(rng, 2), random_layer(rng, 2)
+        kernels = tuple(kernel if one > 1 else 1 for one in stride)
+        paddings = tuple(kernel // 2 if one > 1 else 0 for one in stride)
+        self.down = conv(kernels, 2, stride=stride, padding=paddings)
+        self.deep = Hourglass(rng, levels - 1) if levels > 1 else random_layer(rng, 2)
+        self.up, self.skip = random_up(rng, stride, 2), rng.random() < 0.6
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 2, H, W) to the same."""
+        x = self.before(x)
+        y = self.up(self.deep(self.down(x)))[:, :, : x.shape[2], : x.shape[3]]
+        return self.after(x + y if self.skip else y)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_encoders_and_decoders(seed: int) -> None:
+    """Every part of it: measured is what the formula says, in every phase, on axes with strides of their own."""
+    rng = random.Random(seed)
+    graph = observed(Subject(Hourglass(rng, rng.choice([1, 1, 2]))), (2, 36, 36))
+    lines = [line for line in graph_lines(graph, 9) if line.field.rows.size and line.field.columns.size]
+    assert len(lines) >= 5
+    assert any(line.field.kinds > 1 for line in lines)
+    for line, found in zip(lines, measured_lines(graph, lines), strict=True):
+        assert found is not None
+        assert found.agrees(line.field), f"{line.name}: {found.field.in_full} is not {line.field.in_full}"
+
+
+def test_error_a_step_that_sees_nothing() -> None:
+    """Every second of the rows that are made, where a kernel of one makes the others."""
+    subject = net(up(1, 2), forward=lambda x, a: a(x)[:, :, 1::2])
+    graph = observed(subject, SIZE)
+    assert graph_field(graph, node_of(graph, "step")).rows == Axis(0, 1, 0)
+    with pytest.raises(RvCheckError, match="step sees nothing of the input"):
+        measured_field(subject, "step", SIZE)
+
+
+def test_stages_of_an_encoder_and_decoder() -> None:
+    """The last part of each stride, in the order of the flow: going up they come again."""
+    layers = (conv(3, padding=1), conv(3, stride=2, padding=1), conv(3, stride=2, padding=1), up(2, 2), up(2, 2))
+    graph = observed(Subject(nn.Sequential(*layers)), SIZE)
+    assert [(name, field.stride) for name, _, field in stages(graph)] == [
+        ("0", 1),
+        ("1", 2),
+        ("2", 4),
+        ("3", 2),
+        ("4", 1),
+    ]
+
+
+SPEC = """\
+family: unet(width)
+input: 1 32 32
+body:
+  - a: conv(width, kernel=3, padding=1, bias=True)
+  - concat:
+      skip: identity
+      deep:
+        - d: conv(2*width, kernel=3, stride=2, padding=1, bias=True)
+        - b: conv(2*width, kernel=3, padding=1, bias=True)
+        - u: conv_transpose(width, kernel=KERNEL, bias=True)
+  - c: conv(width, kernel=3, padding=1, bias=True)
+archs:
+  unet:
+    build: unet(2)
+    contract:
+      c:
+        receptive_field: 11/1/6
+"""
+
+
+def unet(folder: Path, kernel: str = "2, stride=2") -> str:
+    """A spec with a transposed convolution. a: 3/1/1, d: 5/2/2, b: 9/2/4; c 9 + 2: see PHASED."""
+    path = folder / "unet.yaml"
+    path.write_text(SPEC.replace("KERNEL", kernel))
+    return f"{path}::unet"
+
+
+def test_a_spec_with_a_decoder(tmp_path: Path) -> None:
+    """Its formula is measured on the built model, its contract and its counts hold; a wrong rule is seen."""
+    arch = load(unet(tmp_path))
+    fields_ = {step: (field.in_full, measured.agrees(field)) for step, field, measured in compare_fields(arch, 9)}
+    assert fields_ == {
+        "a": ("3/1/1", True),
+        "d": ("5/2/2", True),
+        "b": ("9/2/4", True),
+        "u": ("9/1/4, the largest of 9/2/4, 9/2/4", True),
+        "c": ("11/1/6, the largest of 11/2/6, 11/2/4", True),
+    }
+    report = check_arch(arch, up_to("numbers"))
+    assert {finding.status for finding in report.findings} == {"passed"}
+    assert {"contract", "counters", "field"} <= {finding.check for finding in report.findings}
+
+
+def test_a_wrong_padding_of_a_decoder_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule of the op is off by one, or the module that it builds: the check of fields fails, with all phases."""
+    arch = load(unet(tmp_path, "4, stride=2, padding=1"))
+    right = ops.ConvTranspose.window
+
+    def off_by_one(self: ops.ConvTranspose, x: ops.Shape) -> ops.Window:
+        window = right(self, x)
+        assert window is not None
+        return window[0]._replace(padding=window[0].padding - 1), window[1]
+
+    monkeypatch.setattr(ops.ConvTranspose, "window", off_by_one)
+    (failed,) = [f for f in check_arch(arch, up_to("numbers")).findings if f.check == "field"]
+    assert failed.status == "failed"
+    assert failed.found == "13/1/6, the largest of 13/2/6, 13/2/6"
+    assert failed.expected != failed.found
+
+
+def test_blocks_behind_an_upsampling(tmp_path: Path) -> None:
+    """Dilated kernels step over what sees nothing: a block there is not what it is elsewhere, repeated or not."""
+    body = """\
+        family: gaps(times)
+        input: 1 24 24
+        body:
+          - up: conv_transpose(1, kernel=1, stride=2, output_padding=1, bias=False)
+          - group:
+              - repeat: times
+                steps:
+                  - conv(1, kernel=3, padding=2, dilation=2, bias=False)
+          - last: conv(1, kernel=3, padding=1, bias=False)
+        archs:
+          gaps:
+            build: gaps(3)
+        """
+    path = tmp_path / "gaps.yaml"
+    path.write_text(textwrap.dedent(body))
+    arch = load(f"{path}::gaps")
+    found = {step: (field.in_full, measured.agrees(field)) for step, field, measured in compare_fields(arch, 1)}
+    # each unit 2q sees 3 more units to either side, that is pixels; 2q + 1 nothing, as before
+    assert found["group"] == ("7/0.5/3, the largest of 7/1/3, nothing", True)
+    assert found["last"] == ("8/0.5/3, the largest of 7/1/3, 8/1/3", True)
+    rows = {row.name: row.receptive_field.in_full for row in arch.rows()}
+    assert rows["group.2"] == "7/0.5/3, the largest of 7/1/3, nothing"
+    assert arch.receptive_field.in_full == found["last"][0]
+
+
+def test_the_command_of_a_decoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has the largest unit, the notes each phase, --json both; what sees nothing is told."""
+    assert ask(unet(tmp_path), "--depth", "1", "--measure") == 0
+    out = capsys.readouterr().out
+    assert "the largest of 11/2/6, 11/2/4" in out
+    assert "behind an upsampling neighbouring units differ" in out
+    assert ask(unet(tmp_path), "--step", "c", "--measure", "--json") == 0
+    (step,) = json.loads(capsys.readouterr().out)["steps"]
+    phases = {"rows": [[11, 2, 6], [11, 2, 4]], "columns": [[11, 2, 6], [11, 2, 4]]}
+    assert (step["size"], step["stride"], step["padding"], step["centre"], step["phases"]) == (11, 1, 6, -1, phases)
+    assert (step["measured"]["phases"], step["measured"]["agrees"]) == (phases, True)
+    assert ask(unet(tmp_path, "1, stride=2, output_padding=1"), "--depth", "1") == 0
+    assert "the largest of 9/2/4, nothing" in capsys.readouterr().out
+    assert ask("resnet18", "--json") == 0
+    assert not any("phases" in step for step in json.loads(capsys.readouterr().out)["steps"])
+
+
+def test_a_measured_phase_that_differs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                               monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """A formula that is right in the largest unit and wrong in another one does not hold."""
+    right = fields.arch_lines
+
+    def one_wrong(arch: Arch, depth: int | None) -> list[fields.Line]:
+        wrong = Phases((Axis(11, 2, 6), Axis(11, 2, 5)))
+        return [replace(line, field=replace(line.field, rows=wrong)) for line in right(arch, depth)]
+
+    monkeypatch.setattr(fields, "arch_lines", one_wrong)
+    assert ask(unet(tmp_path), "--measure") == 1
+    assert "11/1/6, the largest of 11/2/6, 11/2/4, DIFFERENT" in capsys.readouterr().out
+
+
+def test_an_effective_field_of_a_phase() -> None:
+    """The square is that of the unit in the middle, here of the second phase: 9 = 2*4 + 1 begins at 4*2."""
+    field = ReceptiveField(Phases((Axis(1, 2, 0), Axis(3, 2, 0))), Phases((Axis(1, 2, 0), Axis(3, 2, 0))))
+    found = Effective("x", field, (9, 8), torch.ones(20, 20), torch.ones(20, 20))
+    assert found.square == (8, 8, 3, 1)
+    assert found.share == pytest.approx(20 / 3**0.5)
 
 
 def test_regrouped_axes() -> None:
@@ -787,7 +1130,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         x = self.tall(self.conv(x)).relu()
-        return F.interpolate(x, scale_factor=2) if self.up else x.mean((2, 3))
+        return F.interpolate(x, scale_factor=2, mode="bicubic") if self.up else x.mean((2, 3))
 """
 
 
@@ -804,7 +1147,7 @@ def test_the_command_of_a_module(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "building" not in out
     assert ask(f"{path}:Net", "--effective", "--step", "tall", "--runs", "1", "--json") == 0
     assert json.loads(capsys.readouterr().out)["steps"][0]["effective"]["unit"] == [56, 56]
-    with pytest.raises(RvCheckError, match=r"cannot be followed through _unsafe_index, in .*mynet\.py:13"):
+    with pytest.raises(RvCheckError, match=r"cannot be followed through upsample_bicubic2d, in .*mynet\.py:13"):
         ask(f"{path}:Net", "--kwargs", '{"up": true}')
 
 

@@ -1191,6 +1191,7 @@ CALLS: list[tuple[str, Function]] = [
     ("max_pool2d_with_indices", lambda s, x: F.max_pool2d(x, 2)),
     ("max_pool2d", inference(lambda s, x: F.max_pool2d(x, 2))),
     ("avg_pool2d", lambda s, x: F.avg_pool2d(x, 2)),
+    ("upsample_nearest2d", lambda s, x: F.interpolate(x, scale_factor=2)),
     ("_adaptive_avg_pool2d", lambda s, x: F.adaptive_avg_pool2d(x, 2)),
     ("native_group_norm", lambda s, x: F.group_norm(x, 3)),
     ("adaptive_avg_pool2d", inference(lambda s, x: F.adaptive_avg_pool2d(x, 2))),

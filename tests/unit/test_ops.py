@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import StochasticDepth
 
 from rv_check import ops
+from rv_check.axes import PIXEL, over, span
 from rv_check.expr import Scope, parse_call
 from rv_check.ops import OPS, POINT, Op, OpError, Shape, Slide
 from rv_check.problems import Document, Place
@@ -65,6 +66,18 @@ SHAPES: list[tuple[str, Shape, Shape]] = [
         (2, 7, 7),
     ),  # a convolution may see padding alone: 9 - 3 + 1
     ("conv(8, kernel=3, bias=False)", (4, 3, 3), (8, 1, 1)),  # the whole input
+    # (in - 1)*stride - 2*padding + dilation*(kernel - 1) + output_padding + 1
+    ("conv_transpose(8, kernel=2, stride=2, bias=False)", (4, 7, 7), (8, 14, 14)),  # 6*2 + 1 + 1
+    ("conv_transpose(8, kernel=4, stride=2, padding=1, bias=False)", (4, 7, 7), (8, 14, 14)),  # 12 - 2 + 3 + 1
+    (
+        "conv_transpose(8, kernel=3, stride=2, padding=1, output_padding=1, bias=True)",
+        (4, 7, 7),
+        (8, 14, 14),
+    ),  # 12 - 2 + 2 + 1 + 1
+    ("conv_transpose(8, kernel=3, bias=False)", (4, 1, 1), (8, 3, 3)),  # 0 + 2 + 1
+    ("conv_transpose(8, kernel=3, dilation=[1, 3], bias=False)", (4, 5, 5), (8, 7, 11)),  # 4 + 2 + 1, 4 + 6 + 1
+    ("conv_transpose(8, kernel=1, stride=[3, 1], output_padding=[2, 0], bias=False)", (4, 5, 5), (8, 15, 5)),
+    ("conv_transpose(6, kernel=2, groups=3, bias=False)", (9, 5, 5), (6, 6, 6)),
     ("linear(10, bias=True)", (512,), (10,)),
     ("linear(10, bias=False)", (4, 5, 6), (4, 5, 10)),  # the last axis
     ("batchnorm", (4, 7, 7), (4, 7, 7)),
@@ -120,6 +133,8 @@ STATE: list[tuple[str, Shape, dict[str, Shape]]] = [
     ("conv(8, kernel=[1, 7], bias=False)", (4, 7, 7), {"weight": (8, 4, 1, 7)}),  # rows first
     ("conv(6, kernel=3, groups=3, bias=True)", (9, 5, 5), {"weight": (6, 3, 3, 3), "bias": (6,)}),  # 9/3 channels each
     ("conv(9, kernel=3, groups=9, bias=False)", (9, 5, 5), {"weight": (9, 1, 3, 3)}),  # depthwise
+    ("conv_transpose(8, kernel=[2, 3], bias=True)", (4, 7, 7), {"weight": (4, 8, 2, 3), "bias": (8,)}),  # inputs first
+    ("conv_transpose(6, kernel=3, groups=3, bias=False)", (9, 5, 5), {"weight": (9, 2, 3, 3)}),  # 6/3 channels each
     ("linear(10, bias=True)", (512,), {"weight": (10, 512), "bias": (10,)}),
     ("linear(10, bias=False)", (4, 5, 6), {"weight": (10, 6)}),
     (
@@ -165,6 +180,9 @@ MACS: list[tuple[str, Shape, int]] = [
     ("conv(9, kernel=3, groups=9, bias=False)", (9, 5, 5), 729),  # 9*1*9 * 3*3 outputs
     ("conv(8, kernel=[1, 7], dilation=2, bias=False)", (4, 3, 13), 672),  # 7*4*8 * 3*1 outputs: dilation is free
     ("conv(64, kernel=7, stride=2, padding=3, bias=False)", (3, 224, 224), 118_013_952),  # 49*3*64 * 112*112
+    ("conv_transpose(8, kernel=2, stride=2, bias=True)", (4, 4, 4), 2048),  # 4 positions * 4 in * 8 out * 4*4 inputs
+    ("conv_transpose(8, kernel=3, padding=2, bias=False)", (4, 4, 4), 4608),  # 9*4*8 * 4*4: what is cut off counts
+    ("conv_transpose(6, kernel=3, groups=3, bias=False)", (9, 5, 5), 4050),  # 9*9*2 * 5*5 inputs
     ("linear(1000, bias=True)", (2048,), 2_048_000),  # 2048*1000
     ("linear(10, bias=False)", (4, 5, 6), 1200),  # 6*10 for each of 4*5 rows
     ("batchnorm", (4, 7, 7), 0),
@@ -198,6 +216,11 @@ WINDOWS: list[tuple[str, Shape, Any]] = [
     ("conv(8, kernel=3, dilation=2, padding=2, bias=False)", (4, 9, 9), (Slide(3, 1, 2, 2), Slide(3, 1, 2, 2))),
     ("conv(8, kernel=[1, 7], padding=[0, 3], bias=False)", (4, 9, 9), (Slide(1, 1, 0), Slide(7, 1, 3))),
     ("conv(8, kernel=3, stride=[2, 1], dilation=[1, 3], bias=False)", (4, 9, 9), (Slide(3, 2, 0), Slide(3, 1, 0, 3))),
+    (
+        "conv_transpose(8, kernel=[2, 3], stride=2, padding=1, output_padding=1, dilation=[1, 2], bias=False)",
+        (4, 9, 9),
+        (Slide(2, 2, 1, 1, True), Slide(3, 2, 1, 2, True)),
+    ),
     ("linear(10, bias=True)", (9,), EVERYTHING),
     ("batchnorm", (4, 9, 9), (POINT, POINT)),
     ("relu", (4, 9, 9), (POINT, POINT)),
@@ -230,6 +253,13 @@ MODULES: list[tuple[str, Shape, nn.Module]] = [
         "conv(8, kernel=[1, 7], stride=[2, 3], padding=[0, 5], dilation=[4, 1], groups=2, bias=True)",
         (4, 9, 9),
         nn.Conv2d(4, 8, (1, 7), (2, 3), (0, 5), (4, 1), 2),
+    ),
+    ("conv_transpose(8, kernel=3, bias=False)", (4, 9, 9), nn.ConvTranspose2d(4, 8, 3, bias=False)),
+    (
+        "conv_transpose(8, kernel=[2, 3], stride=[2, 3], padding=[0, 1], output_padding=[1, 2], dilation=[4, 1], "
+        "groups=2, bias=True)",
+        (4, 9, 9),
+        nn.ConvTranspose2d(4, 8, (2, 3), (2, 3), (0, 1), (1, 2), 2, dilation=(4, 1)),
     ),
     ("linear(10, bias=True)", (512,), nn.Linear(512, 10)),
     ("linear(10, bias=False)", (4, 5, 6), nn.Linear(6, 10, bias=False)),
@@ -320,6 +350,34 @@ ERRORS: list[tuple[str, Shape, str | None, str, Callable[[], Any] | str]] = [
         "groups",
         "9 output channels are not divisible by 2 groups",
         lambda: nn.Conv2d(4, 9, 3, groups=2),
+    ),
+    (
+        "conv_transpose(8, kernel=3, stride=2, output_padding=2, bias=False)",
+        (4, 5, 5),
+        "output_padding",
+        "output_padding 2 is not smaller than the stride 2 or the dilation 1",
+        lambda: nn.ConvTranspose2d(4, 8, 3, 2, output_padding=2)(MANY),
+    ),
+    (
+        "conv_transpose(8, kernel=3, padding=4, bias=False)",  # 4 - 8 + 2 + 1
+        (4, 5, 5),
+        "padding",
+        "padding 4 cuts off everything that 5 elements make",
+        lambda: nn.ConvTranspose2d(4, 8, 3, padding=4)(MANY),
+    ),
+    (
+        "conv_transpose(9, kernel=3, groups=3, bias=False)",
+        (4, 5, 5),
+        "groups",
+        "4 input channels are not divisible by 3 groups",
+        lambda: nn.ConvTranspose2d(4, 9, 3, groups=3),
+    ),
+    (
+        "conv_transpose(8, kernel=3, bias=False)",
+        (5,),
+        None,
+        "conv_transpose needs an input C H W, found 5",
+        lambda: nn.ConvTranspose2d(4, 8, 3)(FLAT),
     ),
     (
         "conv(8, kernel=3, bias=False)",
@@ -537,6 +595,9 @@ def test_an_op_without_rows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 # Sweeps: random arguments, legal or not, held against torch.
 
 
+SLIDING = ("conv", "conv_transpose", "maxpool", "avgpool")
+
+
 def random_arguments(rng: random.Random, name: str) -> dict[str, Any]:
     """Arguments of the right kinds. The sizes are small, so that many do not fit."""
 
@@ -551,6 +612,10 @@ def random_arguments(rng: random.Random, name: str) -> dict[str, Any]:
     match name:
         case "conv":
             optional = some(stride=pair(1, 4), padding=pair(0, 4), dilation=pair(1, 3), groups=rng.choice([1, 2, 3, 6]))
+            return {"out": rng.choice([1, 2, 6, 12]), "kernel": pair(1, 5), "bias": flag, **optional}
+        case "conv_transpose":
+            optional = some(stride=pair(1, 4), padding=pair(0, 3), dilation=pair(1, 3), groups=rng.choice([1, 2, 3, 6]))
+            optional |= some(output_padding=pair(0, 3))
             return {"out": rng.choice([1, 2, 6, 12]), "kernel": pair(1, 5), "bias": flag, **optional}
         case "linear":
             return {"out": rng.randint(1, 9), "bias": flag}
@@ -582,11 +647,14 @@ def in_torch(op: Op, x: Shape) -> tuple[nn.Module, Shape, int] | None:
     """The module, its output shape for one image and its multiply-adds; None where torch refuses."""
     counter = FlopCounterMode(display=False)
     try:
-        with torch.device("meta"):
+        # a transposed convolution on meta takes an output_padding that those on real tensors refuse
+        with torch.device("cpu" if op.name == "conv_transpose" else "meta"):
             module = op.build(nn, x, inplace=False).eval()
             with counter:
-                y = module(torch.empty(1, *x))
+                y = module(torch.zeros(1, *x))
     except (RuntimeError, ValueError, IndexError):
+        return None
+    if 0 in y.shape:  # a transposed convolution whose padding cuts off exactly all; torch takes it
         return None
     assert counter.get_total_flops() % 2 == 0
     return module, tuple(y.shape[1:]), counter.get_total_flops() // 2
@@ -597,7 +665,7 @@ def test_an_op_agrees_with_torch(name: str) -> None:
     """On random arguments and inputs, an op is refused where torch refuses it, else its shapes and MACs are torch's."""
     rng = random.Random(name)
     legal = 0
-    for _ in range(600 if name in ("conv", "maxpool", "avgpool") else 80):
+    for _ in range(600 if name in SLIDING else 80):
         op, x = ops.make(OPS[name], random_arguments(rng, name)), random_input(rng, name)
         try:
             y = op.shape(x)
@@ -631,11 +699,11 @@ SEE_EVERYTHING = ("linear", "flatten", "adaptive_avgpool", "groupnorm")
 
 @pytest.mark.parametrize("name", [n for n in OPS if n not in SEE_EVERYTHING])
 def test_a_window_is_what_an_output_reacts_to(name: str) -> None:
-    """Unit k of an axis reacts to the inputs from k*stride - padding on, `size` of them, first and last included."""
+    """A unit of an axis reacts to the inputs from the first on that it sees to the last, these included; or to none."""
     rng = random.Random(name)
     units = 0
     x = (6, 16, 17)
-    for _ in range(150 if name in ("conv", "maxpool", "avgpool") else 3):
+    for _ in range(150 if name in SLIDING else 3):
         op = ops.make(OPS[name], random_arguments(rng, name))
         try:
             op.shape(x)
@@ -646,14 +714,15 @@ def test_a_window_is_what_an_output_reacts_to(name: str) -> None:
         module = op.build(nn, x, inplace=False)
         for parameter in module.parameters():
             nn.init.constant_(parameter, 0.5)  # positive: nothing cancels
-        for axis, (size, stride, padding) in enumerate(window, start=1):
-            reacts = influence(module, x, axis)
+        for axis, slide in enumerate(window, start=1):
+            reacts, along = influence(module, x, axis), over(PIXEL, slide)
             for k in range(reacts.shape[1]):
-                first = k * stride - padding
+                first, size = span(along, k)
                 if first < 0 or first + size > x[axis]:
                     continue  # partly in the padding
                 seen = reacts[:, k].nonzero().flatten().tolist()
-                assert (first, first + size - 1) == (seen[0], seen[-1]), f"{op} on {x}, unit {k} of axis {axis}"
+                found = (seen[0], seen[-1] - seen[0] + 1) if seen else (0, 0)
+                assert found == (first, size), f"{op} on {x}, unit {k} of axis {axis}"
                 units += 1
     assert units >= 90
 
@@ -755,6 +824,7 @@ def raised_by(call: Callable[[], object]) -> type[Exception] | None:
 @pytest.mark.parametrize(
     ("text", "x", "y"),
     [
+        (f"conv_transpose({BIG}, kernel={BIG}, stride={BIG}, bias=False)", (4, 5, 5), (BIG, 5 * BIG, 5 * BIG)),
         (f"linear({BIG}, bias=False)", (BIG,), (BIG,)),
         (f"maxpool({BIG}, ceil_mode=True)", (4, 5, 5), (4, 1, 1)),
         (f"avgpool(1, stride={BIG})", (4, 5, 5), (4, 1, 1)),
