@@ -86,6 +86,8 @@ def in_order(axis: Along) -> bool:
 
     Then what several units see is told by the first and the last of them.
     """
+    if isinstance(axis, Axis):
+        return axis.size > 0
     spans = [span(axis, unit) for unit in range(len(axis.phases) + 1)]
     ends = [(first, first + size) for first, size in spans]
     later = all(a <= c and b <= d for (a, b), (c, d) in pairwise(ends))
@@ -101,9 +103,7 @@ def of_spans(spans: list[Span], stride: int) -> Along:
         if units % period == 0 and not odd and spans[period:] == again:
             break
     phases = tuple(Axis(size, shift, -first) for first, size in spans[:period])
-    if max(abs(number) for phase in phases for number in phase) > MAX_PIXELS:
-        raise RvCheckError(f"the receptive field or its stride is larger than {MAX_PIXELS:,} pixels")
-    return phases[0] if len(phases) == 1 else Phases(phases)
+    return _limited(phases)
 
 
 def compose(outer: Along, inner: Along) -> Along:
@@ -111,6 +111,9 @@ def compose(outer: Along, inner: Along) -> Along:
 
     It is exact where the units of `outer` are in order, and where a field of `inner` has no holes in it.
     """
+    if isinstance(outer, Axis) and isinstance(inner, Axis) and outer.size and inner.size:  # as nearly all are
+        size = outer.size + (inner.size - 1) * outer.stride
+        return _limited((Axis(size, outer.stride * inner.stride, outer.padding + inner.padding * outer.stride),))
     period, jump = len(outer.phases), inner.phases[0].stride
     turns = period // gcd(period, jump)
     reach = 1 if in_order(outer) else period  # a unit one period on begins and ends later
@@ -159,6 +162,12 @@ def _hull(spans: Iterable[Span]) -> Span:
         return 0, 0
     first = min(begin for begin, _ in seen)
     return first, max(end for _, end in seen) - first
+
+
+def _limited(phases: tuple[Axis, ...]) -> Along:
+    if max(max(phase) for phase in phases) > MAX_PIXELS:
+        raise RvCheckError(f"the receptive field or its stride is larger than {MAX_PIXELS:,} pixels")
+    return phases[0] if len(phases) == 1 else Phases(phases)
 
 
 def _few(phases: int) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rv_check import cli_fields, fields, ops, walk
+from rv_check import check, cli_fields, fields, ops, walk
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, load, load_archs
 from rv_check.axes import Axis, Phases
@@ -569,6 +569,32 @@ def test_a_spec_with_a_decoder(tmp_path: Path) -> None:
     report = check_arch(arch, up_to("numbers"))
     assert {finding.status for finding in report.findings} == {"passed"}
     assert {"contract", "counters", "field"} <= {finding.check for finding in report.findings}
+
+
+class Unet(nn.Module):
+    """The same network by hand, its layers by other names; `overlap`: with a decoder whose windows overlap."""
+
+    def __init__(self, overlap: bool = False):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 2, 3, padding=1), nn.Conv2d(4, 2, 3, padding=1)
+        self.deep = nn.Sequential(nn.Conv2d(2, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, padding=1))
+        self.up = nn.ConvTranspose2d(4, 2, 4, 2, 1) if overlap else nn.ConvTranspose2d(4, 2, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 2, H, W)."""
+        x = self.first(x)
+        return self.last(torch.cat([x, self.up(self.deep(x))], 1))  # type: ignore[no-any-return]
+
+
+def test_a_module_with_a_decoder_is_held_to_its_spec(tmp_path: Path) -> None:
+    """A network by hand is that of the spec, in structure and numbers; with another kernel it is not."""
+    arch = load(unet(tmp_path), "3 32 32")
+    same = check(Unet(), arch)
+    assert [finding.lines() for finding in same.findings if finding.status == "failed"] == []
+    assert {"structure", "numbers"} <= {finding.level for finding in same.findings if finding.status == "passed"}
+    other = check(Unet(overlap=True), arch)
+    told = [line for finding in other.findings if finding.status == "failed" for line in finding.lines()]
+    assert any("conv_transpose" in line or "up" in line for line in told)
 
 
 def test_a_wrong_padding_of_a_decoder_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
