@@ -548,10 +548,10 @@ archs:
 """
 
 
-def unet(folder: Path, kernel: str = "2, stride=2") -> str:
+def unet(folder: Path, kernel: str = "2, stride=2", channels: int = 1) -> str:
     """A spec with a transposed convolution. a: 3/1/1, d: 5/2/2, b: 9/2/4; c 9 + 2: see PHASED."""
     path = folder / "unet.yaml"
-    path.write_text(SPEC.replace("KERNEL", kernel))
+    path.write_text(SPEC.replace("KERNEL", kernel).replace("input: 1", f"input: {channels}"))
     return f"{path}::unet"
 
 
@@ -588,7 +588,7 @@ class Unet(nn.Module):
 
 def test_a_module_with_a_decoder_is_held_to_its_spec(tmp_path: Path) -> None:
     """A network by hand is that of the spec, in structure and numbers; with another kernel it is not."""
-    arch = load(unet(tmp_path), "3 32 32")
+    arch = load(unet(tmp_path, channels=3))
     same = check(Unet(), arch)
     assert [finding.lines() for finding in same.findings if finding.status == "failed"] == []
     assert {"structure", "numbers"} <= {finding.level for finding in same.findings if finding.status == "passed"}
