@@ -190,6 +190,16 @@ def activations(node: Node) -> int:
     return _total(node, lambda layer: prod(layer.y) if layer.op.weighted else 0)
 
 
+def weights(node: Node) -> int:
+    """Parameters of convolutions and linear layers without their biases: what the papers call weights."""
+    return _total(node, lambda layer: prod(layer.op.params(layer.x)["weight"]) if layer.op.weighted else 0)
+
+
+def layers(node: Node, op: str) -> int:
+    """How many layers of an op there are, in every branch."""
+    return _total(node, lambda layer: int(layer.op.name == op))
+
+
 def depth(node: Node) -> int:
     """Weighted layers on the main path: of a sum or concat the deepest branch, of a product the first."""
     return fold(

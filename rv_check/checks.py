@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from fractions import Fraction
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ from rv_check.deviations import Deviation, first_match, settle
 from rv_check.findings import LEVELS, CannotRun, Finding, Level, Report, Status, up_to
 from rv_check.foreign import guarded
 from rv_check.ops import Shape
+from rv_check.printed import HOLDS, TRUNCATED, WRONG, Printed
 from rv_check.problems import Place, Problem, RvCheckError, SpecError
 from rv_check.reference import applies, build_reference, metadata_source, need, need_device
 from rv_check.spec import Published
@@ -392,16 +394,13 @@ def hold(entry: Published, value: int | str) -> tuple[bool, str, str]:
     It holds when it is the value rounded to the digits printed; a printed 3.8 stands for 3.75 to 3.85. A declared
     verdict must be the true one: `truncated` when only cutting off the digits gives it, `wrong` when neither does.
     """
-    declared = {"truncated": "holds only under truncation", "wrong": "is wrong", None: "holds"}[entry.verdict]
+    declared = {"truncated": TRUNCATED, "wrong": WRONG, None: HOLDS}[entry.verdict]
     printed = printed_number(entry)
     if isinstance(value, str) or printed is None:
-        verdict = "holds" if " ".join(entry.printed.split()) == str(value) else "is wrong"
+        verdict = HOLDS if " ".join(entry.printed.split()) == str(value) else WRONG
         return verdict == declared, verdict, str(value)
     exact = Decimal(value) / UNITS[entry.metric]
-    last_digit = Decimal(1).scaleb(int(printed.as_tuple().exponent))
-    rounds = 2 * abs(printed - exact) <= last_digit
-    truncates = printed <= exact < printed + last_digit
-    verdict = "holds" if rounds else "holds only under truncation" if truncates else "is wrong"
+    verdict = Printed(printed).verdict(Fraction(exact))
     shown = f"{exact:,}"
     if entry.within is not None:
         off = f"is {100 * (exact - printed) / printed:+.2f}% off" if printed else verdict

@@ -88,14 +88,20 @@ def key(value: Value) -> Any:
 class Scope:
     """The names an expression sees: values by name, and callables by the folder it is written in."""
 
-    def __init__(self, values: Mapping[str, Value], find: Callable[[str], Any] = lambda name: None):
-        """`find` gives the op or block of that name, or None."""
+    def __init__(
+        self,
+        values: Mapping[str, Value],
+        find: Callable[[str], Any] = lambda name: None,
+        fact: Callable[[Expr, ast.Attribute], Value] | None = None,
+    ):
+        """`find` gives the op or block of that name, or None; `fact` the value of a dotted name, where these are."""
         self.values = dict(values)
         self.find = find
+        self.fact = fact
 
     def with_values(self, values: Mapping[str, Value]) -> Scope:
         """This scope with more names."""
-        return Scope({**self.values, **values}, self.find)
+        return Scope({**self.values, **values}, self.find, self.fact)
 
 
 @dataclass(frozen=True)
@@ -196,8 +202,13 @@ EXPRESSIONS = "numbers, names, lists, + - * / //, comparisons, and or not, ceil 
 CALLS = "a call of an op or a block, as in relu or conv(64, kernel=3, bias=False)"
 
 
-def parse(text: Text, what: str = "an expression", expected: str = EXPRESSIONS) -> Expr:
-    """An expression of the language. `what`, `expected`: what it is and may be, for messages. Raises: SpecError."""
+def parse(text: Text, what: str = "an expression", expected: str = EXPRESSIONS, facts: bool = False) -> Expr:
+    """An expression of the language.
+
+    Args: `what`, `expected` what it is and may be, for messages; `facts` whether dotted names are in it, which the
+    scope's `fact` knows.
+    Raises: SpecError.
+    """
     if len(text.text) > MAX_TEXT:
         raise _error(f"an expression of {len(text.text):,} characters", text.place, f"at most {MAX_TEXT:,}")
     line = re.sub(r"[\t\r\n]", " ", text.text)  # YAML folds a text over several lines; a list keeps its line breaks
@@ -218,7 +229,8 @@ def parse(text: Text, what: str = "an expression", expected: str = EXPRESSIONS) 
     if len(nodes) > MAX_TERMS:
         raise _error(f"an expression of {len(nodes):,} terms", text.place, f"at most {MAX_TERMS}")
     for part in nodes:
-        _allow(expr, part, expected if part is node else EXPRESSIONS)
+        if not (facts and isinstance(part, ast.Attribute)):
+            _allow(expr, part, expected if part is node else EXPRESSIONS)
     return expr
 
 
@@ -355,6 +367,9 @@ def _evaluate(expr: Expr, node: ast.expr, scope: Scope) -> Value:
             return _small(expr, node, tuple(_item(expr, item, scope) for item in node.elts))
         case ast.Subscript():
             return _index(expr, node, scope)
+        case ast.Attribute():
+            assert scope.fact is not None, "dotted names are parsed where a scope knows them"
+            return _bounded(expr, node, scope.fact(expr, node))
         case ast.BinOp():
             left, right = _number(expr, node.left, scope), _number(expr, node.right, scope)
             try:

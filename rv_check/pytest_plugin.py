@@ -1,7 +1,8 @@
-"""The pytest plugin: spec files are collected as items, one per arch and check.
+"""The pytest plugin: spec files are collected as items, one per arch and check, files of claims one per statement.
 
-`specs/resnet.yaml::resnet50::params`. A file is claimed when it begins a family, and either the ini option
-`rv_check_specs` fits it or the command line names it. Nothing of rv_check is imported before such a file is met.
+`specs/resnet.yaml::resnet50::params`, `specs/claims/vgg.yaml::vgg16.depth = 16`. A file is taken when it begins with
+`family:` or `claims:`, and either the ini option `rv_check_specs` fits it or the command line names it. Nothing of
+rv_check is imported before such a file is met.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rv_check.blocks import BlockCheck
     from rv_check.candidates import BlockEntry, Entry
     from rv_check.checks import Check, Run
+    from rv_check.claims import Claim, Facts
     from rv_check.deviations import Deviation
     from rv_check.findings import Finding, Level, Status
     from rv_check.problems import Place, SpecError
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 LEVELS = ("spec", "structure", "numbers")  # findings.LEVELS, which is not imported at start-up; a test holds them equal
 SUFFIXES = (".yaml", ".yml")
 SNIFFED_BYTES = 8192
+KINDS = ("family", "claims")  # of files that are collected
+DEFAULT = ["specs/*", "specs/claims/*"]
 CANDIDATES = "pyproject.toml"  # may have a table [tool.rv_check.candidates]
 
 
@@ -47,14 +51,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rv-device", default="cpu", metavar="DEVICE", help="where models run, as torch names it")
     group.addoption("--rv-require", choices=LEVELS, help="a check of this level or a lower one that is skipped fails")
     group.addoption("--rv-deviations", metavar="FILE", help="a file of known deviations")
-    parser.addini("rv_check_specs", "which files are specs: glob patterns, from the root", "args", ["specs/*"])
+    parser.addini(
+        "rv_check_specs", "which files are specs: glob patterns, from the root", "args", ["specs/*", "specs/claims/*"]
+    )
     parser.addini("rv_check_require", "as --rv-require", default="")
     parser.addini("rv_check_deviations", "as --rv-deviations, from the root", default="")
 
 
 REQUIRED: pytest.StashKey[Level | None] = pytest.StashKey()
 DEVIATIONS: pytest.StashKey[list[Deviation]] = pytest.StashKey()
-SPEC_FILES: pytest.StashKey[frozenset[Path]] = pytest.StashKey()
+SPEC_FILES: pytest.StashKey[dict[Path, str]] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -102,28 +108,30 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Fil
         return CandidatesFile.from_parent(parent, path=file_path)
     if file_path.suffix not in SUFFIXES:
         return None
-    if not (parent.session.isinitpath(file_path) or file_path in spec_files(parent.config)):
-        return None
-    return SpecFile.from_parent(parent, path=file_path) if begins_family(file_path) else None
+    named = parent.session.isinitpath(file_path)
+    kind = begins(file_path) if named else spec_files(parent.config).get(file_path)
+    if kind == "claims":
+        return ClaimsFile.from_parent(parent, path=file_path)
+    return SpecFile.from_parent(parent, path=file_path) if kind else None
 
 
-def spec_files(config: pytest.Config) -> frozenset[Path]:
-    """The families that the ini option `rv_check_specs` fits."""
+def spec_files(config: pytest.Config) -> dict[Path, str]:
+    """The families and the files of claims that the ini option `rv_check_specs` fits, each with which it is."""
     if SPEC_FILES not in config.stash:
         found = (path for pattern in config.getini("rv_check_specs") for path in config.rootpath.glob(pattern))
-        families = (path for path in found if path.suffix in SUFFIXES and path.is_file() and begins_family(path))
-        config.stash[SPEC_FILES] = frozenset(families)
+        kinds = {path: begins(path) for path in found if path.suffix in SUFFIXES and path.is_file()}
+        config.stash[SPEC_FILES] = {path: kind for path, kind in kinds.items() if kind}
     return config.stash[SPEC_FILES]
 
 
-def begins_family(path: Path) -> bool:
-    """Whether a line begins with `family:`; also of a file that cannot be opened, which will say so."""
+def begins(path: Path) -> str:
+    """`family` or `claims` where a line begins with it, else nothing; a file that cannot be opened will say so."""
     try:
         with path.open("rb") as file:
             lines = file.read(SNIFFED_BYTES).removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError:
-        return True
-    return any(line.startswith(b"family:") for line in lines)
+        return "family"
+    return next((kind for kind in KINDS for line in lines if line.startswith(f"{kind}:".encode())), "")
 
 
 class SpecFile(pytest.File):
@@ -190,13 +198,67 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     if not deviations or narrowed:
         return
     checks = [item for item in items if isinstance(item, CheckItem)]
-    if not checks or not spec_files(config) <= {item.path for item in checks}:
+    families = {path for path, kind in spec_files(config).items() if kind == "family"}
+    if not checks or not families <= {item.path for item in checks}:
         return
     ids = [id_ for item in checks for id_ in item.ids]
     for deviation in deviations:
         if not deviation.matches(ids):
             name = f"{deviation.place.document.shown}::{deviation.pattern}"
             items.append(DeviationItem.from_parent(session, name=name, nodeid=name, deviation=deviation))
+
+
+class ClaimsFile(pytest.File):
+    """A file of claims: an item for each statement, unless only some archs are asked for."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        from collections import Counter
+
+        from rv_check.claims import load_claims
+        from rv_check.problems import SpecError
+
+        if self.config.getoption("--rv-arch"):
+            return
+        try:
+            claims = load_claims(self.path)
+        except SpecError as error:
+            yield UnreadableItem.from_parent(self, name="claims", error=error)
+            return
+        facts, often = claims.facts, Counter(claim.title for claim in claims.claims)
+        for claim in claims.claims:
+            where = f" in line {claim.place.line}" if often[claim.title] > 1 else ""
+            yield ClaimItem.from_parent(self, name=claim.title + where, claim=claim, facts=facts)
+
+
+class ClaimItem(pytest.Item):
+    """One statement: its verdict is the one that it should get."""
+
+    def __init__(self, *, claim: Claim, facts: Facts, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.claim, self.facts = claim, facts
+        self.add_marker(pytest.mark.rv_check(arch=self.path.stem, check="claim", level="spec"))
+
+    def runtest(self) -> None:
+        from rv_check.claims import judge
+        from rv_check.deviations import settle
+        from rv_check.findings import up_to
+
+        level = self.config.stash[REQUIRED]
+        finding = judge(self.claim, self.facts).finding(self.path.stem)
+        conclude(settle([finding], up_to(level) if level else (), None))
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, self.claim.place.line - 1, self.name
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        from rv_check.problems import SpecError
+
+        if isinstance(excinfo.value, DoesNotHold):
+            return findings_repr(excinfo.value.findings, None, f"again: rv-check claims {shlex.quote(str(self.path))}")
+        if isinstance(excinfo.value, SpecError):
+            first = excinfo.value.problems[0]
+            return plain_repr(str(excinfo.value).splitlines(), first.place, first.message)
+        return super().repr_failure(excinfo, style)
 
 
 def _is_whole(config: pytest.Config) -> bool:

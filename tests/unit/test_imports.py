@@ -15,9 +15,9 @@ ORDER = (
     *("problems", "source", "expr", "ops", "axes", "spec", "library", "tree", "analyses", "arch"),
     *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
     *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "facts", "effective"),
-    *("structure", "identify", "initial", "numbers", "deviations", "checks", "conformance", "candidates"),
-    *("properties", "blocks", "swap", "report", "pytest_plugin", "options"),
-    *("cli_block", "cli_swap", "cli_macs", "cli_fields", "cli"),
+    *("structure", "identify", "initial", "numbers", "deviations", "printed", "checks", "conformance", "candidates"),
+    *("properties", "blocks", "swap", "claims", "report", "pytest_plugin", "options"),
+    *("cli_block", "cli_swap", "cli_macs", "cli_fields", "cli_claims", "cli"),
 )
 DOORS = ("__init__", "__main__")  # they lead to the others and are imported by none
 WITH_TORCH = {

@@ -21,6 +21,7 @@ from rv_check import (
     blocks,  # noqa: F401
     candidates,  # noqa: F401
     checks,  # noqa: F401
+    claims,  # noqa: F401
     conformance,  # noqa: F401
     copies,  # noqa: F401
     deviations,  # noqa: F401
@@ -156,16 +157,87 @@ def test_what_begins_a_family(tmp_path: Path) -> None:
     """A line with the key, behind comments or a byte order mark; also what cannot be opened, which then says so."""
     path = tmp_path / "x.yaml"
     for text, begins in (
-        (b"family: x()\n", True),
-        (b"\xef\xbb\xbffamily: x()\r\n", True),
-        (b"# ours\n---\nsource: a\nfamily: x()\n", True),
-        (b"x:\n  family: x()\n", False),
-        (b"families: 3\n", False),
-        (b"", False),
+        (b"family: x()\n", "family"),
+        (b"\xef\xbb\xbffamily: x()\r\n", "family"),
+        (b"# ours\n---\nsource: a\nfamily: x()\n", "family"),
+        (b"# ours\nclaims: what is said\n", "claims"),
+        (b"x:\n  family: x()\n", ""),
+        (b"families: 3\n", ""),
+        (b"", ""),
     ):
         path.write_bytes(text)
-        assert pytest_plugin.begins_family(path) == begins, text
-    assert pytest_plugin.begins_family(tmp_path / "not there.yaml")
+        assert pytest_plugin.begins(path) == begins, text
+    assert pytest_plugin.begins(tmp_path / "not there.yaml") == "family"
+
+
+CLAIMS = """\
+claims: a page
+source: nowhere
+statements:
+  - is: vgg16.params
+    printed: 138M
+  - is: vgg19.params
+    printed: 143M
+  - is: vgg16.depth
+    printed: 16
+    verdict: wrong
+  - is: vgg16.depth + 1
+    printed: 17
+    source: one page
+  - is: vgg16.depth + 1
+    printed: 17
+    source: another page
+"""
+
+
+def test_claims(pytester: pytest.Pytester) -> None:
+    """A statement is an item, red where its verdict is not the one declared: truncated for holds, holds for wrong."""
+    write(pytester, CLAIMS, "specs/claims/said.yaml")
+    assert collected(pytester) == [
+        "specs/claims/said.yaml::vgg16.params = 138M",
+        "specs/claims/said.yaml::vgg19.params = 143M",
+        "specs/claims/said.yaml::vgg16.depth = 16",
+        "specs/claims/said.yaml::vgg16.depth + 1 = 17 in line 11",
+        "specs/claims/said.yaml::vgg16.depth + 1 = 17 in line 14",
+    ]
+    result = pytester.runpytest_inprocess("specs/claims/said.yaml")
+    result.assert_outcomes(passed=3, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "specs/claims/said.yaml:6:9: said::vgg19.params = 143M failed: * holds only under truncation",
+            "    found:    holds only under truncation, it is 144M",
+            "again: rv-check claims *said.yaml",
+            "specs/claims/said.yaml:8:9: said::vgg16.depth = 16 failed: vgg16.depth = 16 holds",
+        ]
+    )
+    assert collected(pytester, "--rv-arch", "vgg*") == []
+
+
+def test_error_claims(pytester: pytest.Pytester) -> None:
+    """A file that cannot be read is one failure, an unknown fact that of its statement."""
+    write(pytester, CLAIMS.replace("printed: 138M", "printed: lots"), "specs/claims/said.yaml")
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*said.yaml:5:14: printed is 'lots'"])
+    write(pytester, CLAIMS.replace("is: vgg16.params", "is: vgg16.parms"), "specs/claims/said.yaml")
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=2, failed=3)
+    result.stdout.fnmatch_lines(["*said.yaml:4:9: vgg16 has no fact 'parms'"])
+
+
+def test_claims_that_cannot_be_looked_up(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An accuracy without torchvision is a skip, and a failure where the level is required."""
+    from rv_check import reference
+    from rv_check.findings import CannotRun
+
+    def missing(module: str, extra: str = "torch") -> None:
+        raise CannotRun(f"{module} cannot be imported")
+
+    monkeypatch.setattr(reference, "need", missing)
+    said = CLAIMS.partition("  - is: vgg19")[0] + "  - is: vgg16.top1\n    printed: 71.6%\n"
+    write(pytester, said, "specs/claims/said.yaml")
+    pytester.runpytest_inprocess().assert_outcomes(passed=1, skipped=1)
+    pytester.runpytest_inprocess("--rv-require", "spec").assert_outcomes(passed=1, failed=1)
 
 
 def test_where_specs_are_is_a_setting(pytester: pytest.Pytester) -> None:
