@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rv_check.blocks import check_block
     from rv_check.conformance import assert_conforms, assert_same, check
     from rv_check.findings import Finding, Report
+    from rv_check.finetune import check_transfer
     from rv_check.model import build
     from rv_check.problems import RvCheckError, SpecError
 
@@ -29,6 +30,7 @@ __all__ = [
     "build",
     "check",
     "check_block",
+    "check_transfer",
     "load",
 ]
 
@@ -44,6 +46,7 @@ _HOME = {
     "build": "model",
     "check": "conformance",
     "check_block": "blocks",
+    "check_transfer": "finetune",
     "load": "arch",
 }
 

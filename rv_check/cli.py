@@ -30,6 +30,7 @@ OF_THEIR_OWN = {  # commands that stand in modules of their own, each with `add_
     "receptive-field": ("cli_fields", "what the units of a network see, in input pixels"),
     "block": ("cli_block", "a residual block of your own, against a contract, property by property"),
     "swap": ("cli_swap", "a network with other residual blocks in its stages, beside the network as it is"),
+    "transfer": ("cli_transfer", "what a new head and frozen parts leave to be trained"),
     "claims": ("cli_claims", "printed statements about networks, and the verdict on each"),
 }
 INTERRUPTED, NO_READER = 130, 141  # as a shell says it: 128 and the signal
