@@ -37,7 +37,7 @@ def load_checkpoint(path: Path) -> dict[str, Tensor]:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its readers do: RuntimeError, EOFError, UnpicklingError, OSError
         words = str(error)
-        if "Unsupported " in words:  # global, class or operand: what its safe reader says of objects
+        if "Unsupported global" in words or "Unsupported class" in words:
             wanted = "torch.save(model.state_dict(), path); objects are not loaded, since they can run anything"
             raise RvCheckError(f"{path} holds Python objects\n  expected: {wanted}") from None
         short = words.partition("\n")[0] or type(error).__name__
