@@ -28,6 +28,7 @@ HELD, DID_NOT_HOLD, WRONG_QUESTION = 0, 1, 2
 OF_THEIR_OWN = {  # commands that stand in modules of their own, each with `add_options` and `run`
     "macs": ("cli_macs", "multiply-adds, what every counter makes of them, and memory"),
     "receptive-field": ("cli_fields", "what the units of a network see, in input pixels"),
+    "study": ("cli_study", "runs that show why residual learning works"),
     "block": ("cli_block", "a residual block of your own, against a contract, property by property"),
     "swap": ("cli_swap", "a network with other residual blocks in its stages, beside the network as it is"),
     "transfer": ("cli_transfer", "what a new head and frozen parts leave to be trained"),

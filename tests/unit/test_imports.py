@@ -16,8 +16,9 @@ ORDER = (
     *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
     *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "facts", "effective"),
     *("structure", "identify", "initial", "numbers", "deviations", "printed", "checks", "conformance", "candidates"),
-    *("properties", "blocks", "swap", "claims", "transfer", "weights", "finetune", "report", "pytest_plugin"),
-    *("options", "cli_block", "cli_swap", "cli_macs", "cli_fields", "cli_claims", "cli_transfer", "cli"),
+    *("properties", "blocks", "swap", "claims", "transfer", "weights", "finetune", "gradients"),
+    *("datasets", "recipes", "training", "degradation", "curves", "progress", "report", "pytest_plugin"),
+    *("options", "cli_block", "cli_swap", "cli_macs", "cli_fields", "cli_claims", "cli_transfer", "cli_study", "cli"),
 )
 DOORS = ("__init__", "__main__")  # they lead to the others and are imported by none
 WITH_TORCH = {
@@ -31,6 +32,10 @@ WITH_TORCH = {
     "numbers",
     "weights",
     "finetune",
+    "gradients",
+    "datasets",
+    "training",
+    "degradation",
 }  # at the top: whoever imports them, within a function, needs torch anyway
 HEAVY = {"torch", "torchvision", "fvcore", "numpy"}
 
