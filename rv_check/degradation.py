@@ -59,9 +59,15 @@ class Result:
         return self.errors(kind, depths[-1])[0] - self.errors(kind, depths[0])[-1]
 
     @property
+    def advantage(self) -> float:
+        """Percent by which every plain seed of the deepest has a higher training error than any residual one."""
+        deepest = max(run.depth for run in self.runs)
+        return self.errors("plain", deepest)[0] - self.errors("residual", deepest)[-1]
+
+    @property
     def holds(self) -> bool:
-        """Whether plain networks degrade and residual ones do not, on every seed and by more than the margin."""
-        return self.gap("plain") > MARGIN and not self.gap("residual") > MARGIN
+        """Whether plain networks degrade, residual ones do not and are better, on every seed, each by the margin."""
+        return self.gap("plain") > MARGIN and not self.gap("residual") > MARGIN and self.advantage > MARGIN
 
     @property
     def verdict(self) -> str:
@@ -72,6 +78,8 @@ class Result:
             shallow, deep = (median(self.errors(kind, depth)) for depth in (depths[0], depths[-1]))
             how = "degrade" if self.gap(kind) > MARGIN else "do not degrade"
             parts.append(f"{kind} nets {how} ({shallow:.1f} % at {depths[0]} layers, {deep:.1f} % at {depths[-1]})")
+        if not self.advantage > MARGIN:
+            parts.append(f"at {depths[-1]} layers residual nets are no better")
         there = "the effect is there" if self.holds else "the effect is NOT there"
         seeds = len({run.seed for run in self.runs})
         spread = "on every seed" if seeds > 1 else "of one seed, so without a spread"
@@ -139,6 +147,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "holds": result.holds,
         "verdict": result.verdict,
         "gaps": {kind: result.gap(kind) for kind in KINDS},
+        "advantage": result.advantage,
         "runs": [
             {"kind": run.kind, "depth": run.depth, "seed": run.seed, "log": [vars(epoch) for epoch in run.log]}
             for run in result.runs

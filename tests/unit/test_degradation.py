@@ -378,8 +378,9 @@ def of_errors(plain: list[list[float]], residual: list[list[float]]) -> Result:
         ([[1, 2], [1, 60]], [[0, 1], [0, 1]], False),  # not on every seed
         ([[1, 2], [2.5, 2.9]], [[0, 1], [0, 1]], False),  # by too little
         ([[1, 2], [0, 0]], [[0, 1], [0, 1]], False),
+        ([[85, 86], [89, 90]], [[88, 89], [88, 89]], False),  # nothing has learnt
     ],
-    ids=["there", "both degrade", "one seed does not", "too little", "none degrades"],
+    ids=["there", "both degrade", "one seed does not", "too little", "none degrades", "residual nets are no better"],
 )
 def test_the_verdict_comes_from_the_errors(
     plain: list[list[float]], residual: list[list[float]], holds: bool
