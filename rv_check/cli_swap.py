@@ -3,7 +3,8 @@
 --json is one object of schema rv-check/swap/1:
     schema; subject; input [C, H, W]; gradients {input, batch, seeds, of} where they were taken; variants, the arch
     itself first: a list of {block, call, params, macs, activations, depth, skips, fields {step: {size, stride,
-    padding, global}}, gradient_norms, kept_for_backward, pareto}. Fields in pixels, kept_for_backward in bytes.
+    padding, global}}, gradient_norms, kept_for_backward, times {forward, backward}, pareto}. Fields in pixels,
+    kept_for_backward in bytes, times in seconds, one of each round.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rv_check import arch as archs
@@ -22,9 +24,12 @@ from rv_check import memory, report, swap
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, small_inputs
 from rv_check.candidates import named_value, parse_arguments
+from rv_check.foreign import guarded
+from rv_check.latency import NOISY, ROUNDS, WARM, Times, in_rounds, is_noisy, median_of_ratios, step
 from rv_check.ops import Shape
 from rv_check.options import is_module, positive
 from rv_check.problems import RvCheckError, quote_plain
+from rv_check.reference import need_device
 from rv_check.swap import BATCH, Gradient, Variant
 
 SCHEMA = "rv-check/swap/1"
@@ -49,6 +54,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=_from_zero, default=SEEDS, metavar="N", help="of the gradient's norm; 0: none, and no torch"
     )
     parser.add_argument("--memory", type=positive, metavar="BATCH", help="bytes that are kept for backward, at a batch")
+    parser.add_argument("--time", type=positive, metavar="BATCH", help="milliseconds of both passes, at a batch")
+    parser.add_argument("--device", default="cpu", help="for --time, as torch names it; cpu unless given")
     parser.add_argument("--markdown", action="store_true", help="the table for a page")
     parser.add_argument("--json", action="store_true", help=f"one object, schema {SCHEMA}")
 
@@ -66,6 +73,7 @@ class Column:
     variant: Variant
     gradient: Gradient | None
     kept: int | None  # bytes
+    times: Times | None = None
     on_front: bool = False
 
     @property
@@ -73,7 +81,8 @@ class Column:
         """What should be low: costs, and the field of the last stage with its sign turned."""
         facts = self.variant.facts
         last = facts.fields[self.variant.stages[-1]]
-        return facts.params, facts.macs, facts.activations, -last.rows.size, -last.columns.size
+        times = (statistics.median(self.times.forward), statistics.median(self.times.backward)) if self.times else ()
+        return facts.params, facts.macs, facts.activations, -last.rows.size, -last.columns.size, *times
 
 
 def run(options: argparse.Namespace) -> int:
@@ -86,8 +95,11 @@ def run(options: argparse.Namespace) -> int:
         variants = [swap.standard(arch, stages), *(_variant(arch, block, stages, options) for block in options.block)]
         input = _gradient_input(arch)
         columns = [_column(variant, options, input) for variant in variants]
+        if options.time:
+            taken = _times(variants, options)
+            columns = [replace(column, times=times) for column, times in zip(columns, taken, strict=True)]
     front = swap.pareto([column.costs for column in columns])
-    columns = [Column(c.variant, c.gradient, c.kept, on) for c, on in zip(columns, front, strict=True)]
+    columns = [replace(column, on_front=on) for column, on in zip(columns, front, strict=True)]
     if options.json:
         print(json.dumps(as_json(arch, columns, input), indent=2))
     else:
@@ -111,6 +123,22 @@ def _column(variant: Variant, options: argparse.Namespace, input: Shape) -> Colu
         graph = variant.graph(training=True, batch=options.memory)
         kept = sum(bytes_ for _, bytes_ in memory.kept_for_backward(graph))
     return Column(variant, gradient, kept)
+
+
+def _times(variants: Sequence[Variant], options: argparse.Namespace) -> list[Times]:
+    """Forward in train mode and backward, in rounds in which each variant has its turn."""
+    need_device(options.device)
+    import torch
+
+    from rv_check.numbers import image, seeded
+
+    networks = []
+    for variant in variants:
+        with seeded(0):
+            model = variant.build().train().to(options.device)
+        x = image(variant.arch.input, options.time, torch.float32, options.device)
+        networks.append(partial(guarded, f"{variant.arch.name} does not run", partial(step, model, x)))
+    return in_rounds(networks)
 
 
 def _gradient_input(arch: Arch) -> Shape:
@@ -150,7 +178,14 @@ def text(arch: Arch, columns: Sequence[Column], input: Shape, options: argparse.
             f"seeds,\nbatch {BATCH} at {' '.join(map(str, input))}, random labels, the arch's init for all; "
             "no verdict on how well it learns"
         )
-    notes.append("pareto: no other has as few params, MACs and activations and as large a receptive field")
+    if options.time:
+        notes.append(
+            f"ms: medians of {ROUNDS} rounds in which each has its turn, batch {options.time} on {options.device}, the "
+            f"{WARM} first rounds\nthrown away; ratios within rounds; noisy: the middle half is wider than "
+            f"{NOISY:.0%} of the median"
+        )
+    costs = "params, MACs, activations and time" if options.time else "params, MACs and activations"
+    notes.append(f"pareto: no other has as few {costs} and as large a receptive field")
     return "\n".join(quote_plain(line) for note in notes for line in note.split("\n"))
 
 
@@ -170,6 +205,12 @@ def _cells(column: Column, own: Column) -> dict[str, str]:
         cells["gradient"] = f"{statistics.median(norms):.3g} ({min(norms):.2g} to {max(norms):.2g})"
     if column.kept is not None and own.kept is not None:
         cells["kept for backward, bytes"] = _with_change(column.kept, own.kept)
+    if column.times is not None and own.times is not None:
+        for name in ("forward", "backward"):
+            mine, others = getattr(column.times, name), getattr(own.times, name)
+            change = "" if column is own else f" ({median_of_ratios(mine, others):.2f}x)"
+            noisy = " noisy" if is_noisy(mine) else ""
+            cells[f"{name}, ms"] = f"{1e3 * statistics.median(mine):.1f}{change}{noisy}"
     cells["pareto"] = "*" if column.on_front else ""
     return cells
 
@@ -208,5 +249,6 @@ def _variant_json(column: Column) -> dict[str, Any]:
         "fields": fields,
         "gradient_norms": column.gradient and list(column.gradient.norms),
         "kept_for_backward": column.kept,
+        "times": column.times and vars(column.times),
         "pareto": column.on_front,
     }

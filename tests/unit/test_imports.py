@@ -16,7 +16,7 @@ ORDER = (
     *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
     *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "facts", "effective"),
     *("structure", "identify", "initial", "numbers", "deviations", "printed", "checks", "conformance", "candidates"),
-    *("properties", "blocks", "swap", "claims", "transfer", "weights", "finetune", "gradients"),
+    *("properties", "blocks", "swap", "latency", "claims", "transfer", "weights", "finetune", "gradients"),
     *("datasets", "recipes", "training", "degradation", "curves", "progress", "report", "pytest_plugin"),
     *("options", "cli_block", "cli_swap", "cli_macs", "cli_fields", "cli_claims", "cli_transfer", "cli_study", "cli"),
 )

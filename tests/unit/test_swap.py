@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 from rv_check import load
 from rv_check.arch import Arch
 from rv_check.cli import main
+from rv_check.latency import ROUNDS
 from rv_check.problems import RvCheckError
 from rv_check.swap import BATCH, Variant, first_gradient, own_block, pareto, standard, with_block, with_class
 
@@ -190,3 +192,29 @@ def test_bad_input(arguments: list[str], words: str, capsys: pytest.CaptureFixtu
     assert words in captured.err
     assert "Traceback" not in captured.err
     assert not captured.out
+
+
+def test_times(capsys: pytest.CaptureFixture[str]) -> None:
+    """Asked for, they are of every round, in text with a ratio; of another device they are a wrong question."""
+    arguments = [
+        "swap",
+        "resnet18(width=8)",
+        "--block",
+        "bottleneck",
+        "--input",
+        "3 32 32",
+        "--seeds",
+        "0",
+        "--time",
+        "2",
+    ]
+    assert main([*arguments, "--json"]) == 0
+    own, other = json.loads(capsys.readouterr().out)["variants"]
+    assert len(own["times"]["forward"]) == len(other["times"]["backward"]) == ROUNDS
+    assert min(own["times"]["forward"]) > 0
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "forward, ms" in out
+    assert re.search(r"\(\d+\.\d\dx\)", out)
+    assert main([*arguments, "--device", "no_such"]) == 2
+    assert "no_such" in capsys.readouterr().err
