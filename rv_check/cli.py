@@ -32,6 +32,7 @@ OF_THEIR_OWN = {  # commands that stand in modules of their own, each with `add_
     "block": ("cli_block", "a residual block of your own, against a contract, property by property"),
     "swap": ("cli_swap", "a network with other residual blocks in its stages, beside the network as it is"),
     "transfer": ("cli_transfer", "what a new head and frozen parts leave to be trained"),
+    "accuracy": ("cli_accuracy", "top-1 and top-5 of weights on a folder of images, against what is published"),
     "claims": ("cli_claims", "printed statements about networks, and the verdict on each"),
 }
 INTERRUPTED, NO_READER = 130, 141  # as a shell says it: 128 and the signal

@@ -16,9 +16,20 @@ ORDER = (
     *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
     *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "facts", "effective"),
     *("structure", "identify", "initial", "numbers", "deviations", "printed", "checks", "conformance", "candidates"),
-    *("properties", "blocks", "swap", "latency", "claims", "transfer", "weights", "finetune", "gradients"),
+    *("properties", "blocks", "swap", "latency", "claims", "transfer", "weights", "accuracy", "finetune", "gradients"),
     *("datasets", "recipes", "training", "degradation", "curves", "progress", "report", "pytest_plugin"),
-    *("options", "cli_block", "cli_swap", "cli_macs", "cli_fields", "cli_claims", "cli_transfer", "cli_study", "cli"),
+    *(
+        "options",
+        "cli_block",
+        "cli_swap",
+        "cli_macs",
+        "cli_fields",
+        "cli_claims",
+        "cli_transfer",
+        "cli_accuracy",
+        "cli_study",
+        "cli",
+    ),
 )
 DOORS = ("__init__", "__main__")  # they lead to the others and are imported by none
 WITH_TORCH = {
@@ -31,6 +42,7 @@ WITH_TORCH = {
     "initial",
     "numbers",
     "weights",
+    "accuracy",
     "finetune",
     "gradients",
     "datasets",

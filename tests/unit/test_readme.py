@@ -123,6 +123,8 @@ def test_commands_parse(capsys: pytest.CaptureFixture[str]) -> None:
         "MODULE": "net.py:Net",
         "CLASS": "net.py:Block",
         "BLOCK": "basic",
+        "NAME": "IMAGENET1K_V1",
+        "FOLDER": "val",
         "FILE": "out",
         "N": "1",
         "LEVEL": "spec",
