@@ -335,7 +335,10 @@ def _rather(module: nn.Module, arch: Arch) -> list[str]:
     from rv_check.numbers import steady
 
     with steady():
-        identity = identify(module)
+        try:
+            identity = identify(module)
+        except RvCheckError:  # it does not run at their inputs, so it is none of them
+            return []
     if identity.same and identity.arch.name != arch.name:
         return [f"this is {identity.arch.name}: rv-check check ... --as {shlex.quote(identity.arch.name)}"]
     return []

@@ -1170,3 +1170,18 @@ def test_public_names() -> None:
     assert all(getattr(rv_check, name) for name in rv_check.__all__)
     with pytest.raises(AttributeError, match="module 'rv_check' has no attribute 'chekc'"):
         _ = rv_check.chekc
+
+
+def test_another_network_of_other_channels(tmp_path: Path) -> None:
+    """It does not run at the inputs of the shipped archs, so it is none of them; what differs is told all the same."""
+    spec = tmp_path / "grey.yaml"
+    spec.write_text(
+        "family: grey(classes=3)\nsource: this test\ninput: 1 8 8\n\nbody:\n"
+        "  - conv: conv(4, kernel=3, padding=1, bias=True)\n  - relu\n  - flatten\n"
+        "  - fc: linear(classes, bias=True)\n\narchs:\n  grey3:\n    build: grey()\n"
+    )
+    layers = OrderedDict(conv=nn.Conv2d(1, 4, 3, padding=1), act=nn.SiLU(), flat=nn.Flatten(), fc=nn.Linear(256, 3))
+    report = check(nn.Sequential(layers), f"{spec}::grey3")
+    assert not report.passed
+    assert "silu" in str(first_failure(report))
+    assert report.notes == ()
