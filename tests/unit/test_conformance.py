@@ -1165,6 +1165,7 @@ def test_public_names() -> None:
         "build",
         "check",
         "check_block",
+        "check_transfer",
         "load",
     }
     assert all(getattr(rv_check, name) for name in rv_check.__all__)
