@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -815,7 +816,10 @@ def test_interrupt(tmp_path: Path) -> None:
     slow = tmp_path / "slow.py"
     slow.write_text("import sys, time\nprint('ready', file=sys.stderr, flush=True)\ntime.sleep(60)\n")
     command = [sys.executable, "-m", "rv_check", "check", f"{slow}:Net", "--as", "resnet18"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    pipes: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A job in the background of a shell, and what it starts, ignores Ctrl-C.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=ROOT, preexec_fn=heed, **pipes) as running:
         assert running.stderr is not None
         assert running.stderr.readline() == "ready\n"
         running.send_signal(signal.SIGINT)
