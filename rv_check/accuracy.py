@@ -78,14 +78,13 @@ def measure(
         arch.entry.name, weights))  # fmt: skip
     load_into(model, found)
     images = _images(datasets, folder)
-    with torch.no_grad():
-        outputs = build(arch, "meta").eval()(torch.empty((1, *arch.input), device="meta")).shape[-1]
+    outputs = arch.tree.root.y[-1]
     if len(images.classes) != outputs:
         raise RvCheckError(
             f"{folder} has {len(images.classes)} classes, and {arch.name} {outputs}\n"
             f"  expected: a folder for each class, in the order of the outputs, or {arch.entry.name}(classes=N)"
         )
-    run = _identity(arch, found.fits, images.samples, folder)
+    run = _identity(arch, found.fits, images.samples, folder) if state else ""
     counts = _resumed(state, run) if state else Counts()
     transform = _transform(arch, weights)
     model = model.to(device).eval()

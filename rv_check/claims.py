@@ -55,7 +55,6 @@ DECLARED = {"holds": HOLDS, "truncated": TRUNCATED, "wrong": WRONG, CANNOT_BE_SA
 ACCURACIES = ("top1", "top5", "top1_error", "top5_error")  # measured by somebody, and quoted by the specs; in percent
 KEYS = ("is", "printed", "source", "verdict", "within", "says", "note", "needs")
 TOP_KEYS = ("claims", "source", "archs", "statements")
-BEGINS = b"claims:"  # a line of a file of claims
 EXPRESSION = "numbers, + - * / //, comparisons, and facts: resnet50.params, vgg16.classifier[0].weights"
 
 

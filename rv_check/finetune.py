@@ -21,9 +21,7 @@ from rv_check.transfer import Plan, is_under, see_parts
 from rv_check.weights import account, load_into, read_map, weights_of
 
 BATCH = 4
-SMALLEST = (
-    1e-5  # of the largest gradient: below it a gradient is 0 but for rounding, as that of a bias before a norm is
-)
+SMALLEST = 1e-5  # of the largest gradient: one below it is 0 but for rounding, as that of a bias before a norm is
 SHOWN = 5
 
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 SWAPPED = "swapped"  # the argument that holds the other block, where only some stages have it
-MODES = ("eval", "train")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +119,7 @@ def with_class(
     else:
         guesses = best_calls(name, cls, contracts, None, dict(kwargs or {}), None)
         guess = max(guesses, key=lambda one: one.right)  # of equal ones the arch's own
-        checked, certain = guess.checked, guess.right > 0
+        checked, certain = guess.checked, guess.right == len(guess.checked.probes())
     if not certain:
         tried = ", ".join(contract.name for contract in contracts)
         expected_ = '--call "in_channels=C, out_channels=4*width, stride=stride"'
@@ -191,7 +190,6 @@ def _rewritten(steps: Steps, argument: str, chosen: Sequence[str], prefix: str =
     """The steps, those that are chosen given another block."""
     named = {id(step): name for name, step in _stages(steps, argument, prefix)}
     found: list[Step] = []
-    position = 0
     for step in steps:
         if isinstance(step, GroupStep):
             within = f"{prefix}{step.name.text}."
@@ -202,7 +200,6 @@ def _rewritten(steps: Steps, argument: str, chosen: Sequence[str], prefix: str =
                 for one in step.call.arguments
             )
             step = replace(step, call=replace(step.call, arguments=given))
-        position += isinstance(step, CallStep | GroupStep)
         found.append(step)
     return tuple(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import wrong_blocks
-from torch import nn
+from torch import Tensor, nn
 from wrong_blocks import WRONG, BasicBlock, BottleneckBlock, PreActivation, SqueezeExcitation
 
 from rv_check import cli_block
@@ -19,7 +20,7 @@ from rv_check.blocks import BlockArch, block_arch, check_block, find_contract
 from rv_check.cli import parse
 from rv_check.findings import Finding, Report
 from rv_check.problems import RvCheckError
-from rv_check.properties import PROPERTIES
+from rv_check.properties import PROPERTIES, STACKED
 from rv_check.spec import PROPERTIES as NAMES
 
 pytest.importorskip("hypothesis")
@@ -356,3 +357,38 @@ def test_error(arguments: list[str], words: str) -> None:
     with pytest.raises(RvCheckError) as error:
         command(*arguments)
     assert words in str(error.value)
+
+
+class Unnormalised(nn.Module):
+    """Two convolutions as torch starts them, without norms, and a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
+        super().__init__()
+        self.first = wrong_blocks.conv(in_channels, out_channels, 3, stride)
+        self.second = wrong_blocks.conv(out_channels, out_channels)
+        same = stride == 1 and in_channels == out_channels
+        self.shortcut = nn.Identity() if same else wrong_blocks.conv(in_channels, out_channels, 1, stride)
+
+    def branch(self, x: Tensor) -> Tensor:
+        """What is added."""
+        return self.second(torch.relu(self.first(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.branch(x) + self.shortcut(x)
+
+
+class Plain(Unnormalised):
+    """The same without its shortcut."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.branch(x)
+
+
+def test_a_stack_of_residual_blocks_keeps_a_gradient_that_a_plain_one_loses() -> None:
+    """Sixteen of them, as in ResNet-50, without norms: the shortcut alone keeps the norm within the bounds."""
+    assert check_block(Unnormalised, "residual_block", properties=["scale"]).passed
+    found = finding(check_block(Plain, "residual_block", properties=["scale"]), "scale")
+    assert found.status == "failed"
+    match = re.search(r"16 stacked: .* gradient norm in/out (\S+) at initialisation", found.message)
+    assert match is not None
+    assert float(match[1]) < STACKED[0]

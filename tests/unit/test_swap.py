@@ -147,6 +147,19 @@ def test_what_does_not_fit(arch: str, block: str, stages: list[str], words: str)
     assert words in str(error.value)
 
 
+class KeepsItsSize(wrong_blocks.BasicBlock):
+    """Right where there is no stride, which it takes and does not heed."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
+        super().__init__(in_channels, out_channels, 1)
+
+
+def test_a_class_that_fits_some_places_alone() -> None:
+    """One right shape is not enough: it is not put into the others."""
+    with pytest.raises(RvCheckError, match="no call of a:KeepsItsSize gives the shapes of basic"):
+        with_class(load("resnet18"), "a:KeepsItsSize", KeepsItsSize)
+
+
 def test_a_class_that_does_not_fit() -> None:
     """Of which no call gives the shapes; and one that is called so that it breaks on the way, with the line."""
     with pytest.raises(RvCheckError, match=r"no call of a:Narrows gives the shapes of bottleneck, basic"):
