@@ -266,6 +266,6 @@ def as_json(
         "operations": operations,
     }
     if options.memory:
-        how = {"dtype": options.dtype, "batch": options.batch, "optimiser": options.optimiser}
+        how = {"dtype": options.dtype, "batch": options.batch, "optimiser_name": options.optimiser}
         found["memory"] = {**how, **memory.as_json(_memory(options, graph_of, params))}
     return found

@@ -3,7 +3,7 @@
 --json is one object of schema rv-check/transfer/1:
     schema, subject, head, freeze; params {total, trainable, frozen}; parts: a list of {name, trainable, frozen}; macs
     and backward_macs of one image; memory {parameters, gradients, optimiser, activations, peak, training} in bytes,
-    with batch, dtype and the optimiser's name; warnings; checked: the findings on the built module, null with --static.
+    with batch, dtype and optimiser_name; warnings; checked: the findings on the built module, null with --static.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _checked_lines(checked: Report | None, reason: str, static: bool) -> Sequenc
 def as_json(made: Plan, bytes_: memory.Memory, checked: Report | None, options: argparse.Namespace) -> dict[str, Any]:
     """The object of schema rv-check/transfer/1."""
     macs, backward = made.macs()
-    how = {"batch": options.batch, "dtype": options.dtype, "name": options.optimiser}
+    how = {"batch": options.batch, "dtype": options.dtype, "optimiser_name": options.optimiser}
     return {
         "schema": SCHEMA,
         "subject": made.before.name,

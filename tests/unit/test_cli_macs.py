@@ -164,3 +164,9 @@ def test_json_asks_for_bytes_only_where_told(capsys: pytest.CaptureFixture[str],
         for batch in ("1", "2")
     )
     assert 2 * one - two == 8 * 4800  # the mean and deviation of 4,800 channels are those of a batch
+
+
+def test_json_has_the_optimiser_and_its_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Adam keeps two numbers of four bytes for each of 11,689,512 parameters; its name does not get lost in them."""
+    found = json.loads(out(capsys, "resnet18", "--memory", "--json", "--optimiser", "adam"))["memory"]
+    assert (found["optimiser_name"], found["optimiser"]) == ("adam", 8 * 11_689_512)
