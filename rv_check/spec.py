@@ -34,6 +34,14 @@ PROPERTIES = (  # of a block that exists as a class; `properties` has a function
     "dtype", "device", "copies", "export", "scale", "compile",
 )  # fmt: skip
 BUDGETS = ("params", "macs", "activations", "receptive_field")
+BENCH_AXES: dict[str, tuple[str, ...]] = {  # of a timed case, each with its words; `workloads` does what they say
+    "device": ("cpu", "cuda"),
+    "dtype": ("float32", "tf32", "float16", "bfloat16", "autocast"),
+    "format": ("contiguous", "channels_last"),
+    "mode": ("eager", "compile", "graph"),
+    "pass": ("inference", "forward", "backward", "step"),
+}
+CUDA_ONLY = {"dtype": "tf32", "mode": "graph"}
 OUT_OF_SCOPE = {"inputs": "several inputs", "outputs": "several outputs"}
 MAX_NAME = 100  # characters: a name may stand in a million rounds
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -255,13 +263,26 @@ class ArchEntry:
     place: Place
 
 
+@dataclass(frozen=True)
+class BenchEntry:
+    """Cases that are timed: every combination of these archs, words by axis, and batch sizes."""
+
+    archs: tuple[str, ...]
+    axes: dict[str, tuple[str, ...]]  # of BENCH_AXES, those that are given
+    batches: tuple[int, ...]  # none: not given
+    input: tuple[int, ...] | None
+    tolerance: Decimal | None  # percent by which it may be slower than a baseline
+    place: Place
+
+
 @dataclass(frozen=True, eq=False)
 class Family(Definition):
-    """A family file: the paper's table. A body, and its archs."""
+    """A family file: the paper's table. A body, its archs, and which of them are timed how."""
 
     input: tuple[int, ...]
     init: tuple[InitRule, ...]
     archs: dict[str, ArchEntry]
+    bench: tuple[BenchEntry, ...] = ()
 
 
 # How the parameters of an op may start, with the arguments that each method takes. Required ones first; what is left
@@ -322,7 +343,7 @@ class _File(Collector):
 
     def family(self) -> Family:
         top = self.top
-        self.keys(top, "a family", ("family", "input", "body", "archs"), ("source", "let", "init"))
+        self.keys(top, "a family", ("family", "input", "body", "archs"), ("source", "let", "init", "bench"))
         name, arguments = self.signature("family")
         size: tuple[int, ...] = ()
         with self.collect():
@@ -339,6 +360,7 @@ class _File(Collector):
             input=size,
             init=self.init(top),
             archs=self.archs(top, name),
+            bench=self.bench(top),
         )
 
     def block(self) -> Block:
@@ -789,6 +811,66 @@ class _File(Collector):
                 receptive_field = parse_field(self.text(node.get("receptive_field"), "receptive_field", FIELD))
         return Contract(step, shape, numbers.get("params"), numbers.get("macs"), receptive_field, key.place, places)
 
+    # What is timed
+
+    def bench(self, top: Fields) -> tuple[BenchEntry, ...]:
+        node = top.get("bench")
+        if node is None:
+            return ()
+        if not isinstance(node, Items):
+            self.add(f"bench is {_found(node)}", node.place, "a list of cases, each with its arch:")
+            return ()
+        archs = top.get("archs")
+        known = tuple(archs.entries) if isinstance(archs, Fields) else ()
+        found = []
+        for item in node.items:
+            with self.collect():
+                found.append(self.bench_entry(item, known))
+        return tuple(found)
+
+    def bench_entry(self, node: Node, archs: tuple[str, ...]) -> BenchEntry:
+        if not isinstance(node, Fields):
+            raise _error(f"a case of bench is {kind(node)}", node.place, "arch: and the name of one")
+        self.keys(node, "a case of bench", ("arch",), (*BENCH_AXES, "batch", "input", "tolerance"))
+        axes = {}
+        for axis, words in BENCH_AXES.items():
+            with self.collect():
+                if axis in node:
+                    axes[axis] = self.words(node, axis, words)
+        for axis, word in CUDA_ONLY.items():
+            if axes.get("device") == ("cpu",) and word in axes.get(axis, ()):
+                others = listed(other for other in BENCH_AXES[axis] if other != word)
+                self.add(f"{word} is of CUDA devices only", node.key(axis).place, f"on the cpu {others}")
+        names: tuple[str, ...] = ()
+        batches: list[int] = []
+        size, tolerance = None, None
+        with self.collect():
+            if "arch" in node:
+                names = self.words(node, "arch", archs)
+        with self.collect():
+            if "batch" in node:
+                for size_ in _words(self.text(node.get("batch"), "batch", BATCH)):
+                    if not re.fullmatch(r"[1-9]\d{0,6}", size_.text) or int(size_.text) in batches:
+                        raise _error(f"batch is {quote(size_.text)}", size_.place, BATCH)
+                    batches.append(int(size_.text))
+        with self.collect():
+            size = self.input(node)
+        with self.collect():
+            tolerance = self.percentage(node, "tolerance")
+        return BenchEntry(names, axes, tuple(batches), size, tolerance, node.place)
+
+    def words(self, node: Fields, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
+        """Some of the known words, each once, with spaces between them."""
+        found: list[str] = []
+        for word in _words(self.text(node.get(key), key, listed(known))):
+            if word.text not in known:
+                near = nearest(word.text, known)
+                raise _error(f"unknown {key} {quote(word.text)}", word.place, listed(known), near)
+            if word.text in found:
+                raise _error(f"{quote(word.text)} stands here already", word.place, f"each {key} once")
+            found.append(word.text)
+        return tuple(found)
+
     # Published numbers
 
     def published(self, arch: Fields) -> tuple[Published, ...]:
@@ -814,7 +896,7 @@ class _File(Collector):
         source, note = self.prose(node, "source"), self.prose(node, "note")
         within, verdict = None, None
         with self.collect():
-            within = self.within(node)
+            within = self.percentage(node, "within")
         with self.collect():
             verdict = self.verdict(node)
         if metric is None:
@@ -843,13 +925,13 @@ class _File(Collector):
             self.add(f"two metrics in one entry: {listed(names)}", node.key(names[1]).place, "an entry for each")
         return names[0] if len(names) == 1 and not unknown else None
 
-    def within(self, node: Fields) -> Decimal | None:
-        if "within" not in node:
+    def percentage(self, node: Fields, key: str) -> Decimal | None:
+        if key not in node:
             return None
-        text = self.text(node.get("within"), "within", "a percentage, as in 2%")
+        text = self.text(node.get(key), key, "a percentage, as in 2%")
         match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*%", text.text)
         if not match:
-            raise _error(f"within is {quote(text.text)}", text.place, "a percentage, as in 2%")
+            raise _error(f"{key} is {quote(text.text)}", text.place, "a percentage, as in 2%")
         return Decimal(match.group(1))
 
     def verdict(self, node: Fields) -> str | None:
@@ -869,6 +951,7 @@ UNREADABLE = parse(Text("0", Place(Document(Path(), ("0",)), 1, 1)))
 STEPS = "a list of steps, one a line, each after a dash"
 SHAPE = "1 or 3 terms without spaces in them, as in 64 _ ceil(H/2)"
 BUDGET = "at most, at least, exactly or within 5% of, and a number or a block"
+BATCH = "numbers of images, each once, as in 1 8 32"
 INPUT = "channels rows columns, as in 3 224 224"
 FIELD = "size/stride/padding, as in 427/32/213, or rows and columns 3/1/1 5/1/2"
 

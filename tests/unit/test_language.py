@@ -129,6 +129,13 @@ def test_the_page_has_every_word_and_bound() -> None:
     page = PAGE.read_text(encoding="utf-8")
     words = {*spec.STEP_WORDS, *spec.METRICS, *spec.VERDICTS, *spec.CONTRACT_KEYS, *spec.INIT_METHODS, *expr.WORDS}
     words |= {"family", "block", "source", "input", "let", "init", "archs", "build", "reference", "inline", "within"}
+    words |= {
+        "bench",
+        "batch",
+        "tolerance",
+        *spec.BENCH_AXES,
+        *(word for some in spec.BENCH_AXES.values() for word in some),
+    }
     missing = sorted(word for word in words if not re.search(rf"\b{word}\b", page))
     assert not missing
     assert all(f"{provider}." in page for provider in spec.PROVIDERS)
