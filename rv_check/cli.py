@@ -28,6 +28,7 @@ HELD, DID_NOT_HOLD, WRONG_QUESTION = 0, 1, 2
 OF_THEIR_OWN = {  # commands that stand in modules of their own, each with `add_options` and `run`
     "macs": ("cli_macs", "multiply-adds, what every counter makes of them, and memory"),
     "receptive-field": ("cli_fields", "what the units of a network see, in input pixels"),
+    "bench": ("cli_bench", "how long forward, backward and training step take, on the CPU and on CUDA"),
     "study": ("cli_study", "runs that show why residual learning works"),
     "block": ("cli_block", "a residual block of your own, against a contract, property by property"),
     "swap": ("cli_swap", "a network with other residual blocks in its stages, beside the network as it is"),
@@ -137,6 +138,7 @@ def build_parser(asked: str = "") -> argparse.ArgumentParser:
     table.add_argument("--format", choices=report.FORMATS, default="text")
     table.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
     table.add_argument("--sources", action="store_true", help="every printed number with its source and verdict")
+    table.add_argument("--results", nargs="+", metavar="FILE", help="measured times of `rv-check bench`, as columns")
     _evidence(table)
     return parser
 
@@ -366,17 +368,28 @@ def report_command(options: argparse.Namespace) -> int:
         raise RvCheckError("--sources comes as text, markdown or csv; the json report holds the sources anyway")
     if options.sources:
         options.level = options.level or "spec"  # verdicts on printed numbers are static
+    if options.results and (options.sources or options.format == "json"):
+        raise RvCheckError("--results are columns of the table\n  expected: --format text, markdown, csv or latex")
+    more = _timed(options.results) if options.results else {}
     path = _writable(options.output) if options.output else None
     chosen = [archs.load(name) for name in options.arch] or archs.archs()
     reports = _check_archs(chosen, options, tell=False)
     lines = [report.Line(arch, found) for arch, found in zip(chosen, reports, strict=True)]
-    text = report.sources(lines, options.format) if options.sources else report.comparison(lines, options.format)
+    text = report.sources(lines, options.format) if options.sources else report.comparison(lines, options.format, more)
     _annotate(reports, options.format != "text" or bool(options.output))
     failed = [f for found in reports for f in found.findings if f.status in ("failed", "blocked")]
     for finding in failed:
         print("\n".join(finding.lines()), file=sys.stderr)
     _write(text, path)
     return DID_NOT_HOLD if failed else HELD
+
+
+def _timed(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """A column of each way of timing, and machine."""
+    from rv_check.bench import results as bench_results
+    from rv_check.bench import tables
+
+    return tables.columns(bench_results.merge([Path(name) for name in names]))
 
 
 def _writable(name: str) -> Path:

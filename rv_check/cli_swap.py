@@ -4,7 +4,7 @@
     schema; subject; input [C, H, W]; gradients {input, batch, seeds, of} where they were taken; variants, the arch
     itself first: a list of {block, call, params, macs, activations, depth, skips, fields {step: {size, stride,
     padding, global}}, gradient_norms, kept_for_backward, times {forward, backward}, pareto}. Fields in pixels,
-    kept_for_backward in bytes, times in seconds, one of each round.
+    kept_for_backward in bytes, times in seconds, a list of rounds of samples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import contextlib
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,17 +23,22 @@ from rv_check import arch as archs
 from rv_check import memory, report, swap
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, small_inputs
+from rv_check.bench import samples, tables
+from rv_check.bench.cases import Point
+from rv_check.bench.samples import Rounds
+from rv_check.bench.timing import Plan
 from rv_check.candidates import named_value, parse_arguments
 from rv_check.foreign import guarded
-from rv_check.latency import NOISY, ROUNDS, WARM, Times, in_rounds, is_noisy, median_of_ratios, step
 from rv_check.ops import Shape
 from rv_check.options import is_module, positive
-from rv_check.problems import RvCheckError, quote_plain
-from rv_check.reference import need_device
+from rv_check.problems import RvCheckError, listed, quote_plain
+from rv_check.reference import need
 from rv_check.swap import BATCH, Gradient, Variant
 
 SCHEMA = "rv-check/swap/1"
 SEEDS = 5
+PASSES = ("forward", "backward")
+PLAN = Plan(seconds=2)  # of --time, for each variant and pass
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +78,7 @@ class Column:
     variant: Variant
     gradient: Gradient | None
     kept: int | None  # bytes
-    times: Times | None = None
+    times: Mapping[str, Rounds] | None = None  # by pass
     on_front: bool = False
 
     @property
@@ -81,7 +86,7 @@ class Column:
         """What should be low: costs, and the field of the last stage with its sign turned."""
         facts = self.variant.facts
         last = facts.fields[self.variant.stages[-1]]
-        times = (statistics.median(self.times.forward), statistics.median(self.times.backward)) if self.times else ()
+        times = [samples.summary(rounds).median for rounds in self.times.values()] if self.times else []
         return facts.params, facts.macs, facts.activations, -last.rows.size, -last.columns.size, *times
 
 
@@ -125,20 +130,25 @@ def _column(variant: Variant, options: argparse.Namespace, input: Shape) -> Colu
     return Column(variant, gradient, kept)
 
 
-def _times(variants: Sequence[Variant], options: argparse.Namespace) -> list[Times]:
+def _times(variants: Sequence[Variant], options: argparse.Namespace) -> list[dict[str, Rounds]]:
     """Forward in train mode and backward, in rounds in which each variant has its turn."""
-    need_device(options.device)
-    import torch
+    need("torch")
+    from rv_check.bench.devices import device_of, settings
+    from rv_check.bench.run import side_by_side
+    from rv_check.bench.workloads import make
+    from rv_check.numbers import seeded
 
-    from rv_check.numbers import image, seeded
+    def taken(pass_: str) -> list[Rounds]:
+        input = variants[0].arch.input
+        point = Point(device.name, "float32", "contiguous", "eager", pass_, options.time, input)
+        with settings(device, point.dtype), seeded(0):
+            made = [make(variant.build(), point).workload for variant in variants]
+            return list(side_by_side(device, made, PLAN))
 
-    networks = []
-    for variant in variants:
-        with seeded(0):
-            model = variant.build().train().to(options.device)
-        x = image(variant.arch.input, options.time, torch.float32, options.device)
-        networks.append(partial(guarded, f"{variant.arch.name} does not run", partial(step, model, x)))
-    return in_rounds(networks)
+    device = device_of(options.device)
+    what = f"{listed(one.arch.name for one in variants)} cannot be timed"
+    by_pass = {pass_: guarded(what, partial(taken, pass_)) for pass_ in PASSES}
+    return [dict(zip(by_pass, rounds, strict=True)) for rounds in zip(*by_pass.values(), strict=True)]
 
 
 def _gradient_input(arch: Arch) -> Shape:
@@ -180,9 +190,9 @@ def text(arch: Arch, columns: Sequence[Column], input: Shape, options: argparse.
         )
     if options.time:
         notes.append(
-            f"ms: medians of {ROUNDS} rounds in which each has its turn, batch {options.time} on {options.device}, the "
-            f"{WARM} first rounds\nthrown away; ratios within rounds; noisy: the middle half is wider than "
-            f"{NOISY:.0%} of the median"
+            f"ms: medians, {PLAN.rounds} rounds in which each has its turn, batch {options.time} on {options.device}, "
+            "x the ratio with\nits 99 % interval, = where the rank test tells no difference; noisy: IQR above "
+            f"{samples.NOISY:.0%} of the median"
         )
     costs = "params, MACs, activations and time" if options.time else "params, MACs and activations"
     notes.append(f"pareto: no other has as few {costs} and as large a receptive field")
@@ -206,11 +216,11 @@ def _cells(column: Column, own: Column) -> dict[str, str]:
     if column.kept is not None and own.kept is not None:
         cells["kept for backward, bytes"] = _with_change(column.kept, own.kept)
     if column.times is not None and own.times is not None:
-        for name in ("forward", "backward"):
-            mine, others = getattr(column.times, name), getattr(own.times, name)
-            change = "" if column is own else f" ({median_of_ratios(mine, others):.2f}x)"
-            noisy = " noisy" if is_noisy(mine) else ""
-            cells[f"{name}, ms"] = f"{1e3 * statistics.median(mine):.1f}{change}{noisy}"
+        for name in PASSES:
+            mine = samples.summary(column.times[name])
+            words = [tables.milliseconds(mine.median)]
+            words += [] if column is own else [f"x {tables.ratio(samples.paired(own.times[name], column.times[name]))}"]
+            cells[f"{name}, ms"] = " ".join([*words, *["noisy"] * mine.noisy])
     cells["pareto"] = "*" if column.on_front else ""
     return cells
 
@@ -249,6 +259,6 @@ def _variant_json(column: Column) -> dict[str, Any]:
         "fields": fields,
         "gradient_norms": column.gradient and list(column.gradient.norms),
         "kept_for_backward": column.kept,
-        "times": column.times and vars(column.times),
+        "times": column.times,
         "pareto": column.on_front,
     }

@@ -40,7 +40,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -217,13 +217,17 @@ LEGEND = (
 CSV_HEADERS = ("arch", "params", "macs", "receptive_field", "depth", "skip_connections", "top1", "top1_error", "parity")
 
 
-def comparison(lines: Sequence[Line], form: str) -> str:
-    """The comparison table in one of FORMATS."""
+def comparison(lines: Sequence[Line], form: str, more: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """The comparison table in one of FORMATS. `more`: columns besides, each with cells by the names of archs."""
     if form == "json":
         return json.dumps(comparison_json(lines), indent=2)
+    added = {name: cells for name, cells in (more or {}).items() if any(line.arch.name in cells for line in lines)}
+    cells_of = [tuple(cells.get(line.arch.name, "") for cells in added.values()) for line in lines]
     if form == "csv":
-        return _csv(CSV_HEADERS, [_csv_row(line) for line in lines])
-    text = table(HEADERS, table_rows(lines), "lrrlrrll", form)
+        rows = [(*_csv_row(line), *cells) for line, cells in zip(lines, cells_of, strict=True)]
+        return _csv((*CSV_HEADERS, *added), rows)
+    rows = [(*row, *cells) for row, cells in zip(table_rows(lines), cells_of, strict=True)]
+    text = table((*HEADERS, *added), rows, "lrrlrrll" + "r" * len(added), form)
     return f"{text}\n\n{LEGEND}" if form == "text" else text
 
 

@@ -11,15 +11,18 @@ import pytest
 import rv_check
 
 FOLDER = Path(rv_check.__file__).parent
+BENCH = ("samples", "timing", "cases", "results", "devices", "workloads", "roofline", "ranks", "run", "tables")
 ORDER = (
     *("problems", "source", "expr", "ops", "axes", "spec", "library", "tree", "analyses", "arch"),
     *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
     *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "facts", "effective"),
     *("structure", "identify", "initial", "numbers", "deviations", "printed", "checks", "conformance", "candidates"),
-    *("properties", "blocks", "swap", "latency", "claims", "transfer", "weights", "accuracy", "finetune", "gradients"),
+    *("properties", "blocks", "swap", "claims", "transfer", "weights", "accuracy", "finetune", "gradients"),
     *("datasets", "recipes", "training", "degradation", "curves", "progress", "report", "pytest_plugin"),
     *(
         "options",
+        *(f"bench.{name}" for name in BENCH),
+        "cli_bench",
         "cli_block",
         "cli_swap",
         "cli_macs",
@@ -31,7 +34,8 @@ ORDER = (
         "cli",
     ),
 )
-DOORS = ("__init__", "__main__")  # they lead to the others and are imported by none
+PACKAGES = ("rv_check", "rv_check.bench")
+DOORS = ("__init__", "__main__", "bench.__init__")  # they lead to the others and are imported by none
 WITH_TORCH = {
     "model",
     "copies",
@@ -41,6 +45,7 @@ WITH_TORCH = {
     "identify",
     "initial",
     "numbers",
+    *(f"bench.{name}" for name in ("devices", "workloads", "roofline", "ranks", "run")),
     "weights",
     "accuracy",
     "finetune",
@@ -62,8 +67,8 @@ def imports(tree: ast.Module) -> Iterator[tuple[str, int, bool]]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: a relative import"
-            whole = node.module == "rv_check"
-            names = [f"rv_check.{alias.name}" for alias in node.names] if whole else [str(node.module)]
+            whole = node.module in PACKAGES
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if whole else [str(node.module)]
         for name in names:
             yield name, node.lineno, id(node) not in within
 
@@ -94,12 +99,13 @@ def heavy(text: str) -> set[str]:
 
 def source(name: str) -> str:
     """A module's text."""
-    return (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    return FOLDER.joinpath(*name.split(".")).with_suffix(".py").read_text(encoding="utf-8")
 
 
 def test_every_module_has_its_place() -> None:
     """The order names the modules that there are."""
-    assert sorted([*ORDER, *DOORS]) == sorted(path.stem for path in FOLDER.glob("*.py"))
+    paths = (path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.py"))
+    assert sorted([*ORDER, *DOORS]) == sorted(".".join(path.parts) for path in paths)
 
 
 @pytest.mark.parametrize("name", ORDER)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,11 @@ import torchvision
 import wrong_blocks
 from torch import nn
 
-from rv_check import load
+from rv_check import cli_swap, load
 from rv_check.arch import Arch
+from rv_check.bench import run
+from rv_check.bench.timing import Plan
 from rv_check.cli import main
-from rv_check.latency import ROUNDS
 from rv_check.problems import RvCheckError
 from rv_check.swap import BATCH, Variant, first_gradient, own_block, pareto, standard, with_block, with_class
 
@@ -207,27 +207,42 @@ def test_bad_input(arguments: list[str], words: str, capsys: pytest.CaptureFixtu
     assert not captured.out
 
 
-def test_times(capsys: pytest.CaptureFixture[str]) -> None:
-    """Asked for, they are of every round, in text with a ratio; of another device they are a wrong question."""
-    arguments = [
-        "swap",
-        "resnet18(width=8)",
-        "--block",
-        "bottleneck",
-        "--input",
-        "3 32 32",
-        "--seeds",
-        "0",
-        "--time",
-        "2",
-    ]
-    assert main([*arguments, "--json"]) == 0
-    own, other = json.loads(capsys.readouterr().out)["variants"]
-    assert len(own["times"]["forward"]) == len(other["times"]["backward"]) == ROUNDS
-    assert min(own["times"]["forward"]) > 0
-    assert main(arguments) == 0
-    out = capsys.readouterr().out
-    assert "forward, ms" in out
-    assert re.search(r"\(\d+\.\d\dx\)", out)
-    assert main([*arguments, "--device", "no_such"]) == 2
+TIMED = [
+    *("swap", "resnet18(width=8)", "--block", "bottleneck", "--block", "basic", "--input", "3 32 32"),
+    *("--seeds", "0", "--time", "2"),
+]
+
+
+def test_times(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Asked for, they are of every round; of another device they are a wrong question."""
+    monkeypatch.setattr(cli_swap, "PLAN", Plan(seconds=0.05, rounds=8, warm_seconds=0.01))
+    assert main([*TIMED, "--json"]) == 0
+    own, other, _ = json.loads(capsys.readouterr().out)["variants"]
+    assert len(own["times"]["forward"]) == len(other["times"]["backward"]) == 8
+    assert min(min(samples) for samples in own["times"]["forward"]) > 0
+    assert main([*TIMED, "--device", "no_such"]) == 2
     assert "no_such" in capsys.readouterr().err
+
+
+def test_times_side_by_side(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that takes twice as long is told from the arch's own block, one that takes as long is not; noise is seen."""
+    taken = [[[0.010]] * 8, [[0.020]] * 8, [[0.008, 0.012]] * 8]
+    monkeypatch.setattr(run, "side_by_side", lambda device, workloads, plan: taken)
+    assert main(TIMED) == 0
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: line for line in out.splitlines() if line.startswith(("basic", "bottleneck"))}
+    assert out.count("10.00 x 1.000 (1.000 to 1.000) = noisy") == 2
+    assert rows["bottleneck"].count("20.00 x 2.000 (2.000 to 2.000)") == 2
+    assert "(2.000 to 2.000) =" not in rows["bottleneck"]
+    assert "noisy" not in rows["bottleneck"]
+
+
+def test_nothing_to_time(capsys: pytest.CaptureFixture[str]) -> None:
+    """A size at which batch norm has one value a channel cannot train: said, not a traceback."""
+    assert (
+        main(
+            ["swap", "resnet18(width=8)", "--block", "bottleneck", "--input", "3 32 32", "--seeds", "0", "--time", "1"]
+        )
+        == 2
+    )
+    assert "cannot be timed" in capsys.readouterr().err

@@ -1,0 +1,285 @@
+"""Results of `rv-check bench` as JSON: written whole or not at all, read back, merged, held against a baseline.
+
+Within a schema keys are neither renamed nor taken away, and each is always there.
+
+rv-check/bench/1:
+    schema; machines: what was measured on, by a key of hardware and versions; cases: a list of results.
+    machine: {device, software, rooflines}. device: what it is, with kind and name; two results with equal ones are of
+    the same device. software: versions. rooflines: by type of numbers {flop_per_second, byte_per_second}, measured.
+    case: id, subject, device, dtype, format, mode, pass, optimiser (null but for a step), batch, input [C, H, W]: what
+    was measured, `id` naming it all;
+    machine: the key of its machine; world_size: processes that share a step, 1 but for data parallel ones;
+    status: measured, does not fit, or failed, with its reason, else null;
+    samples: seconds, a list of rounds of samples; median, iqr, min, n, low, high, noisy: of them (low, high: 95 % of
+    the median by bootstrap over rounds; noisy: IQR above a tenth of the median, or one sample only);
+    warm_up: {count, seconds, settled}; l2: flushed or warm before each sample, null where there is no such choice;
+    macs: multiply-adds of one run over the whole batch, null where they cannot be counted, with `uncounted` saying why;
+    params; images_per_second; flop_per_second: 2 * macs / median; byte_per_second: what the forward pass must move over
+    the median, null of passes with a backward one; share_of_rate: of the roofline's FLOP/s; share_of_roofline: the
+    least time that the roofline allows over the median, null as byte_per_second; seconds_per_gmac;
+    memory: {peak, reserved} in bytes, null on the CPU; peak without what other subjects held;
+    flags: torch's settings while it ran; state: {before, after}: clocks, temperature, load;
+    stages: a list of {name, median, share}, or null where it was not asked for;
+    compared: null, or {with: an id, ratio, low, high, p, rounds, different}: this case in units of that one, measured
+    in turn; low, high: 99 %; different: p is at most 0.01;
+    tolerance: how much slower than a baseline it may be, 0.05 being 5 %.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from rv_check.bench.samples import Comparison, unpaired
+from rv_check.problems import RvCheckError, listed, quote, shown_path
+
+SCHEMA = "rv-check/bench/1"
+DONE = ("measured", "does not fit")  # what a resumed run does not do again
+STATUSES = (*DONE, "failed")
+KEYS = (
+    *("id", "subject", "device", "dtype", "format", "mode", "pass", "optimiser"),
+    *("batch", "input", "machine", "world_size"),
+    *("status", "reason", "samples", "median", "iqr", "min", "n", "low", "high", "noisy", "warm_up", "l2"),
+    *("macs", "uncounted", "params", "images_per_second", "flop_per_second", "byte_per_second"),
+    *("share_of_rate", "share_of_roofline", "seconds_per_gmac", "memory", "flags", "state", "stages", "compared"),
+    "tolerance",
+)
+Result = dict[str, Any]
+
+
+@dataclass
+class Results:
+    """What a file holds."""
+
+    machines: dict[str, dict[str, Any]]
+    cases: list[Result]
+
+    def add(self, result: Result) -> None:
+        """Take a result in the place of an earlier one of the same case and machine."""
+        self.cases = [one for one in self.cases if key_of(one) != key_of(result)]
+        self.cases.append(result)
+
+    def of(self, machine: str) -> dict[str, Result]:
+        """The results of a machine, by the ids of their cases."""
+        return {one["id"]: one for one in self.cases if one["machine"] == machine}
+
+
+def key_of(result: Result) -> tuple[str, str]:
+    """What a result is of: a machine and a case."""
+    return result["machine"], result["id"]
+
+
+def machine_key(device: Mapping[str, Any], software: Mapping[str, Any]) -> str:
+    """`NVIDIA H100, torch 2.14.1, CUDA 13.0`: equal for what is equal as far as results go."""
+    many = f" {device['threads']} threads" if "threads" in device else ""
+    cuda = f", CUDA {software['cuda']}" if device["kind"] == "cuda" else ""
+    return f"{device['name']}{many}, torch {software['torch']}{cuda}"
+
+
+def empty(result: Mapping[str, Any]) -> Result:
+    """A result with every key, null where nothing is given."""
+    assert set(result) <= set(KEYS), set(result) - set(KEYS)
+    return {key: result.get(key) for key in KEYS}
+
+
+# Files
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """Schema rv-check/bench/1."""
+    return {"schema": SCHEMA, "machines": results.machines, "cases": results.cases}
+
+
+def write(results: Results, path: Path) -> None:
+    """Put the whole file in place at once: whoever reads it sees the old one or the new one. Raises: RvCheckError."""
+    text = json.dumps(as_json(results), indent=1)
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = file.name
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise RvCheckError(f"{shown_path(path)} cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:  # interrupted, or the disk is full
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def read(path: Path) -> Results:
+    """The results of a file. Raises: RvCheckError for one that is not there or is none, or of another schema."""
+    shown = shown_path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RvCheckError(f"{shown} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise RvCheckError(f"{shown} is no file of results: it is not text\n  expected: schema {SCHEMA}") from None
+    try:
+        top = json.loads(text)
+    except ValueError as error:
+        raise RvCheckError(f"{shown} is no file of results: {error}\n  expected: JSON, schema {SCHEMA}") from None
+    schema = top.get("schema") if isinstance(top, dict) else None
+    if schema != SCHEMA:
+        found = f"its schema is {quote(str(schema))}" if schema else "it names no schema"
+        raise RvCheckError(f"{shown} is no file of results: {found}\n  expected: schema {SCHEMA}")
+    wrong = _wrong(top)
+    if wrong:
+        raise RvCheckError(f"{shown} is a broken file of results: {wrong}\n  expected: schema {SCHEMA}")
+    return Results(top["machines"], top["cases"])
+
+
+def _wrong(top: dict[str, Any]) -> str | None:
+    """What of a file is not as its schema says."""
+    machines, cases = top.get("machines"), top.get("cases")
+    if not isinstance(machines, dict) or not isinstance(cases, list):
+        return "machines or cases are missing"
+    for name, machine in machines.items():
+        if not isinstance(machine, dict) or not {"device", "software", "rooflines"} <= set(machine):
+            return f"the machine {quote(name)} has no device, software or rooflines"
+    for at, case in enumerate(cases):
+        missing = [key for key in KEYS if not isinstance(case, dict) or key not in case]
+        if missing:
+            return f"case {at} has no {listed(missing)}"
+        if case["machine"] not in machines:
+            return f"case {at} is of an unknown machine {quote(str(case['machine']))}"
+        if case["status"] not in STATUSES:
+            return f"case {at} has the status {quote(str(case['status']))}"
+        if not isinstance(case["tolerance"], int | float):
+            return f"case {at} has the tolerance {quote(str(case['tolerance']))}"
+        if case["status"] == "measured" and not _are_samples(case["samples"]):
+            return f"case {at} has no samples above 0 by round"
+    return None
+
+
+def _are_samples(rounds: Any) -> bool:
+    return (
+        isinstance(rounds, list)
+        and bool(rounds)
+        and all(isinstance(some, list) and some for some in rounds)
+        and all(isinstance(x, int | float) and isfinite(x) and x > 0 for some in rounds for x in some)
+    )
+
+
+def merge(paths: Sequence[Path]) -> Results:
+    """The results of several files as one. Raises: RvCheckError where two measured one case on one machine."""
+    merged = Results({}, [])
+    found_in: dict[tuple[str, str], Path] = {}
+    for path in paths:
+        found = read(path)
+        for name, machine in found.machines.items():
+            known = merged.machines.setdefault(name, machine)
+            if known["device"] != machine["device"]:
+                raise RvCheckError(f"{shown_path(path)}: another device is called {quote(name)}, too")
+            merged.machines[name] = {**known, "rooflines": {**machine["rooflines"], **known["rooflines"]}}
+        for result in found.cases:
+            earlier = found_in.get(key_of(result))
+            if earlier is not None:
+                where = f"{shown_path(earlier)} and {shown_path(path)}"
+                raise RvCheckError(
+                    f"{quote(result['id'], 200)} is in both {where}, of one machine\n"
+                    "  expected: shards of one run, or results of several machines"
+                )
+            found_in[key_of(result)] = path
+            merged.cases.append(result)
+    return merged
+
+
+# Baselines
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A case held against its baseline. `comparison`: None where there is nothing to compare, for that reason."""
+
+    id: str
+    tolerance: float
+    comparison: Comparison | None
+    reason: str | None = None
+
+    @property
+    def regressed(self) -> bool:
+        """Slower by more than the tolerance, and told different by the test; or it no longer fits."""
+        if self.comparison is None:
+            return self.reason == NO_LONGER
+        return self.comparison.different and self.comparison.ratio > 1 + self.tolerance
+
+    @property
+    def words(self) -> str:
+        """The verdict."""
+        if self.comparison is None:
+            return f"{'regression' if self.regressed else 'not compared'}: {self.reason}"
+        if self.regressed:
+            return "regression"
+        if self.comparison.different:
+            return "slower, within tolerance" if self.comparison.ratio > 1 else "faster"
+        if self.comparison.low is None:
+            return "too few rounds to tell"
+        return "no difference told"
+
+
+NO_LONGER = "it no longer fits"
+
+
+def same_device(machine: Mapping[str, Any], baseline: Results, where: str) -> str:
+    """The machine of a baseline that has the same device. Raises: RvCheckError where there is none, or several."""
+    device = machine["device"]
+    same = [name for name, one in baseline.machines.items() if one["device"] == device]
+    if not same:
+        found = "; ".join(_device_words(one["device"]) for one in baseline.machines.values())
+        raise RvCheckError(
+            f"{where} is of another device: {found or 'none'}\n"
+            f"  expected: {_device_words(device)}; times of two devices are not comparable"
+        )
+    if len(same) > 1:
+        raise RvCheckError(f"{where} has {len(same)} machines of this device: {listed(same)}\n  expected: one")
+    return same[0]
+
+
+def against(now: Results, machine: str, baseline: Results, where: str) -> list[Verdict]:
+    """Each case of a machine against the baseline's of the same device.
+
+    Raises: RvCheckError where the baseline is of another device, or has none of these cases.
+    """
+    known = baseline.of(same_device(now.machines[machine], baseline, where))
+    see_any(now.of(machine), known, where)
+    return [_verdict(result, known.get(id_)) for id_, result in now.of(machine).items()]
+
+
+def see_any(ids: Collection[str], known: Mapping[str, Result], where: str) -> None:
+    """Raises: RvCheckError where a baseline has none of these cases."""
+    if ids and not any(id_ in known for id_ in ids):
+        raise RvCheckError(f"{where} has none of these cases\n  expected: one of {listed(known, none='none')}")
+
+
+def _verdict(now: Result, before: Result | None) -> Verdict:
+    def none(reason: str) -> Verdict:
+        return Verdict(now["id"], now["tolerance"], None, reason)
+
+    if before is None:
+        return none("the baseline does not have it")
+    if before["status"] != "measured":
+        return none(f"in the baseline: {before['status']}")
+    if now["status"] == "does not fit":
+        return none(NO_LONGER)
+    if now["status"] != "measured":
+        return none(f"now: {now['status']}")
+    return Verdict(now["id"], now["tolerance"], unpaired(before["samples"], now["samples"]))
+
+
+def _device_words(device: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in device.items() if key != "kind")
