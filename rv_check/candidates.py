@@ -7,6 +7,7 @@ import inspect
 import json
 import sys
 import tomllib
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMS = "file.py:Name or package.module:Name"
+PRETRAINED = (
+    "pretrained=True is deprecated in torchvision since 0.13: it means IMAGENET1K_V1 for ever\n"
+    '  expected: weights="IMAGENET1K_V1", or weights="DEFAULT" for the best there are'
+)
 
 
 def is_module_name(name: str) -> bool:
@@ -192,10 +197,24 @@ def load_module(name: str, arguments: Mapping[str, Any] | None = None) -> Candid
     if not callable(value):
         raise RvCheckError(f"{name} is a {type(value).__name__}\n  expected: a torch.nn.Module, or what makes one")
     _see_that_it_takes(name, value, arguments)
-    made = guarded(f"{name}() cannot be built", lambda: value(**arguments))
+    made = guarded(f"{name}() cannot be built", lambda: _explained(lambda: value(**arguments)))
     if not isinstance(made, torch.nn.Module):
         raise RvCheckError(f"{name}() gives a {type(made).__name__}\n  expected: a torch.nn.Module")
     return Candidate(made, True)
+
+
+def _explained(action: Callable[[], Any]) -> Any:
+    """`action()`; where it fails after torchvision's warning of `pretrained=True`, that is in the error, too."""
+    with warnings.catch_warnings(record=True) as heard:
+        try:
+            made = action()
+        except Exception as error:
+            if "'pretrained' is deprecated" in " ".join([str(error), *(str(one.message) for one in heard)]):
+                error.add_note(PRETRAINED)
+            raise
+    for one in heard:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return made
 
 
 def named_value(name: str, what: str) -> Any:

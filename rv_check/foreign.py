@@ -26,7 +26,7 @@ def guarded(what: str, action: Callable[[], T]) -> T:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)][-SHOWN_FRAMES:]
         lines = [f"{what}: {type(error).__name__}: {error}"]
         lines += [f"  {shown_path(Path(f.filename))}:{f.lineno} in {f.name}: {f.line}" for f in frames]
-        raise RvCheckError("\n".join(lines)) from error
+        raise RvCheckError("\n".join([*lines, *getattr(error, "__notes__", [])])) from error
 
 
 def _is_users(filename: str) -> bool:

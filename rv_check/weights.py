@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rv_check.candidates import PRETRAINED
 from rv_check.findings import CannotRun
 from rv_check.problems import RvCheckError, listed, nearest, quote
 from rv_check.reference import need
@@ -18,10 +19,6 @@ from rv_check.reference import need
 WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # of what is meant to be a file, where there is none
 WITHIN = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights
-PRETRAINED = (
-    "pretrained=True is deprecated in torchvision since 0.13: it means IMAGENET1K_V1 for ever\n"
-    '  expected: weights="IMAGENET1K_V1", or weights="DEFAULT" for the best there are'
-)
 
 
 def load_checkpoint(path: Path) -> dict[str, Tensor]:

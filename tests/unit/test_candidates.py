@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,28 @@ def test_errors_come_together(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as raised:
         load_candidates(path)
     assert [problem.place.line for problem in raised.value.problems if problem.place] == [2, 4]
+
+
+def test_pretrained_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torchvision's deprecated argument ends in a download that fails, or in its warning as an error."""
+    pytest.importorskip("torchvision")
+    path = tmp_path / "old.py"
+    path.write_text(
+        "from torchvision.models import resnet18\n\n\ndef net():\n    return resnet18(pretrained=True)\n\n\n"
+        "def untrained():\n    return resnet18(pretrained=False)\n"
+    )
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refused)
+    for action in ("always", "error"):
+        with warnings.catch_warnings():
+            warnings.simplefilter(action)  # type: ignore[arg-type]
+            with pytest.raises(RvCheckError) as raised:
+                load_module(f"{path}:net")
+        assert 'expected: weights="IMAGENET1K_V1"' in str(raised.value)
+        assert "old.py:5 in net" in str(raised.value)
+    with pytest.warns(UserWarning) as told:
+        assert load_module(f"{path}:untrained").fresh
+    assert "'pretrained' is deprecated" in str(told[0].message)  # passed on
