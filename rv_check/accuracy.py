@@ -18,7 +18,7 @@ from rv_check.model import build
 from rv_check.problems import RvCheckError
 from rv_check.reference import need
 from rv_check.spec import Published
-from rv_check.weights import SUFFIXES, account, load_into, torchvision_weights, weights_of
+from rv_check.weights import SUFFIXES, account, load_into, names_of, torchvision_weights, weights_of
 
 STATE = "rv-check/accuracy-state/1"
 Z = 1.959963984540054  # the normal distribution has 95 % within so many deviations
@@ -63,19 +63,21 @@ def measure(
     device: str = "cpu",
     state: Path | None = None,
     seen: Callable[[int, int], None] = lambda done, images: None,
+    names: str | None = None,
 ) -> Counts:
     """The counts of all images of a folder, `CLASS/IMAGE`, classes in the order of their names.
 
     Args: `weights` a file, or a name of torchvision's in its cache, with their own transforms, or those of torchvision
     at the arch's input; `state` a file that keeps what was counted, so that a run that was stopped goes on; `seen` is
-    told how many images are done, of how many.
+    told how many images are done, of how many; `names` what the weights call the arch's tensors, as for `names_of`.
     Raises: RvCheckError for weights of another network, a folder without images or with other classes, an image that
     cannot be read, a state of another run; CannotRun without torchvision or the weights.
     """
     datasets = need("torchvision.datasets")
     model = build(arch)
-    found = account({name: tuple(value.shape) for name, value in model.state_dict().items()}, weights_of(
-        arch.entry.name, weights))  # fmt: skip
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    called = names_of(names, arch) if names else None
+    found = account(shapes, weights_of(arch.entry.name, weights), called)
     load_into(model, found)
     images = _images(datasets, folder)
     outputs = arch.tree.root.y[-1]

@@ -13,6 +13,7 @@ from typing import Any
 
 from rv_check import arch as archs
 from rv_check import report
+from rv_check.cli_transfer import MAP
 from rv_check.options import is_module, positive
 from rv_check.problems import RvCheckError
 from rv_check.progress import Progress
@@ -26,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("subject", metavar="ARCH", help="resnet50, or 'resnet50(classes=10)'")
     parser.add_argument("--weights", required=True, metavar="FILE|NAME", help="a checkpoint, or torchvision's name")
+    parser.add_argument("--map", metavar="MODULE|FILE", help=MAP)
     parser.add_argument(
         "--data", required=True, metavar="FOLDER", help="CLASS/IMAGE, classes in the order of their names"
     )
@@ -56,7 +58,9 @@ def run(options: argparse.Namespace) -> int:
     printed = accuracy.published(arch, options.weights)
     try:
         state = Path(options.state) if options.state else None
-        counts = accuracy.measure(arch, options.weights, Path(options.data), options.batch, options.device, state, seen)
+        counts = accuracy.measure(
+            arch, options.weights, Path(options.data), options.batch, options.device, state, seen, options.map
+        )
     finally:
         if told:
             told[0].close()

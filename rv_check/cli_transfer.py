@@ -19,6 +19,7 @@ from rv_check.options import positive
 from rv_check.transfer import Plan, plan
 
 SCHEMA = "rv-check/transfer/1"
+MAP = "its names: the module that it was saved of, file.py:Name, or what check --save-map wrote of it"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="FILE|NAME", help="a checkpoint, or torchvision's name: is it the backbone?"
     )
-    parser.add_argument("--map", metavar="FILE", help="its names, as rv-check check --save-map writes them")
+    parser.add_argument("--map", metavar="MODULE|FILE", help=MAP)
     parser.add_argument(
         "--batch", type=positive, default=32, metavar="N", help="images, of the memory; 32 unless given"
     )

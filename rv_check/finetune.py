@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from rv_check.numbers import CHANCE, forward, generic_point, image, seeded, stea
 from rv_check.ops import Shape
 from rv_check.problems import RvCheckError, listed, quote
 from rv_check.transfer import Plan, is_under, see_parts
-from rv_check.weights import account, load_into, read_map, weights_of
+from rv_check.weights import account, load_into, names_of, weights_of
 
 BATCH = 4
 SMALLEST = 1e-5  # of the largest gradient: one below it is 0 but for rounding, as that of a bias before a norm is
@@ -79,7 +78,7 @@ def check_plan(plan: Plan, weights: str | None = None, names: str | None = None)
     with steady(), seeded(0):
         model = build(plan.arch)
     given = None
-    called = read_map(Path(names)) if names else None
+    called = names_of(names, plan.before) if names else None
     if weights is not None:
         given = weights_of(plan.before.entry.name, weights)
         shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rv_check.candidates import PRETRAINED
+from rv_check.arch import Arch
+from rv_check.candidates import PRETRAINED, is_module_name, load_module
+from rv_check.conformance import check
 from rv_check.findings import CannotRun
 from rv_check.problems import RvCheckError, listed, nearest, quote
 from rv_check.reference import need
@@ -93,6 +95,19 @@ def read_map(path: Path) -> dict[str, str]:
     return {str(ours): str(theirs) for ours, theirs in names.items()}
 
 
+def names_of(told: str, arch: Arch) -> dict[str, str]:
+    """What a checkpoint calls the tensors of an arch: by a map's file, or by the module that it is of, `file.py:Name`.
+
+    Raises: RvCheckError where that module is not built as the arch is.
+    """
+    if not is_module_name(told):
+        return read_map(Path(told))
+    found = check(load_module(told).module, arch, level="structure")
+    if not found.map:
+        raise RvCheckError(f"{told} is not {arch.name}, so it tells no names\n{found.verdict}")
+    return dict(found.map)
+
+
 @dataclass(frozen=True)
 class Account:
     """What of a checkpoint fits a network. Names are the network's, but for those of `unknown`."""
@@ -165,9 +180,7 @@ def account(
         here = [tuple(expected[name]) for name in missing]
         there = [tuple(found[name].shape) for name in unknown if not name.endswith("num_batches_tracked")]
         if sorted(here) == sorted(there):
-            notes.append(
-                "the same shapes by other names: --map FILE tells them, which check MODULE --save-map FILE writes"
-            )
+            notes.append("the same shapes by other names: --map MODULE tells them, of the module that it was saved of")
     return Account(fits, tuple(missing), unknown, shapes, tuple(notes))
 
 

@@ -50,6 +50,24 @@ def test_counts_by_construction(made: tuple[Path, Path]) -> None:
     assert measure(arch, str(weights), data) == Counts(16, 3, 11)  # f always first, a never among five
 
 
+def test_weights_of_a_module_with_other_names(made: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its structure tells which is which; a module of another arch tells nothing."""
+    weights, data = made
+    arch = load(ARCH, "3 32 32")
+    torch.save({f"body.{name}": x for name, x in torch.load(weights).items()}, weights)
+    with pytest.raises(RvCheckError, match="--map MODULE tells them"):
+        measure(arch, str(weights), data)
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\nfrom rv_check import build\n\n\nclass Net(nn.Module):\n    def __init__(self, arch):\n"
+        "        super().__init__()\n        self.body = build(arch)\n\n    def forward(self, x):\n"
+        f"        return self.body(x)\n\n\ndef net():\n    return Net({ARCH!r})\n\n\n"
+        f"def other():\n    return Net({ARCH.replace('resnet18', 'resnet34')!r})\n"
+    )
+    assert measure(arch, str(weights), data, names=f"{tmp_path}/mine.py:net") == Counts(16, 5, 13)
+    with pytest.raises(RvCheckError, match="tells no names"):
+        measure(arch, str(weights), data, names=f"{tmp_path}/mine.py:other")
+
+
 def test_images_and_their_labels_belong_together(tmp_path: Path) -> None:
     """Weights that tell red from blue get all of them right, and with the folders' names swapped none."""
     model = build("resnet18(width=8, classes=2)").eval()

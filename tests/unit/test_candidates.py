@@ -176,6 +176,6 @@ def test_pretrained_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 load_module(f"{path}:net")
         assert 'expected: weights="IMAGENET1K_V1"' in str(raised.value)
         assert "old.py:5 in net" in str(raised.value)
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match="deprecated since") as told:
         assert load_module(f"{path}:untrained").fresh
     assert "'pretrained' is deprecated" in str(told[0].message)  # passed on

@@ -415,7 +415,7 @@ def missing(state: dict) -> dict:
 
 
 MISFITS = [
-    (another_name, ["1 are missing: conv1.weight", "1 belong nowhere: stem.weight", "--map FILE"]),
+    (another_name, ["1 are missing: conv1.weight", "1 belong nowhere: stem.weight", "--map MODULE"]),
     (another_shape, ["conv1.weight is [4, 1, 3, 3], expected [4, 3, 3, 3]"]),
     (missing, ["1 are missing: bn1.bias"]),
 ]
