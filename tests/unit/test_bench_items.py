@@ -69,7 +69,7 @@ def test_cases_of_cuda_are_skipped_with_a_reason(tmp_path: Path) -> None:
 
 
 def test_the_page_of_benchmarks() -> None:
-    """Its commands have the options they are shown with, and its shards are those of the matrix."""
+    """Its commands have the options shown, its shards are those of the matrix, its figures the script's."""
     page = (ROOT / "tests" / "bench" / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"(?:^|`|run: |-m )(?:rv-check|rv_check) (bench [^`\n#]+)", page, re.MULTILINE)
     assert len(commands) >= 10
@@ -81,3 +81,6 @@ def test_the_page_of_benchmarks() -> None:
     (timed,) = [step["run"] for step in workflow["jobs"]["bench"]["steps"] if "--shard" in step.get("run", "")]
     assert f"}}}}/{len(shards)} " in timed
     assert shards == list(range(1, len(shards) + 1))
+    printed = (ROOT / "tests" / "bench" / "trust_cpu.txt").read_text(encoding="utf-8").splitlines()
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert set(shown.splitlines()) == {line for line in printed if not re.match(r"specs: [a-z]|at the ", line)}
