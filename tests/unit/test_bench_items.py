@@ -24,13 +24,14 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Pytest over one case of the CPU, and all of CUDA."""
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:xdist", "-p", "no:cacheprovider"]
     command += ["--benchmark-only", f"--benchmark-storage=file://{folder}/stored", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
 
 
 def test_items_are_timed_stored_compared_and_held_against_a_baseline(tmp_path: Path) -> None:
     """By pytest-benchmark's own options; a case that was a hundred times faster is a regression."""
-    one = f"tests/bench/test_cases.py::test_case[{ITEM}]"
+    one = f"tests/bench/test_standard.py::test_case[{ITEM}]"
     done = run(tmp_path, one, "--benchmark-autosave", f"--benchmark-json={tmp_path}/now.json")
     assert done.returncode == 0, done.stdout + done.stderr
     (found,) = json.loads((tmp_path / "now.json").read_text())["benchmarks"]
@@ -63,7 +64,7 @@ def test_cases_of_cuda_are_skipped_with_a_reason(tmp_path: Path) -> None:
 
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here, where they run")
-    done = run(tmp_path, "tests/bench/test_cases.py", "-k", "cuda")
+    done = run(tmp_path, "tests/bench/test_standard.py", "-k", "cuda")
     assert "torch sees no CUDA device here; run on a machine that has one" in done.stdout
     assert "passed" not in done.stdout
 
