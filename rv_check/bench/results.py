@@ -43,14 +43,30 @@ from rv_check.problems import RvCheckError, listed, quote, shown_path
 SCHEMA = "rv-check/bench/1"
 DONE = ("measured", "does not fit")  # what a resumed run does not do again
 STATUSES = (*DONE, "failed")
-KEYS = (
-    *("id", "subject", "device", "dtype", "format", "mode", "pass", "optimiser"),
-    *("batch", "input", "machine", "world_size"),
-    *("status", "reason", "samples", "median", "iqr", "min", "n", "low", "high", "noisy", "warm_up", "l2"),
-    *("macs", "uncounted", "params", "images_per_second", "flop_per_second", "byte_per_second"),
-    *("share_of_rate", "share_of_roofline", "seconds_per_gmac", "memory", "flags", "state", "stages", "compared"),
-    "tolerance",
-)
+Kind = Any  # of a value in JSON: a type; a tuple, one of these; a list, all of this; an object, with these at least
+NUMBER = (None, float)
+MACHINE: dict[str, Kind] = {"device": {"kind": str, "name": str}, "software": {}, "rooflines": {}}
+ROOFLINE: Kind = {"flop_per_second": float, "byte_per_second": float}
+KEYS: dict[str, Kind] = {
+    **dict.fromkeys(("id", "subject", "machine", "status"), str),
+    **dict.fromkeys(("reason", "device", "dtype", "format", "mode", "pass", "optimiser", "l2"), (None, str)),
+    **dict.fromkeys(("batch", "world_size", "n", "median", "iqr", "min", "low", "high", "macs", "params"), NUMBER),
+    **dict.fromkeys(("images_per_second", "flop_per_second", "byte_per_second", "seconds_per_gmac"), NUMBER),
+    **dict.fromkeys(("share_of_rate", "share_of_roofline"), NUMBER),
+    "input": (None, [int]),
+    "samples": (None, [[float]]),
+    "noisy": (None, bool),
+    "warm_up": (None, {"count": int, "seconds": float, "settled": bool}),
+    "uncounted": (None, str),
+    "memory": (None, {"peak": float, "reserved": float}),
+    "flags": (None, {}),
+    "state": (None, {}),
+    "stages": (None, [{"name": str, "median": float, "share": float}]),
+    "compared": (None, {"with": str, "ratio": float, "low": NUMBER, "high": NUMBER, "p": float, "rounds": int}),
+    "tolerance": float,
+}
+OF_MEASURED = ("median", "min", "n", "low", "high", "noisy", "warm_up", "images_per_second", "world_size")
+OF_COUNTED = ("flop_per_second", "share_of_rate")
 Result = dict[str, Any]
 
 
@@ -149,30 +165,51 @@ def _wrong(top: dict[str, Any]) -> str | None:
     if not isinstance(machines, dict) or not isinstance(cases, list):
         return "machines or cases are missing"
     for name, machine in machines.items():
-        if not isinstance(machine, dict) or not {"device", "software", "rooflines"} <= set(machine):
+        if not _is(machine, MACHINE) or not all(_is(one, ROOFLINE) for one in machine["rooflines"].values()):
             return f"the machine {quote(name)} has no device, software or rooflines"
     for at, case in enumerate(cases):
-        missing = [key for key in KEYS if not isinstance(case, dict) or key not in case]
-        if missing:
-            return f"case {at} has no {listed(missing)}"
-        if case["machine"] not in machines:
-            return f"case {at} is of an unknown machine {quote(str(case['machine']))}"
-        if case["status"] not in STATUSES:
-            return f"case {at} has the status {quote(str(case['status']))}"
-        if not isinstance(case["tolerance"], int | float):
-            return f"case {at} has the tolerance {quote(str(case['tolerance']))}"
-        if case["status"] == "measured" and not _are_samples(case["samples"]):
-            return f"case {at} has no samples above 0 by round"
+        wrong = _wrong_case(case, machines)
+        if wrong:
+            return f"case {at} {wrong}"
     return None
 
 
-def _are_samples(rounds: Any) -> bool:
-    return (
-        isinstance(rounds, list)
-        and bool(rounds)
-        and all(isinstance(some, list) and some for some in rounds)
-        and all(isinstance(x, int | float) and isfinite(x) and x > 0 for some in rounds for x in some)
-    )
+def _wrong_case(case: Any, machines: Mapping[str, Any]) -> str | None:
+    if not isinstance(case, dict):
+        return f"is {quote(str(case))}"
+    for key, kind in KEYS.items():
+        if key not in case:
+            return f"has no {key}"
+        if not _is(case[key], kind):
+            return f"has the {key} {quote(str(case[key]))}"
+    if case["machine"] not in machines:
+        return f"is of an unknown machine {quote(case['machine'])}"
+    if case["status"] not in STATUSES:
+        return f"has the status {quote(case['status'])}"
+    if case["status"] != "measured":
+        return None if case["reason"] is not None else f"has no reason why it is: {case['status']}"
+    if not case["samples"] or not all(some and min(some) > 0 for some in case["samples"]):
+        return "has no samples above 0 by round"
+    if case["median"] == 0:
+        return "has the median 0"
+    needed = (*OF_MEASURED, *(OF_COUNTED if case["macs"] is not None else ()))
+    missing = [key for key in needed if case[key] is None]
+    return f"was measured, and has no {listed(missing)}" if missing else None
+
+
+def _is(value: Any, kind: Kind) -> bool:
+    """Whether a value of JSON is of a kind. A whole number is a float, too; true is no number."""
+    if isinstance(kind, tuple):
+        return any(_is(value, one) for one in kind)
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_is(one, kind[0]) for one in value)
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(key in value and _is(value[key], of) for key, of in kind.items())
+    if kind is None or isinstance(value, bool):
+        return value is None if kind is None else kind is bool
+    if kind is float:
+        return isinstance(value, int | float) and isfinite(value)
+    return isinstance(value, kind)
 
 
 def merge(paths: Sequence[Path]) -> Results:

@@ -53,7 +53,10 @@ def baseline(path: Path, found: dict, by: float) -> None:
     from rv_check.bench.results import Results, empty, write
 
     samples = [[by * seconds] for seconds in found["stats"]["data"]]
-    case = {"id": found["extra_info"]["case"], "machine": "m", "status": "measured", "tolerance": 0.05}
+    id_ = found["extra_info"]["case"]
+    case = {"id": id_, "subject": id_.split()[0], "machine": "m", "status": "measured", "tolerance": 0.05}
+    case |= dict.fromkeys(("median", "min", "n", "low", "high", "images_per_second", "world_size"), 1)  # not looked at
+    case |= {"noisy": False, "warm_up": {"count": 1, "seconds": 1.0, "settled": True}}
     machine = {"device": found["extra_info"]["device"], "software": {}, "rooflines": {}}
     write(Results({"m": machine}, [empty({**case, "samples": samples})]), path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,13 @@ def broken(**changes: Any) -> str:
         (broken(status="done"), "case 0 has the status 'done'"),
         (broken(tolerance="5"), "case 0 has the tolerance '5'"),
         (broken(id=None), "case 0 has no id"),
+        (broken(median="x"), "case 0 has the median 'x'"),
+        (broken(noisy=1), "case 0 has the noisy '1'"),
+        (broken(warm_up={"count": 1}), "case 0 has the warm_up"),
+        (broken(compared={"ratio": 1.0}), "case 0 has the compared"),
+        (broken(macs=1), "case 0 was measured, and has no flop_per_second, share_of_rate"),
+        (broken(status="failed"), "case 0 has no reason why it is: failed"),
+        (json.dumps(bench_results.as_json(results(result())) | {"cases": [3]}), "case 0 is '3'"),
     ],
 )
 def test_a_file_that_is_none(text: str, words: str, tmp_path: Path) -> None:
@@ -132,6 +140,30 @@ def test_a_file_that_is_none(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(RvCheckError) as error:
         read(path)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("value", [None, "x", [], {}, 0, -1, True, [1], {"a": 1}, [[1]], float("nan")])
+def test_whatever_a_key_holds_is_refused_or_shown(value: Any, tmp_path: Path) -> None:
+    """One key after another, of a case with everything in it and of its machine: never a traceback."""
+    more = {"macs": 5, "flop_per_second": 1.0, "share_of_rate": 0.1, "memory": {"peak": 1, "reserved": 2}}
+    more |= {"compared": {"with": "a", "ratio": 1.0, "low": 1.0, "high": 1.0, "p": 1.0, "rounds": 8}}
+    more |= {"stages": [{"name": "fc", "median": 1.0, "share": 1.0}], "seconds_per_gmac": 1.0, "pass": "inference"}
+    refused = 0
+    for where, key in (*product(["case"], KEYS), *product(["machine"], ["device", "software", "rooflines"])):
+        top = json.loads(json.dumps(bench_results.as_json(results(result(**more)))))
+        held = top["cases"][0] if where == "case" else top["machines"]["here"]
+        held[key] = value
+        (tmp_path / "a.json").write_text(json.dumps(top))
+        try:
+            found = read(tmp_path / "a.json")
+        except RvCheckError:
+            refused += 1
+            continue
+        assert of_one_machine(found, "here")
+        assert side_by_side(found)
+        columns(found)
+        against(found, "here", found, "a.json")
+    assert refused >= 15
 
 
 def test_no_file_and_no_text(tmp_path: Path) -> None:
