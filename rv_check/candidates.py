@@ -223,7 +223,7 @@ def named_value(name: str, what: str) -> Any:
     if not where or not attribute:
         raise RvCheckError(f"{quote(name)} is no {what}\n  expected: {FORMS}")
     need("torch")
-    namespace = guarded(f"{where} cannot be imported", lambda: _import(where))
+    namespace = guarded(f"{where} cannot be imported", lambda: _explained(lambda: _import(where)))
     if not hasattr(namespace, attribute):
         near = nearest(attribute, [n for n in vars(namespace) if not n.startswith("_")])
         raise RvCheckError(f"{where} has no {quote(attribute)}" + (f"\n  did you mean: {near}" if near else ""))

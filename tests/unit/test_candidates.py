@@ -165,6 +165,9 @@ def test_pretrained_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "def untrained():\n    return resnet18(pretrained=False)\n"
     )
 
+    built = tmp_path / "built.py"
+    built.write_text("from torchvision.models import resnet18\n\nnet = resnet18(pretrained=True)\n")
+
     def refused(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 
@@ -174,6 +177,8 @@ def test_pretrained_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             warnings.simplefilter(action)  # type: ignore[arg-type]
             with pytest.raises(RvCheckError) as raised:
                 load_module(f"{path}:net")
+            with pytest.raises(RvCheckError, match='expected: weights="IMAGENET1K_V1"'):
+                load_module(f"{built}:net")
         assert 'expected: weights="IMAGENET1K_V1"' in str(raised.value)
         assert "old.py:5 in net" in str(raised.value)
     with pytest.warns(UserWarning, match="deprecated since") as told:
