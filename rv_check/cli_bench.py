@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from math import inf
@@ -32,8 +33,8 @@ from rv_check.reference import need
 from rv_check.spec import BENCH_AXES
 
 if TYPE_CHECKING:
-    from rv_check.bench.ranks import Ranks
     from rv_check.bench.run import Session
+    from rv_check.ranks import Ranks
 
 HELD, DID_NOT_HOLD, WRONG_QUESTION = 0, 1, 2
 AXES = ("dtype", "format", "mode", "pass")
@@ -161,14 +162,19 @@ def _output(options: argparse.Namespace) -> Path | None:
 
 @contextlib.contextmanager
 def _ranks(options: argparse.Namespace) -> Iterator[Ranks]:
-    from rv_check.bench import ranks
+    from rv_check import ranks
     from rv_check.bench.devices import best
 
-    if options.data_parallel:
-        with ranks.joined(options.device or best()) as found:
-            yield found
-    else:
+    if not options.data_parallel:
         yield ranks.Ranks()
+        return
+    if "WORLD_SIZE" not in os.environ:
+        raise RvCheckError(
+            "--data-parallel needs torchrun, which did not start this process\n"
+            "  expected: torchrun --nproc-per-node 2 -m rv_check bench ARCH --data-parallel"
+        )
+    with ranks.joined(options.device or best()) as found:
+        yield found
 
 
 def _started(device: Any, options: argparse.Namespace, output: Path | None) -> tuple[str, Results]:

@@ -223,7 +223,7 @@ def degradation_study(options: argparse.Namespace) -> int:
     """Both kinds of networks, trained at growing depths. The status is 1 where the effect is not there."""
     from rv_check import degradation
     from rv_check.curves import draw_degradation
-    from rv_check.training import team
+    from rv_check.ranks import joined
 
     need_device(options.device)
     folder = _folder(options.output)
@@ -238,9 +238,9 @@ def degradation_study(options: argparse.Namespace) -> int:
         where = f"{task.name}, epoch {epoch.epoch} of {task.plan.epochs}"
         progress.step(f"{where}: {errors}", task.layers, not was_there)
 
-    with team(options.device) as joined:
-        runs = tuple(degradation.study(tasks, joined, options.fresh, tell))
-        if not joined.leads:
+    with joined(options.device) as ranks:
+        runs = tuple(degradation.study(tasks, ranks, options.fresh, tell))
+        if not ranks.first:
             return HELD
     progress.close()
     result = degradation.Result(data.name, recipe, runs)

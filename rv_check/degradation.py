@@ -16,8 +16,9 @@ from rv_check.arch import Arch, load
 from rv_check.datasets import Data
 from rv_check.library import shipped_folder
 from rv_check.problems import RvCheckError
+from rv_check.ranks import Ranks
 from rv_check.recipes import Recipe
-from rv_check.training import Epoch, Task, Team, train
+from rv_check.training import Epoch, Task, train
 
 SCHEMA = "rv-check/study-degradation/1"
 KINDS = {"plain": "plain20", "residual": "resnet20"}
@@ -114,7 +115,7 @@ def tasks(
 
 def study(
     tasks: Sequence[Task],
-    team: Team,
+    ranks: Ranks,
     fresh: bool = False,
     tell: Callable[[Task, Epoch, bool], None] | None = None,
 ) -> Iterator[Trained]:
@@ -126,7 +127,7 @@ def study(
             if tell is not None:
                 tell(task, epoch, was_there)
 
-        yield Trained(kind, task.layers, task.seed, train(task, team, fresh, tell_of))
+        yield Trained(kind, task.layers, task.seed, train(task, ranks, fresh, tell_of))
 
 
 def as_json(result: Result) -> dict[str, Any]:

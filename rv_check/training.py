@@ -27,6 +27,7 @@ from rv_check.foreign import guarded
 from rv_check.model import build
 from rv_check.numbers import seeded, steady
 from rv_check.problems import RvCheckError
+from rv_check.ranks import ALONE, Ranks
 from rv_check.recipes import Plan, Recipe
 
 CHECKPOINT = "rv-check/checkpoint/1"
@@ -44,40 +45,6 @@ class Epoch:
     loss: float
     train_error: float
     test_error: float
-
-
-@dataclass(frozen=True)
-class Team:
-    """The processes that train together: which this one is, how many there are, and its device."""
-
-    rank: int = 0
-    size: int = 1
-    device: str = "cpu"
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes and tells."""
-        return self.rank == 0
-
-
-@contextmanager
-def team(device: str) -> Iterator[Team]:
-    """The processes that torchrun has started, or this one alone. Raises: RvCheckError for fewer devices than those."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield Team(device=device)
-        return
-    local = int(os.environ["LOCAL_RANK"])
-    if device == "cuda":
-        if local >= torch.cuda.device_count():
-            raise RvCheckError(f"{torch.cuda.device_count()} GPUs for process {local}\n  expected: one for each")
-        device = f"cuda:{local}"
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    try:
-        yield Team(dist.get_rank(), size, device)
-    finally:
-        dist.destroy_process_group()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +66,7 @@ class Task:
         return self.recipe.of(len(self.data.train), self.layers)
 
     def settings(self, size: int) -> dict[str, Any]:
-        """Everything that its result depends on, but for the device; `size` of the team."""
+        """Everything that its result depends on, but for the device; `size` of the ranks."""
         recipe = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.recipe).items()}
         for key in ("name", "source", "width", "depths", "seeds"):  # of the study, or words
             del recipe[key]
@@ -109,25 +76,25 @@ class Task:
 
 
 def train(
-    task: Task, team: Team = Team(), fresh: bool = False, tell: Callable[[Epoch, bool], None] | None = None
+    task: Task, ranks: Ranks = ALONE, fresh: bool = False, tell: Callable[[Epoch, bool], None] | None = None
 ) -> tuple[Epoch, ...]:  # fmt: skip
     """Train it, from its checkpoint if it has one, and leave a checkpoint and a log (.pt, .csv) after each epoch.
 
     Args: `fresh` begins anew. `tell` hears of each epoch, and whether it was there already.
     Raises: RvCheckError for a checkpoint of something else or one that cannot be read, or a loss that is not finite.
     """
-    if task.recipe.batch % team.size:
-        raise RvCheckError(f"a batch of {task.recipe.batch} cannot be shared by {team.size} processes equally")
+    if task.recipe.batch % ranks.size:
+        raise RvCheckError(f"a batch of {task.recipe.batch} cannot be shared by {ranks.size} processes equally")
     with steady(), seeded(task.seed), _deterministic():
-        model = build(task.arch).to(team.device)
+        model = build(task.arch).to(ranks.device)
         optimiser = torch.optim.SGD(
             model.parameters(), lr=task.recipe.rate, momentum=task.recipe.momentum, weight_decay=task.recipe.decay
         )
-        log = [] if fresh else _resume(task, team, model, optimiser)
+        log = [] if fresh else _resume(task, ranks, model, optimiser)
         for epoch in log:
             _tell(tell, epoch, True)
         if len(log) < task.plan.epochs:
-            _go_on(task, team, model, optimiser, log, tell)
+            _go_on(task, ranks, model, optimiser, log, tell)
         return tuple(log)
 
 
@@ -145,18 +112,18 @@ def _deterministic() -> Iterator[None]:
 
 def _go_on(
     task: Task,
-    team: Team,
+    ranks: Ranks,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     log: list[Epoch],
     tell: Callable[[Epoch, bool], None] | None,
 ) -> None:
-    images, tests = task.data.normalised(team.device)
-    labels, test_labels = task.data.train_labels.to(team.device), task.data.test_labels.to(team.device)
-    shared = nn.parallel.DistributedDataParallel(model) if team.size > 1 else model
+    images, tests = task.data.normalised(ranks.device)
+    labels, test_labels = task.data.train_labels.to(ranks.device), task.data.test_labels.to(ranks.device)
+    shared = ranks.wrap(model)
     for number in range(len(log) + 1, task.plan.epochs + 1):
         with seeded(task.seed * SEEDS + number):
-            rate, loss, error = _epoch(task, team, shared, optimiser, number, images, labels)
+            rate, loss, error = _epoch(task, ranks, shared, optimiser, number, images, labels)
         if not math.isfinite(loss):
             good = (
                 f"the last good checkpoint: {task.path}.pt, of epoch {number - 1}"
@@ -165,11 +132,11 @@ def _go_on(
             )
             what = f"the loss of {task.name} is {loss} in epoch {number}"
             raise RvCheckError(f"{what}\n  {good}\n  expected: a smaller --rate")
-        if not team.leads:
+        if not ranks.first:
             log.append(Epoch(number, rate, loss, error, math.nan))
             continue
         log.append(Epoch(number, rate, loss, error, _error(model, tests, test_labels, task.amp)))
-        _save(task, team, model, optimiser, log)
+        _save(task, ranks, model, optimiser, log)
         _tell(tell, log[-1], False)
 
 
@@ -180,7 +147,7 @@ def _tell(tell: Callable[[Epoch, bool], None] | None, epoch: Epoch, was_there: b
 
 def _epoch(
     task: Task,
-    team: Team,
+    ranks: Ranks,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     number: int,
@@ -191,7 +158,7 @@ def _epoch(
     plan, batch = task.plan, task.recipe.batch
     generator = torch.Generator().manual_seed(task.seed * SEEDS + number)
     order = torch.randperm(len(labels), generator=generator)
-    totals = torch.zeros(3, dtype=torch.float64, device=team.device)  # loss, mistakes, images
+    totals = torch.zeros(3, dtype=torch.float64, device=ranks.device)  # loss, mistakes, images
     first = (number - 1) * plan.steps
     rate = 0.0
     model.train()
@@ -199,11 +166,11 @@ def _epoch(
         rate = plan.rate(first + step)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        chosen = order[step * batch : (step + 1) * batch].to(team.device)
+        chosen = order[step * batch : (step + 1) * batch].to(ranks.device)
         x, y = images[chosen], labels[chosen]
         if task.recipe.augment:
             x = augmented(x, generator)
-        x, y = x[team.rank :: team.size], y[team.rank :: team.size]
+        x, y = x[ranks.rank :: ranks.size], y[ranks.rank :: ranks.size]
         with _precision(task.amp, x):
             z = model(x)
         loss = nn.functional.cross_entropy(z.float(), y)
@@ -211,7 +178,7 @@ def _epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         totals += torch.stack([loss.detach() * len(y), (z.argmax(1) != y).sum(), y.new_tensor(len(y))]).double()
-    if team.size > 1:
+    if ranks.size > 1:
         dist.all_reduce(totals)
     loss_sum, mistakes, seen = totals.tolist()
     return rate, loss_sum / seen, 100 * mistakes / seen
@@ -249,10 +216,14 @@ def _error(model: nn.Module, images: Tensor, labels: Tensor, amp: bool) -> float
 
 
 def _save(
-    task: Task, team: Team, model: nn.Module, optimiser: torch.optim.Optimizer, log: list[Epoch]
+    task: Task, ranks: Ranks, model: nn.Module, optimiser: torch.optim.Optimizer, log: list[Epoch]
 ) -> None:  # fmt: skip
     """The checkpoint, whole or not at all, and the log."""
-    state = {"schema": CHECKPOINT, "settings": task.settings(team.size), "log": [list(astuple(epoch)) for epoch in log]}
+    state = {
+        "schema": CHECKPOINT,
+        "settings": task.settings(ranks.size),
+        "log": [list(astuple(epoch)) for epoch in log],
+    }
     state |= {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -274,16 +245,16 @@ def _write(path: Path, content: bytes) -> None:
         raise RvCheckError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _resume(task: Task, team: Team, model: nn.Module, optimiser: torch.optim.Optimizer) -> list[Epoch]:
+def _resume(task: Task, ranks: Ranks, model: nn.Module, optimiser: torch.optim.Optimizer) -> list[Epoch]:
     """The epochs of its checkpoint, loaded; none if there is no checkpoint."""
     path = task.path.with_name(f"{task.path.name}.pt")
     if not path.exists():
         return []
-    load: Callable[[], Any] = lambda: torch.load(path, map_location=team.device, weights_only=True)  # noqa: E731
+    load: Callable[[], Any] = lambda: torch.load(path, map_location=ranks.device, weights_only=True)  # noqa: E731
     state = guarded(f"the checkpoint {path} cannot be read (--fresh begins anew)", load)
     if not isinstance(state, dict) or state.get("schema") != CHECKPOINT:
         raise RvCheckError(f"{path} is no checkpoint of a study\n  expected: schema {CHECKPOINT}; --fresh begins anew")
-    _see_that_it_fits(path, state["settings"], task.settings(team.size))
+    _see_that_it_fits(path, state["settings"], task.settings(ranks.size))
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     return [Epoch(*values) for values in state["log"]]

@@ -160,7 +160,7 @@ def select(
         return _standard([archs.load_archs(Path(names[0]))[0].family], selection, with_reference)
     subjects = [subject for name in names for subject in _subjects(name, arguments or {}, with_reference)]
     return _unique(
-        Group(tuple(dict.fromkeys(subjects)), point, tolerance)
+        Group(tuple(at(subject, point) for subject in dict.fromkeys(subjects)), point, tolerance)
         for point, tolerance in _points(subjects[0].arch, selection)
     )
 
@@ -182,7 +182,10 @@ def _standard(families: Iterable[Family], selection: Selection, with_reference: 
             for name in entry.archs:
                 subjects = _of_arch(by_name[name], with_reference)
                 points = _points_of(entry, by_name[name].input, selection)
-                groups += [Group(subjects, point, tolerance) for point, tolerance in points]
+                groups += [
+                    Group(tuple(at(subject, point) for subject in subjects), point, tolerance)
+                    for point, tolerance in points
+                ]
     if not groups:
         where = listed(shown_path(family.path) for family in families)
         raise RvCheckError(

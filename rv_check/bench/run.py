@@ -11,7 +11,6 @@ from typing import Any
 from rv_check.bench import roofline
 from rv_check.bench.cases import Case, Group
 from rv_check.bench.devices import Device, DoesNotFit, Stopwatch, attempt, largest, settings
-from rv_check.bench.ranks import Ranks, Together
 from rv_check.bench.results import DONE, Result, Results, empty
 from rv_check.bench.samples import paired, summary
 from rv_check.bench.timing import Plan, WarmUp, Workload, in_turn, times, warm_up
@@ -19,6 +18,7 @@ from rv_check.bench.workloads import Cost, Made, Pass, cost, make, module_of
 from rv_check.foreign import guarded
 from rv_check.problems import RvCheckError
 from rv_check.progress import duration
+from rv_check.ranks import Ranks
 
 STAGE_RUNS = 20
 MOST = 2**16  # images in a batch that is searched for
@@ -86,6 +86,7 @@ def measure(session: Session, group: Group) -> list[Result]:
                 "flop_per_second": found.rate,
                 "byte_per_second": found.bandwidth,
             }
+            device.recover()  # its tensors are none of a network's
         before = device.state()
         clock = device.stopwatch(group.point.warm_cache)
         ready: list[Ready] = []
@@ -145,9 +146,7 @@ def _make_ready(session: Session, case: Case, clock: Stopwatch) -> Ready:
         counted = cost(case, module)
     except RvCheckError as error:  # it can be timed all the same
         uncounted = str(error)
-    made = make(module, case.point, ranks.wrap)
-    if ranks.size > 1:
-        made.workload = Together(made.workload, ranks)
+    made = make(module, case.point, ranks)
     warm = warm_up(made.workload, clock, session.plan, device.reserved, ranks.agree)
     most = device.peak(lambda: times(made.workload, clock, 1))
     return Ready(case, made, counted, uncounted, warm, None if most is None else most - (held or 0))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rv_check import counts, memory
-from rv_check.bench.cases import Case, Point, at
+from rv_check.bench.cases import Case, Point
 from rv_check.bench.timing import Workload
 from rv_check.candidates import load_module
 from rv_check.copies import copy_of
@@ -23,6 +23,7 @@ from rv_check.model import build
 from rv_check.numbers import seeded
 from rv_check.observe import Subject as Observed
 from rv_check.problems import RvCheckError
+from rv_check.ranks import ALONE, Ranks
 from rv_check.reference import build_reference
 
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -41,7 +42,7 @@ OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 def module_of(case: Case) -> nn.Module:
     """The case's module, freshly made or a copy, on the CPU in float32. Raises: RvCheckError, CannotRun."""
-    subject = at(case.subject, case.point)
+    subject = case.subject
     with seeded(0):
         if subject.arch is None:
             module, fresh = load_module(subject.name, subject.arguments)
@@ -203,6 +204,22 @@ class Graphed:
         self.graph.replay()
 
 
+class Together:
+    """A workload that all processes begin at one time."""
+
+    def __init__(self, inner: Workload, ranks: Ranks):
+        self.inner, self.ranks = inner, ranks
+
+    def prepare(self) -> None:
+        """Its own preparation, then the others."""
+        self.inner.prepare()
+        self.ranks.wait()
+
+    def run(self) -> None:
+        """The shared step."""
+        self.inner.run()
+
+
 @dataclass
 class Made:
     """A workload with the module that it runs."""
@@ -215,9 +232,9 @@ class Made:
 def make(
     module: nn.Module,
     point: Point,
-    wrap: Callable[[nn.Module], Any] = lambda module: module,
+    ranks: Ranks = ALONE,
 ) -> Made:
-    """The workload of a module at a point. `wrap`: what is put around it, as DistributedDataParallel.
+    """The workload of a module at a point, which `ranks` share.
 
     Raises: RvCheckError where the module does not run there, with the lines of its own that say why; whatever says
     that memory ran out stays as it is.
@@ -227,7 +244,7 @@ def make(
     if point.pass_ != "inference" and not any(parameter.requires_grad for parameter in module.parameters()):
         raise RvCheckError("no parameter of the module takes a gradient\n  expected: --pass inference")
     x = images(point)
-    called: Any = wrap(module)
+    called: Any = ranks.wrap(module)
     if point.mode == "compile":
         called = torch.compile(called)
     kind = torch.device(point.device).type
@@ -238,7 +255,8 @@ def make(
         inner: Pass = Step(called, x, autocast, point.optimiser, captured=point.mode == "graph")
     else:
         inner = PASSES[point.pass_](called, x, autocast)
-    return Made(Graphed(inner) if point.mode == "graph" else inner, module, x)
+    workload = Graphed(inner) if point.mode == "graph" else inner
+    return Made(Together(workload, ranks) if ranks.size > 1 else workload, module, x)
 
 
 # What a run costs
@@ -282,7 +300,7 @@ def cost(case: Case, module: nn.Module) -> Cost:
 
 
 def _graphs(case: Case, module: nn.Module) -> Callable[[bool, int], Graph]:
-    arch = at(case.subject, case.point).arch
+    arch = case.subject.arch
     if arch is not None:
         return lambda training, batch: expected(arch, training, batch=batch, raw=True)
     observed = Observed(copy.deepcopy(module).cpu().float())

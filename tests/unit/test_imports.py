@@ -11,14 +11,14 @@ import pytest
 import rv_check
 
 FOLDER = Path(rv_check.__file__).parent
-BENCH = ("samples", "timing", "cases", "results", "devices", "workloads", "roofline", "ranks", "run", "tables")
+BENCH = ("samples", "timing", "cases", "results", "devices", "workloads", "roofline", "run", "tables")
 ORDER = (
     *("problems", "source", "expr", "ops", "axes", "spec", "library", "tree", "analyses", "arch"),
     *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
     *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "facts", "effective"),
     *("structure", "identify", "initial", "numbers", "deviations", "printed", "checks", "conformance", "candidates"),
     *("properties", "blocks", "swap", "claims", "transfer", "weights", "accuracy", "finetune", "gradients"),
-    *("datasets", "recipes", "training", "degradation", "curves", "progress", "report", "pytest_plugin"),
+    *("datasets", "recipes", "ranks", "training", "degradation", "curves", "progress", "report", "pytest_plugin"),
     *(
         "options",
         *(f"bench.{name}" for name in BENCH),
@@ -45,7 +45,8 @@ WITH_TORCH = {
     "identify",
     "initial",
     "numbers",
-    *(f"bench.{name}" for name in ("devices", "workloads", "roofline", "ranks", "run")),
+    *(f"bench.{name}" for name in ("devices", "workloads", "roofline", "run")),
+    "ranks",
     "weights",
     "accuracy",
     "finetune",
