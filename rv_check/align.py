@@ -10,22 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from rv_check.graph import COMMUTATIVE, LEAVES, Graph, Node, State, describe, show
+from rv_check.graph import Graph, Node, State, describe, show
+from rv_check.kinds import LEAVES
 
-# How much it is worth to pair two operations of a kind: what carries parameters tells the most about where one is.
-WORTH = {"conv": 8.0, "linear": 8.0, "batchnorm": 4.0, "reshape": 1.0, "relu": 2.0, "dropout": 2.0}
-DEFAULT_WORTH = 3.0
-FAMILIES = (  # kinds that stand in for one another: one is a change of the other, not another thing in its place
-    (
-        *("relu", "silu", "sigmoid", "leaky_relu", "clamp", "gelu", "elu", "tanh", "hardswish", "mish", "softplus"),
-        *("celu", "_prelu_kernel", "prelu", "hardsigmoid", "log_sigmoid_forward", "abs", "sin", "maximum"),
-    ),
-    ("batchnorm", "groupnorm", "native_layer_norm"),
-    ("maxpool", "avgpool", "adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d", "mean", "total", "amax"),
-    ("conv", "conv_transpose", "linear", "matmul"),
-    ("sum", "product", "concat"),
-)
-FAMILY = {kind: index for index, kinds in enumerate(FAMILIES) for kind in kinds}
 AROUND = 3  # operations before and after a difference that the alignment looks at again
 NARROWEST = 12  # of such a band
 MOST_CELLS = 4_000_000  # of the alignment: larger graphs are aligned within a band
@@ -39,7 +26,7 @@ def flow(graph: Graph) -> list[Node]:
     context = _contexts(graph)
 
     def feeds_of(node: Node) -> Sequence[Node]:
-        if node.kind in COMMUTATIVE:
+        if node.row.commutes:
             return sorted(node.feeds, key=lambda feed: (-feed.height, feed.key, context[feed]))
         return node.feeds
 
@@ -81,7 +68,7 @@ def _contexts(graph: Graph) -> dict[Node, bytes]:
         words = repr((ends.get(node), sorted(uses[node])))
         context[node] = blake2b(words.encode(), digest_size=16).digest()
         for at, feed in enumerate(node.feeds):
-            place = -1 if node.kind in COMMUTATIVE else at
+            place = -1 if node.row.commutes else at
             uses[feed].append((node.key, context[node], place))
     return context
 
@@ -225,9 +212,9 @@ def _names(node: Node) -> frozenset[str]:
 
 def _worth(e: Node, o: Node) -> float:
     """What it is worth to pair two operations; 0 where they cannot be one another."""
-    worth = WORTH.get(e.kind, DEFAULT_WORTH)
+    worth = e.row.worth
     if e.kind != o.kind:
-        related = FAMILY.get(e.kind, -1) == FAMILY.get(o.kind, -2)
+        related = bool(e.row.family) and e.row.family == o.row.family
         return worth * (0.3 if e.shape == o.shape else 0.15) if related else 0.0
     names = {**e.attributes, **o.attributes, **e.tensors, **o.tensors}
     unlike = len(details_of(e, o))

@@ -187,12 +187,12 @@ def macs(node: Node) -> int:
 
 def activations(node: Node) -> int:
     """Output elements of convolutions and linear layers, for one image (Radosavovic et al. 2020, arXiv:2003.13678)."""
-    return _total(node, lambda layer: prod(layer.y) if layer.op.weighted else 0)
+    return _total(node, lambda layer: prod(layer.y) if layer.op.kind.weighted else 0)
 
 
 def weights(node: Node) -> int:
     """Parameters of convolutions and linear layers without their biases: what the papers call weights."""
-    return _total(node, lambda layer: prod(layer.op.params(layer.x)["weight"]) if layer.op.weighted else 0)
+    return _total(node, lambda layer: prod(layer.op.params(layer.x)["weight"]) if layer.op.kind.weighted else 0)
 
 
 def layers(node: Node, op: str) -> int:
@@ -204,7 +204,7 @@ def depth(node: Node) -> int:
     """Weighted layers on the main path: of a sum or concat the deepest branch, of a product the first."""
     return fold(
         node,
-        lambda layer: int(layer.op.weighted),
+        lambda layer: int(layer.op.kind.weighted),
         _sum,
         lambda join, branches: branches[0] if join.kind == "product" else max(branches),
         lambda value, n: value * n,
@@ -225,7 +225,7 @@ def is_shortcut(branch: Seq) -> bool:
     """The identity, or one linear map of its input: at most one weighted layer, and only ops that project."""
     projects: bool = fold(
         branch,
-        lambda layer: layer.op.projection,
+        lambda layer: layer.op.kind.projects,
         lambda parts: all(parts),
         lambda _join, _branches: False,
         lambda value, _times: value,

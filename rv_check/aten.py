@@ -37,7 +37,9 @@ def read(b: Builder, name: str, arguments: Arguments, shape: Shape) -> Node:
 
 def unknown(b: Builder, name: str, a: Arguments, shape: Shape) -> Node:
     """An operator that has no reader: by its name, its tensors and its plain arguments."""
-    inputs, tensors, attributes = [], {}, {}
+    inputs: list[Node] = []
+    tensors: dict[str, State | Node] = {}
+    attributes: dict[str, Any] = {}
     for argument, value in a.items():
         if isinstance(value, Node):
             state = state_of(value)
@@ -45,8 +47,11 @@ def unknown(b: Builder, name: str, a: Arguments, shape: Shape) -> Node:
                 tensors[argument] = state
             else:
                 inputs.append(value)
-        elif isinstance(value, list) and value and all(isinstance(one, Node) for one in value):
-            inputs += value
+        elif isinstance(value, list) and any(isinstance(one, Node) for one in value):
+            values = [one for one in value if isinstance(one, Node)]
+            inputs += values
+            if len(values) < len(value):  # an index of some axes
+                attributes[argument] = tuple("one" if isinstance(one, Node) else plain(one) for one in value)
         elif value is not None:
             attributes[argument] = plain(value)
     return b.make(name, *inputs, shape=shape, tensors=tensors, **attributes)
@@ -250,6 +255,21 @@ def _reduction(kind: str) -> Reader:
 
 
 READERS["mean"], READERS["sum"] = _reduction("mean"), _reduction("total")
+
+
+def _extreme(name: str) -> Reader:
+    """The largest or the smallest: along an axis, with its place, or of all axes, which is that of several axes."""
+
+    def reader(b: Builder, a: Arguments, shape: Shape) -> Node:
+        if "dim" in a:
+            return unknown(b, name, a, shape)
+        axes = tuple(range(len(a["self"].shape)))
+        return b.make(f"a{name}", a["self"], shape=shape, dim=axes, keepdim=False)
+
+    return reader
+
+
+READERS["max"], READERS["min"] = _extreme("max"), _extreme("min")
 
 
 # Arithmetic

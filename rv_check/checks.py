@@ -764,10 +764,6 @@ def fvcore_counts(model: nn.Module, x: Shape) -> dict[str, int]:
             logger.setLevel(before)
 
 
-# What fvcore 0.1.5 calls the operations that it counts (fvcore/nn/jit_handles.py).
-FVCORE = {"batchnorm": "batch_norm", "adaptive_avgpool": "adaptive_avg_pool2d", "conv_transpose": "conv"}
-
-
 def fvcore_convention(done: Iterable[Operation]) -> dict[str, int]:
     """What fvcore's rule counts, by its own names."""
     from rv_check.counts import convention
@@ -775,7 +771,7 @@ def fvcore_convention(done: Iterable[Operation]) -> dict[str, int]:
     rule = convention("fvcore")
     total: dict[str, int] = {}
     for operation in done:
-        name = FVCORE.get(operation.kind, operation.kind)
+        name = rule.calls.get(operation.kind, operation.kind)
         total[name] = total.get(name, 0) + rule.of(operation)
     return {name: number for name, number in total.items() if number}
 

@@ -167,7 +167,7 @@ def compared(name: str, done: Sequence[Operation]) -> str:
     ]
     headers = ("counter", "version", "total", "which is")
     text = report.table(headers, rows, "llrl")
-    others = sorted({operation.kind for operation in done} - counts.HELD)
+    others = sorted({operation.kind for operation in done} - counts.held())
     note = f"\n\nnot held to the counters themselves: what they make of {', '.join(others)}" if others else ""
     return f"{name}: {macs:,} multiply-adds (MACs) for one image\n\n{text}{note}"
 

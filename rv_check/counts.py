@@ -15,30 +15,11 @@ from typing import Any
 
 from rv_check.arch import Arch
 from rv_check.expected import expected
-from rv_check.graph import LEAVES, Caller, Graph, Node, State
+from rv_check.graph import Caller, Graph, Node, State
+from rv_check.kinds import LEAVES
 from rv_check.problems import Place, RvCheckError, listed, nearest, quote
 
 FILE = Path(__file__).parent / "conventions.yaml"
-MULTIPLIES = ("conv", "conv1d", "conv3d", "conv_transpose", "conv1d_transpose", "conv3d_transpose", "linear", "matmul")
-FREE = {  # what needs no multiply-add: a module that does anything else besides cannot be counted
-    *("batchnorm", "native_layer_norm", "instance_norm", "relu", "silu", "sigmoid", "gelu", "tanh"),
-    *("hardswish", "hardsigmoid", "hardtanh", "clamp", "leaky_relu", "elu", "mish", "softplus"),
-    *("_prelu_kernel", "prelu", "celu", "threshold", "maximum", "minimum", "log_sigmoid_forward", "_softmax"),
-    *("_safe_softmax", "softmax", "_log_softmax", "log_softmax", "exp", "log", "sqrt", "rsqrt", "abs", "pow"),
-    *("neg", "erf", "maxpool", "avgpool", "adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d"),
-    *("mean", "total", "amax", "max", "min", "argmax", "var", "var_mean", "std", "linalg_vector_norm"),
-    *("norm", "cumsum", "avg_pool1d", "groupnorm", "drop_path", "pad_channels", "dropout", "sum", "product"),
-    *("concat", "scale", "shift", "div", "reciprocal", "sub", "cast", "write", "where", "reshape", "flatten"),
-    *("permute", "expand", "slice", "view", "pad", "part", "as_strided", "copy", "roll", "flip", "repeat"),
-    *("index", "index_select", "gather", "embedding", "arange", "upsample_nearest2d", "upsample_bilinear2d"),
-    *("pixel_shuffle", "reflection_pad2d", "replication_pad2d", "eq", "ne", "lt", "le", "gt", "ge", "isnan"),
-    *("bitwise_not",),
-}
-
-HELD = {  # where every rule has been held to what its counter prints
-    *("conv", "linear", "batchnorm", "relu", "silu", "sigmoid", "clamp", "maxpool", "avgpool", "adaptive_avgpool"),
-    *("sum", "concat", "product", "dropout", "reshape", "flatten"),
-}
 
 
 @dataclass(frozen=True)
@@ -81,7 +62,7 @@ def operations(graph: Graph) -> list[Operation]:
 
     Raises: RvCheckError for an operation that nothing is known about.
     """
-    unknown = [node for node in graph.nodes if node.kind not in {*MULTIPLIES, *FREE, *LEAVES}]
+    unknown = [node for node in graph.nodes if node.kind not in LEAVES and node.row.multiplies == "unknown"]
     if unknown:
         raise RvCheckError("\n".join(_cannot_count(node) for node in unknown[:5]))
     with_gradient = trained(graph)
@@ -115,12 +96,17 @@ def macs_of(node: Node) -> int:
 
     An output element of a convolution takes as many as its filter has weights, an input element of a transposed one.
     """
-    if node.kind not in MULTIPLIES:
-        return 0
-    if node.kind == "matmul":
-        return prod(node.shape) * node.inputs[0].shape[-1]
-    each = prod(node.tensors["weight"].shape[1:])
-    return prod(node.inputs[0].shape if node.kind.endswith("_transpose") else node.shape) * each
+    match node.row.multiplies:
+        case "filter":
+            return prod(node.shape) * prod(node.tensors["weight"].shape[1:])
+        case "spread":
+            return prod(node.inputs[0].shape) * prod(node.tensors["weight"].shape[1:])
+        case "matrices":
+            return prod(node.shape) * node.inputs[0].shape[-1]
+        case "attention":  # every query with every key, and what comes of it with every value
+            query, key, value = (x.shape for x in node.inputs[:3])
+            return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+    return 0
 
 
 def _operation(node: Node, graph: Graph, with_gradient: set[Node]) -> Operation:
@@ -137,7 +123,7 @@ def _operation(node: Node, graph: Graph, with_gradient: set[Node]) -> Operation:
         "params": sum(prod(state.shape) for state in own),
     }
     weights = "weight" in node.tensors and any(state is node.tensors["weight"] for state in own)
-    if node.kind == "matmul":
+    if node.row.multiplies == "matrices":
         weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs)
     else:
         weight_gradient, passed = macs * weights, macs * any(value in with_gradient for value in node.inputs)
@@ -173,7 +159,8 @@ class Convention:
     """What a counter counts: coefficients of quantities by the kind of operation.
 
     `counts` holds whoever asks for an operation; `layers`, `subclasses`, `functions` instead of it where a layer of
-    torch's does, a subclass of one, or other code. `unit`: what the counter calls its total.
+    torch's does, a subclass of one, or other code. `unit`: what the counter calls its total; `calls`: what it calls
+    kinds of operation that have another name with it.
     """
 
     name: str
@@ -185,6 +172,7 @@ class Convention:
     subclasses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     functions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     note: str = ""
+    calls: Mapping[str, str] = field(default_factory=dict)
 
     def terms(self, operation: Operation) -> dict[str, int]:
         """What it counts of an operation: coefficients by quantity."""
@@ -219,12 +207,23 @@ class Convention:
 
 
 @cache
-def conventions() -> dict[str, Convention]:
-    """Every known convention by name."""
+def _file() -> dict[str, Any]:
     import yaml
 
-    read: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    return {name: Convention(name=name, **entry) for name, entry in read.items()}
+    read: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return read
+
+
+@cache
+def conventions() -> dict[str, Convention]:
+    """Every known convention by name."""
+    return {name: Convention(name=name, **entry) for name, entry in _file()["counters"].items()}
+
+
+@cache
+def held() -> frozenset[str]:
+    """The kinds of operation for which every rule is held to what its counter prints."""
+    return frozenset(_file()["held"])
 
 
 def convention(name: str) -> Convention:

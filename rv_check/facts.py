@@ -14,9 +14,6 @@ from rv_check.analyses import ReceptiveField
 from rv_check.fields import graph_field, node_of
 from rv_check.graph import Graph, Node
 
-WEIGHTED = ("conv", "linear")  # the ops of the language that count as layers
-PROJECTS = ("conv", "linear", "batchnorm", "groupnorm", "avgpool", "pad_channels")  # and those of a projection
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -47,7 +44,7 @@ def facts(graph: Graph, steps: Iterable[str]) -> Facts:
 
 def activations(graph: Graph) -> int:
     """Output elements of convolutions and linear layers (Radosavovic et al. 2020, arXiv:2003.13678)."""
-    return sum(prod(node.shape) for node in graph.nodes if node.kind in WEIGHTED)
+    return sum(prod(node.shape) for node in graph.nodes if node.row.weighted)
 
 
 def depth(graph: Graph) -> int:
@@ -57,15 +54,15 @@ def depth(graph: Graph) -> int:
         feeds = [feed for feed in node.inputs if not feed.fixed]
         if node.kind == "product":
             feeds = [feed for feed in feeds if feed.shape == node.shape] or feeds
-        found[node] = max((found.get(feed, 0) for feed in feeds), default=0) + (node.kind in WEIGHTED)
+        found[node] = max((found.get(feed, 0) for feed in feeds), default=0) + node.row.weighted
     return max((found[node] for node in graph.outputs.values()), default=0)
 
 
 def is_skip(node: Node) -> bool:
     """Whether one of what a sum adds is the identity, or one linear map, of what the others are made from."""
     operands = [feed for feed in node.inputs if not feed.fixed]
-    for shortcut in operands:
-        others = [operand for operand in operands if operand is not shortcut]
+    for at, shortcut in enumerate(operands):
+        others = operands[:at] + operands[at + 1 :]
         if others and any(all(end in _before(other) for other in others) for end in _projected(shortcut)):
             return True
     return False
@@ -74,8 +71,8 @@ def is_skip(node: Node) -> bool:
 def _projected(node: Node) -> list[Node]:
     """A value, and what it is a projection of."""
     ends, weighted = [node], 0
-    while node.kind in PROJECTS:
-        weighted += node.kind in WEIGHTED
+    while node.row.projects:
+        weighted += node.row.weighted
         if weighted > 1:
             break
         node = node.inputs[0]
@@ -84,9 +81,9 @@ def _projected(node: Node) -> list[Node]:
 
 
 def _before(node: Node) -> set[Node]:
-    """What a value is made from, itself left out."""
+    """What a value is made from, itself among it."""
     found: set[Node] = set()
-    queue = list(node.inputs)
+    queue = [node]
     while queue:
         one = queue.pop()
         if one not in found:

@@ -171,7 +171,7 @@ def graph_lines(graph: Graph, depth: int | None) -> list[Line]:
         if seen is None or node is graph.input or (node not in folded and node.name.count(".") + 1 >= depth):
             continue
         fields = [(_place(feed), _field(walk.values[feed])) for feed in node.inputs if walk.values[feed]]
-        joined = node.kind in ("sum", "product", "concat") and node not in folded
+        joined = node.row.family == "join" and node not in folded
         branches = _different(tuple(fields)) if joined else ()
         op = "part" if node in folded and folded[node] != node.name else describe(node)
         lines.append(Line(folded.get(node) or _place(node), op, node.shape[1:], _field(seen), branches, node))

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
+from rv_check.kinds import FIXED, LEAVES, Kind, kind_of
 from rv_check.problems import Place
 
 Shape = tuple[int, ...]
-FIXED = ("state", "constant", "unregistered")
-LEAVES = ("input", "state", "constant", "random", "unregistered")
 Caller = Literal["layer", "subclass", "function"]  # torch's own layer, a subclass of one, or any other code
-COMMUTATIVE = ("sum", "product")  # their inputs come in no order
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,11 @@ class Node:
         return f"{self.name or self.kind}: {describe(self)}"
 
     @property
+    def row(self) -> Kind:
+        """What is true of every operation of its kind."""
+        return kind_of(self.kind)
+
+    @property
     def feeds(self) -> tuple[Node, ...]:
         """Every value that it depends on: its inputs, and what a computed weight is computed from."""
         return (*self.inputs, *(tensor for tensor in self.tensors.values() if isinstance(tensor, Node)))
@@ -81,20 +84,11 @@ class Node:
 
 def _is_nonnegative(node: Node) -> bool:
     a = node.attributes
-    match node.kind:
-        case "relu" | "sigmoid":
-            return True
-        case "maxpool" | "adaptive_avgpool" | "global_avgpool" | "reshape" | "permute" | "slice":
-            return node.inputs[0].nonnegative
-        case "avgpool":
-            return node.inputs[0].nonnegative and a.get("divisor", 1) > 0
-        case "dropout":
-            return node.inputs[0].nonnegative and a.get("scale", 1) >= 0
-        case "sum" | "product" | "concat":
-            return all(x.nonnegative for x in node.inputs)
-        case "constant":
-            return a["value"] is not None and a["value"] >= 0
-    return False
+    if node.kind == "constant":
+        return a["value"] is not None and a["value"] >= 0
+    if node.row.sign == "kept":  # a pool's divisor and a dropout's scale, where they are given, may be of any sign
+        return a.get("divisor", 1) > 0 and a.get("scale", 1) >= 0 and all(x.nonnegative for x in node.inputs)
+    return node.row.sign == "nonnegative"
 
 
 def describe(node: Node) -> str:
@@ -103,7 +97,7 @@ def describe(node: Node) -> str:
     words = [node.kind]
     if "kernel" in a:
         words.append("x".join(map(str, a["kernel"])))
-    if node.kind in ("conv", "conv_transpose", "linear") and node.inputs:
+    if node.row.weighted and node.inputs:
         words.append(f"{node.inputs[0].shape[-1 if node.kind == 'linear' else 1]} -> {a['out']}")
     shown: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1)}
     shown |= {"groups": 1, "ceil_mode": False}
@@ -178,7 +172,7 @@ class Graph:
         uses = self.uses()
         outputs = set(self.outputs.values())
         for node in self.nodes:
-            if node.kind not in COMMUTATIVE:
+            if not node.row.commutes:
                 continue
             flat: list[Node] = []
             for feed in node.inputs:
@@ -206,7 +200,7 @@ def _in_order(nodes: Iterable[Node]) -> Iterator[Node]:
 
 def _key(node: Node) -> bytes:
     feeds = [feed.key for feed in node.inputs]
-    if node.kind in COMMUTATIVE:
+    if node.row.commutes:
         feeds.sort()
     tensors = [
         (role, tensor.key if isinstance(tensor, Node) else tensor.shape)

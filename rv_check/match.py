@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rv_check.align import align, details_of, flow
-from rv_check.graph import COMMUTATIVE, LEAVES, Graph, Node, State, show
+from rv_check.graph import Graph, Node, State, show
+from rv_check.kinds import LEAVES, OWN_LEAVES
 
 Kind = Literal[
     "missing",
@@ -119,12 +120,12 @@ class _Matching:
                 continue
             free = [feed for feed in o.feeds if feed.kind in LEAVES and feed not in self.back]
             for at, feed in enumerate(e.feeds):
-                if feed.kind not in ("state", "random", "unregistered") or feed in self.pairs:
+                if feed.kind not in OWN_LEAVES or feed in self.pairs:
                     continue
                 fits = [leaf for leaf in free if leaf.kind == feed.kind and leaf.shape == feed.shape]
                 if feed.kind == "random":
                     fits = [leaf for leaf in fits if leaf.key == feed.key]
-                if e.kind not in COMMUTATIVE:
+                if not e.row.commutes:
                     fits = [leaf for leaf in fits if o.feeds.index(leaf) == at]
                 same = [leaf for leaf in fits if leaf.name == feed.name]
                 for leaf in (same or fits)[:1]:
@@ -140,7 +141,7 @@ class _Matching:
             if o is None:
                 continue
             details = details_of(e, o)
-            if e.kind in MOVERS and any(a.shape != b.shape for a, b in zip(e.inputs, o.inputs, strict=False)):
+            if e.row.moves and any(a.shape != b.shape for a, b in zip(e.inputs, o.inputs, strict=False)):
                 details = {}  # its input has another shape, which is some other difference's doing
             if details:
                 kind: Kind = "unregistered" if "registered" in details else "arguments"
@@ -234,7 +235,7 @@ class _Matching:
         operation before them explains."""
         mine = [self.sources(feed) for feed in self.values(e, o)]
         theirs = [self.sources(feed) for feed in self.values(o, e)]
-        if e.kind in COMMUTATIVE and o.kind in COMMUTATIVE:
+        if e.row.commutes and o.row.commutes:
             if Counter(mine) == Counter(theirs):
                 return True
         elif mine == theirs:
@@ -373,7 +374,6 @@ CALLED: dict[str, tuple[str, ...]] = {  # the last part of a parameter's name, b
     "running_mean": ("mean",),
     "running_var": ("var", "variance"),
 }
-MOVERS = ("reshape", "permute", "expand", "slice", "view", "pad")  # whose arguments follow the shape of their input
 
 
 def _alike_so_far(a: str, b: str) -> int:

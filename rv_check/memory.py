@@ -14,7 +14,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from rv_check.counts import macs_of, trained
-from rv_check.graph import LEAVES, Graph, Node
+from rv_check.graph import Graph, Node
+from rv_check.kinds import INDEX, LEAVES
 from rv_check.problems import RvCheckError, listed, quote
 
 if TYPE_CHECKING:
@@ -23,18 +24,6 @@ if TYPE_CHECKING:
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 OPTIMISERS = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that are kept for each parameter, in its own type
-INDEX = 8  # bytes of the place of a maximum
-VIEWS = ("reshape", "flatten", "permute", "expand", "slice", "view", "part")
-KEEPS_INPUT = (
-    *("conv", "conv_transpose", "linear", "batchnorm", "groupnorm", "maxpool", "avgpool"),
-    *("silu", "gelu", "hardswish"),
-)
-KEEPS_OUTPUT = ("relu", "sigmoid", "tanh", "_softmax", "_safe_softmax", "softmax")
-KEEPS_INPUTS = ("product", "matmul", "div")
-KEEPS_NOTHING = (
-    *("sum", "concat", "scale", "shift", "mean", "total", "pad", "pad_channels", "cast", "dropout", "drop_path"),
-    *VIEWS,
-)
 
 
 @dataclass(frozen=True)
@@ -80,40 +69,75 @@ def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]
     for node in graph.nodes:
         if node.kind in LEAVES or node.fixed or node not in with_gradient:
             continue
-        for value in _kept_by(node):
+        for value in _kept_by(node, with_gradient):
             root = _root(value)
             if root not in seen and root.kind not in ("state", "constant"):
                 seen.add(root)
-                yield root, prod(root.shape) * size
-        if node.kind == "maxpool":
-            yield node, prod(node.shape) * INDEX
-        elif node.kind == "batchnorm" and node.attributes["statistics"] == "of the batch":
-            yield node, 2 * node.shape[1] * max(size, 4)  # mean and deviation, never in half precision
-        elif node.kind == "groupnorm":
-            yield node, 2 * node.shape[0] * node.attributes["groups"] * max(size, 4)  # likewise, of each image
-        elif node.kind == "drop_path" and node.attributes["p"]:
-            yield node, node.shape[0] * size  # the mask
-        elif node.kind == "dropout":
-            yield node, prod(node.shape) * size  # the mask
+                yield root, _bytes(root, size)
+        besides = _made_for_backward(node, size)
+        if besides:
+            yield node, besides
 
 
-def _kept_by(node: Node) -> tuple[Node, ...]:
-    kind = node.kind
-    if kind in KEEPS_INPUT or (kind == "adaptive_avgpool" and node.shape[2:] != (1, 1)):
-        return node.inputs[:1]
-    if kind in KEEPS_OUTPUT:
-        return (node,)
-    if kind in KEEPS_INPUTS:
-        return node.inputs
-    if kind in KEEPS_NOTHING or kind == "adaptive_avgpool":  # to a size of 1 it is a mean
-        return ()
-    raise RvCheckError(f"it is not known what {quote(kind)} of {node.name or 'the module'} keeps for its backward pass")
+def _bytes(value: Node, size: int) -> int:
+    return prod(value.shape) * (value.row.element_bytes or size)
+
+
+def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
+    """The values among its inputs and its output. Raises: RvCheckError for a kind of which that is not known."""
+    match node.row.keeps:
+        case "input":
+            if node.kind == "adaptive_avgpool" and node.shape[2:] == (1, 1):
+                return ()  # torch computes it as a mean
+            return node.inputs[:1]
+        case "inputs":
+            return node.inputs
+        case "factors":
+            x, y = node.inputs if len(node.inputs) == 2 else (node.inputs[0], node.inputs[0])
+            divisor = node.kind == "div" and x not in with_gradient  # its own gradient is divided by it again
+            return (x,) * (y in with_gradient) + (y,) * (x in with_gradient or divisor)
+        case "output":
+            return (node,)
+        case "input and output":
+            return (*node.inputs[:1], node)
+        case "inputs and output":
+            return (*node.inputs, node)
+        case "index":
+            return node.inputs[-1:]
+        case "unknown":
+            what = f"{quote(node.kind)} of {node.name or 'the module'}"
+            raise RvCheckError(f"it is not known what {what} keeps for its backward pass")
+    return ()
+
+
+def _made_for_backward(node: Node, size: int) -> int:
+    """Bytes that an operation makes for its backward pass, beside its output."""
+    a = node.attributes
+    match node.kind:
+        case "maxpool" | "adaptive_max_pool2d" | "max" | "min":  # where each extreme is
+            return prod(node.shape) * INDEX
+        case "batchnorm" if a["statistics"] == "of the batch":
+            return 2 * node.shape[1] * max(size, 4)  # mean and deviation, never in half precision
+        case "groupnorm":
+            groups: int = a["groups"]
+            return 2 * node.shape[0] * groups * max(size, 4)  # likewise, of each image
+        case "native_layer_norm":
+            return 2 * prod(node.shape[: len(node.shape) - len(a["normalized_shape"])]) * max(size, 4)
+        case "_scaled_dot_product_flash_attention_for_cpu":
+            return prod(node.inputs[0].shape[:-1]) * max(size, 4)  # the logarithm of each softmax's denominator
+        case "log_sigmoid_forward":
+            return prod(node.shape) * size  # the exponential
+        case "drop_path" if a["p"]:
+            return node.shape[0] * size  # the mask
+        case "dropout":
+            return prod(node.shape) * size  # the mask
+    return 0
 
 
 def _root(node: Node) -> Node:
     """The value whose memory it is."""
-    while node.kind in VIEWS:
-        (node,) = node.inputs[:1]
+    while node.row.keeps == "view" and node.inputs:
+        node = node.inputs[0]
     return node
 
 
@@ -125,10 +149,10 @@ def least_peak(graph: Graph, size: int = 4) -> int:
         for value in node.inputs:
             root = _root(value)
             last[root] = max(last.get(root, 0), at)
-    live, peak = {graph.input: prod(graph.input.shape) * size}, 0
+    live, peak = {graph.input: _bytes(graph.input, size)}, 0
     for at, node in enumerate(order):
         if _root(node) is node:
-            live[node] = prod(node.shape) * size
+            live[node] = _bytes(node, size)
         peak = max(peak, sum(live.values()))
         live = {value: bytes_ for value, bytes_ in live.items() if last.get(value, -1) > at}
     return peak
@@ -213,7 +237,7 @@ def costs(graph: Graph, size: int = 4) -> list[Cost]:
     """Every operation that computes something, in order; a view moves nothing."""
     found = []
     for node in graph.nodes:
-        if node.kind in LEAVES or node.fixed or node.kind in VIEWS:
+        if node.kind in LEAVES or node.fixed or node.row.keeps == "view":
             continue
         weights = sum(prod(tensor.shape) for tensor in node.tensors.values())
         moved = prod(node.shape) + sum(prod(value.shape) for value in node.inputs) + weights

@@ -427,7 +427,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if name.rpartition(".")[2] == "running_mean" and counter.lstrip(".") in self.state:
                 counters[name] = counter.lstrip(".")
         self.used.update(outputs.values())
-        idle = [node for node in self.results if node not in self.used and node.kind not in MOVERS]
+        # A view of what is there is of no effect where nobody uses it.
+        idle = [node for node in self.results if node not in self.used and node.row.keeps != "view"]
         unread = [node for node in idle if _sees(node, self.input)]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
         rules = frozenset(self.builder.used)
@@ -453,7 +454,6 @@ LAYERS = tuple(  # where torch has its layers; what holds other modules is none
     )
 )
 OVERWRITES = ("copy", "fill", "zero")  # in place: what was there is not read
-MOVERS = ("reshape", "permute", "expand", "slice", "view")  # of no effect where nobody uses what they give
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
 
 

@@ -15,6 +15,7 @@ from math import prod
 from typing import Any, ClassVar, NamedTuple
 
 from rv_check.expr import Value, kind
+from rv_check.kinds import Kind, enter
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
@@ -116,8 +117,7 @@ class Op:
 
     name: ClassVar[str]
     sort: ClassVar[str] = "op"  # what a message calls it, where a block is a block
-    weighted: ClassVar[bool] = False  # counts as a layer in the depth of a network
-    projection: ClassVar[bool] = False  # may stand in a projection shortcut
+    kind: ClassVar[Kind]  # what is true of it whatever its arguments are
     writes_fresh: ClassVar[bool] = False  # its output is its own, no gradient needs it: it may be overwritten
     sees_the_map: ClassVar[bool] = False  # statistics of the whole map reach every unit, beside its window
     argument_names: ClassVar[tuple[str, ...]] = ()
@@ -155,15 +155,16 @@ class Op:
 OPS: dict[str, type[Op]] = {}
 
 
-def op(name: str) -> Callable[[type[Op]], type[Op]]:
-    """Make a class an op of the language."""
+def op(kind: Kind) -> Callable[[type[Op]], type[Op]]:
+    """Make a class an op of the language, whose name is that of its kind of operation."""
 
     def register(cls: type[Op]) -> type[Op]:
         cls = dataclass(frozen=True)(cls)
-        cls.name = name
+        cls.name, cls.kind = kind.name, kind
         cls.argument_names = tuple(f.name for f in dataclasses.fields(cls))
         cls.required = tuple(f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING)
-        OPS[name] = cls
+        enter(kind)
+        OPS[kind.name] = cls
         return cls
 
     return register
@@ -223,12 +224,10 @@ def _slides(op: Any, dilation: Pair = (1, 1), transposed: bool = False) -> tuple
     return rows, columns
 
 
-@op("conv")
+@op(Kind("conv", "window", "input", "filter", family="layer", weighted=True, projects=True, worth=8.0))
 class Conv(Op):
     """2-d convolution, (C, H, W) -> (out, H', W'). Source: torch.nn.Conv2d."""
 
-    weighted = True
-    projection = True
     writes_fresh = True
 
     out: int = arg(count)
@@ -260,15 +259,13 @@ class Conv(Op):
         )
 
 
-@op("conv_transpose")
+@op(Kind("conv_transpose", "window", "input", "spread", family="layer", weighted=True, projects=True, worth=8.0))
 class ConvTranspose(Op):
     """2-d transposed convolution, (C, H, W) -> (out, H', W'). Source: torch.nn.ConvTranspose2d.
 
     Every input element is multiplied by the whole kernel, also where `padding` cuts the products off.
     """
 
-    weighted = True
-    projection = True
     writes_fresh = True
 
     out: int = arg(count)
@@ -313,12 +310,10 @@ class ConvTranspose(Op):
         )
 
 
-@op("linear")
+@op(Kind("linear", "features", "input", "filter", family="layer", weighted=True, projects=True, worth=8.0))
 class Linear(Op):
     """y = x W^T + b on the last axis, (..., in) -> (..., out). Source: torch.nn.Linear."""
 
-    weighted = True
-    projection = True
     writes_fresh = True
 
     out: int = arg(count)
@@ -340,11 +335,10 @@ class Linear(Op):
         return nn.Linear(x[-1], self.out, bias=self.bias)
 
 
-@op("batchnorm")
+@op(Kind("batchnorm", "norm", "input", "nothing", family="norm", projects=True, worth=4.0))
 class BatchNorm(Op):
     """Batch normalisation over the channels, shape kept. Source: torch.nn.BatchNorm2d, BatchNorm1d after a flatten."""
 
-    projection = True
     writes_fresh = True
 
     eps: float = arg(positive, default=1e-5)
@@ -371,14 +365,13 @@ class BatchNorm(Op):
         return cls(x[0], eps=self.eps, momentum=self.momentum)
 
 
-@op("groupnorm")
+@op(Kind("groupnorm", "norm", "input", "nothing", family="norm", projects=True, worth=4.0))
 class GroupNorm(Op):
     """Normalisation of each of `groups` groups of channels over the map, shape kept. Source: torch.nn.GroupNorm.
 
     Wu & He 2018 (arXiv:1803.08494): of one image alone, in train mode as in eval mode.
     """
 
-    projection = True
     writes_fresh = True
     sees_the_map = True
 
@@ -414,21 +407,21 @@ class Activation(Op):
         return cls(inplace=True) if inplace else cls()
 
 
-@op("relu")
+@op(Kind("relu", "itself", "output", "nothing", family="activation", worth=2.0, sign="nonnegative"))
 class Relu(Activation):
     """max(x, 0). Source: torch.nn.ReLU."""
 
     module = "ReLU"
 
 
-@op("silu")
+@op(Kind("silu", "itself", "input", "nothing", family="activation"))
 class Silu(Activation):
     """x * sigmoid(x). Source: torch.nn.SiLU."""
 
     module = "SiLU"
 
 
-@op("sigmoid")
+@op(Kind("sigmoid", "itself", "output", "nothing", family="activation", sign="nonnegative"))
 class Sigmoid(Activation):
     """1 / (1 + exp(-x)). Source: torch.nn.Sigmoid."""
 
@@ -444,7 +437,7 @@ def _pool_padding(op: Any) -> None:
             raise OpError(f"padding {padding} is more than half of the kernel {kernel}", "padding")
 
 
-@op("maxpool")
+@op(Kind("maxpool", "window", "input", "nothing", family="pool", sign="kept"))
 class MaxPool(Op):
     """2-d max pooling, (C, H, W) -> (C, H', W'); stride is kernel unless given. Source: torch.nn.MaxPool2d."""
 
@@ -469,11 +462,9 @@ class MaxPool(Op):
         return nn.MaxPool2d(self.kernel, self.stride, self.padding, self.dilation, ceil_mode=self.ceil_mode)
 
 
-@op("avgpool")
+@op(Kind("avgpool", "window", "input", "nothing", family="pool", projects=True, sign="kept"))
 class AvgPool(Op):
     """2-d average pooling, (C, H, W) -> (C, H', W'); stride is kernel unless given. Source: torch.nn.AvgPool2d."""
-
-    projection = True
 
     kernel: Pair = arg(pair)
     stride: Pair | None = arg(pair, default=None)
@@ -496,7 +487,7 @@ class AvgPool(Op):
         return nn.AvgPool2d(self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
-@op("adaptive_avgpool")
+@op(Kind("adaptive_avgpool", "map", "input", "nothing", family="pool", sign="kept"))
 class AdaptiveAvgPool(Op):
     """Average pooling to a given size, (C, H, W) -> (C, *out). Source: torch.nn.AdaptiveAvgPool2d."""
 
@@ -513,7 +504,7 @@ class AdaptiveAvgPool(Op):
         return nn.AdaptiveAvgPool2d(self.out)
 
 
-@op("flatten")
+@op(Kind("flatten", "moved", "view", "nothing", moves=True))
 class Flatten(Op):
     """(C, H, W) -> (C*H*W,). Source: torch.nn.Flatten."""
 
@@ -527,7 +518,7 @@ class Flatten(Op):
         return nn.Flatten()
 
 
-@op("dropout")
+@op(Kind("dropout", "itself", "nothing", "nothing", projects=True, worth=2.0, sign="kept"))
 class Dropout(Op):
     """Zeroes elements with probability p in training, shape kept. Source: torch.nn.Dropout."""
 
@@ -543,7 +534,7 @@ class Dropout(Op):
         return nn.Dropout(self.p)
 
 
-@op("drop_path")
+@op(Kind("drop_path", "itself", "nothing", "nothing", projects=True))
 class DropPath(Op):
     """Zeroes whole images with probability p in training, the others divided by 1 - p. Source: torchvision.ops.
 
@@ -566,14 +557,13 @@ class DropPath(Op):
         return StochasticDepth(self.p, "row")
 
 
-@op("pad_channels")
+@op(Kind("pad_channels", "itself", "nothing", "nothing", projects=True))
 class PadChannels(Op):
     """Channels of zeros, `before` of them first, the rest last, (C, H, W) -> (out, H, W). Source: torch.nn.ZeroPad3d.
 
     The shortcut of option A (He et al. 2015, arXiv:1512.03385), which does not say on which side.
     """
 
-    projection = True
     writes_fresh = True
 
     out: int = arg(count)

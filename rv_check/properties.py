@@ -33,7 +33,6 @@ STACK = 16  # blocks in a stack, as many as ResNet-50 has
 BOUNDS = (1e-2, 1e2)  # of the output's variance over the input's, of one block at its initialisation
 STACKED = (1e-4, 1e4)  # of the variance, and of the norm of the gradient, through a stack
 POINTS = range(1, 7)  # seeds: a relu that is dead at one of them has a gradient at another
-WEIGHTED = ("conv", "conv_transpose", "linear", "conv1d", "conv3d", "matmul")
 
 
 class Fails(Exception):
@@ -254,7 +253,7 @@ def _split(graph: Graph) -> Split:
         raise Fails("nothing is added to its input", describe(node), "a sum of a shortcut and a branch")
     shortcut = min(operands, key=lambda operand: _rank(operand))
     branches = tuple(operand for operand in operands if operand is not shortcut)
-    weighted = [one for one in after if one.tensors or one.kind in WEIGHTED]
+    weighted = [one for one in after if one.tensors or _multiplies(one)]
     if weighted:
         raise Fails(f"the sum is followed by {describe(weighted[-1])}", describe(weighted[-1]), "an activation at most")
     if operands.count(shortcut) > 1:
@@ -275,9 +274,13 @@ def _before(node: Node) -> set[Node]:
     return found
 
 
+def _multiplies(node: Node) -> bool:
+    return node.row.multiplies not in ("nothing", "unknown")
+
+
 def _rank(node: Node) -> tuple[int, int]:
     nodes = _before(node)
-    return sum(one.kind in WEIGHTED for one in nodes), len(nodes)
+    return sum(map(_multiplies, nodes)), len(nodes)
 
 
 def _residual(trial: Trial) -> Split:
@@ -379,17 +382,6 @@ def _replayed(trial: Trial, split: Split, module: nn.Module, x: Tensor) -> Tenso
     return y
 
 
-ELEMENTWISE: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "silu": F.silu,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "hardswish": F.hardswish,
-    "mish": F.mish,
-    "softplus": F.softplus,
-}
-
-
 def _play(node: Node, inputs: list[Tensor], state: Mapping[str, Tensor]) -> Tensor:
     """The operation, done again. Raises: Unfit."""
     a = node.attributes
@@ -398,8 +390,9 @@ def _play(node: Node, inputs: list[Tensor], state: Mapping[str, Tensor]) -> Tens
         if not isinstance(tensor, State):
             raise Unfit
         tensors[role] = numbers.there(state[tensor.name], tensor.steps)
-    if node.kind in ELEMENTWISE and len(inputs) == 1:
-        return ELEMENTWISE[node.kind](inputs[0])
+    if node.row.family == "activation" and len(inputs) == 1 and not tensors:
+        activation: Tensor = getattr(torch.ops.aten, node.kind)(inputs[0], **a)
+        return activation
     if node.kind == "conv" and len(inputs) == 1:
         pads = a["padding"]
         if len(pads) != 2:

@@ -706,7 +706,7 @@ class _File(Collector):
         if call.name not in INIT_METHODS:
             near = nearest(call.name, INIT_METHODS)
             raise _error(f"unknown initialisation {quote(call.name)}", call.place, ", ".join(INIT_METHODS), near)
-        if call.name == "kaiming_normal" and not OPS[op].weighted:
+        if call.name == "kaiming_normal" and not OPS[op].kind.weighted:
             raise _error(f"kaiming_normal needs a matrix, and {op} has none", call.place, "constant, normal or default")
         required, optional = INIT_METHODS[call.name]
         known = (*required, *optional)

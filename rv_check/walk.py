@@ -29,17 +29,6 @@ FOLLOWED = (
     "concats of maps"
 )
 
-ELEMENTWISE = (
-    *("relu", "silu", "sigmoid", "dropout", "scale", "shift", "cast", "clamp", "leaky_relu", "gelu", "hardswish"),
-    *("hardsigmoid", "elu", "celu", "selu", "softplus", "mish", "tanh", "prelu", "_prelu_kernel", "abs", "exp", "log"),
-    *("sqrt", "rsqrt", "pow", "square", "reciprocal", "sign", "erf", "log_sigmoid_forward", "threshold", "expm1"),
-    *("sum", "product", "div", "maximum", "minimum"),
-)
-POOLS_OF_ALL = ("adaptive_avgpool", "global_avgpool", "adaptive_max_pool2d")
-ATTENTION = ("matmul", "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math")
-PADS = ("reflection_pad2d", "replication_pad2d")
-ENLARGE = ("pixel_shuffle", "upsample_nearest2d", "upsample_bilinear2d")
-
 
 class Window(NamedTuple):
     """What slides over a map: (rows, columns) of each. Negative padding cuts off.
@@ -240,40 +229,38 @@ class Walk(Generic[V]):
 
     def _of(self, node: Node, feeds: Sequence[Seen[V]]) -> Seen[V]:
         """The value where at least one feed is a map."""
-        kind, a = node.kind, node.attributes
         met = Seen(self._union(feeds))
+        maps = [seen.layout for seen in feeds if not seen.everything]
         x = self.values[node.inputs[0]] or feeds[0]
-        if kind in ELEMENTWISE:
-            return replace(met, layout=_common(node, [seen.layout for seen in feeds if not seen.everything]))
-        if kind in POOLS_OF_ALL or kind in ATTENTION:
+        a, sees = node.attributes, node.row.sees
+        if sees == "itself":
+            return replace(met, layout=_common(node, maps))
+        if sees == "map":
             return replace(met, everything=True)
-        if kind == "concat" and not _spatial(x.layout, a["axis"]):
-            return replace(met, layout=_common(node, [s.layout for s in feeds if not s.everything], a["axis"]))
+        if sees == "joined" and not _spatial(x.layout, a["axis"]):
+            return replace(met, layout=_common(node, maps, a["axis"]))
         if len(node.inputs) > 1 or x.everything:
             raise _lost(node)
-        if kind in ("conv", "conv_transpose", "avgpool", "maxpool", "pad", "slice", *PADS):
-            return self._windowed(node, x)
-        if kind in ENLARGE:
-            factors = _factors(node, x.layout)
-            return replace(x, map=self.maps.enlarged(x.map, factors, "linear" in kind), layout=_resized(node, x.layout))
-        if kind in ("batchnorm", "groupnorm", "native_layer_norm"):
-            return replace(x, gate=x.gate or _of_the_map(node, x.layout))
-        if kind in ("mean", "total", "_softmax", "_log_softmax"):
-            axes = a["axes"] if "axes" in a else (a["dim"] % len(node.shape),)
-            if any(_spatial(x.layout, axis) for axis in axes):
-                return Seen(x.map, everything=True, gate=x.gate)
-            return replace(x, layout=_reduced(node, x.layout, axes))
-        if kind == "linear":
-            if _spatial(x.layout, len(x.layout) - 1):
-                return Seen(x.map, everything=True, gate=x.gate)
-            return replace(x, layout=(*x.layout[:-1], (("c", node.shape[-1]),)))
-        if kind == "permute":
-            return replace(x, layout=tuple(x.layout[axis] for axis in a["axes"]))
-        if kind in ("reshape", "flatten", "expand"):
-            layout = _common(node, [x.layout]) if kind == "expand" else regrouped(x.layout, node.shape)
-            if layout is None:
-                raise _lost(node, "it moves pixels")
-            return replace(x, layout=layout)
+        match sees:
+            case "window":
+                return self._windowed(node, x)
+            case "larger":
+                factors = _factors(node, x.layout)
+                larger = self.maps.enlarged(x.map, factors, "linear" in node.kind)
+                return replace(x, map=larger, layout=_resized(node, x.layout))
+            case "norm":
+                return replace(x, gate=x.gate or _of_the_map(node, x.layout))
+            case "axes":
+                axes = _reduced_axes(node, x.layout)
+                if any(_spatial(x.layout, axis) for axis in axes):
+                    return Seen(x.map, everything=True, gate=x.gate)
+                return replace(x, layout=_reduced(node, x.layout, axes))
+            case "features":
+                if _spatial(x.layout, len(x.layout) - 1):
+                    return Seen(x.map, everything=True, gate=x.gate)
+                return replace(x, layout=(*x.layout[:-1], (("c", node.shape[-1]),)))
+            case "moved":
+                return replace(x, layout=_moved(node, x.layout))
         raise _lost(node)
 
     def _windowed(self, node: Node, x: Seen[V]) -> Seen[V]:
@@ -283,9 +270,9 @@ class Walk(Generic[V]):
                 return replace(x, layout=_resized(node, layout))
             return replace(x, map=self.maps.window(x.map, _cut(node, layout)), layout=_resized(node, layout))
         rows, columns = (_axis_of(node, layout, letter) for letter in "hw")
-        if node.kind == "pad" or node.kind in PADS:
+        if "kernel" not in a:  # padding, with a number or with what is there
             sides = [(0, 0)] * len(layout)
-            if node.kind == "pad":
+            if "sides" in a:
                 sides = list(a["sides"])
             else:
                 left, right, top, bottom = a["padding"]
@@ -302,7 +289,7 @@ class Walk(Generic[V]):
                 a.get("output_padding", a["padding"]),
                 a.get("dilation", (1, 1)),
                 a.get("ceil_mode", False),
-                transposed=node.kind == "conv_transpose",
+                transposed=node.row.multiplies == "spread",
             )
         return replace(x, map=self.maps.window(x.map, window), layout=_resized(node, layout))
 
@@ -353,6 +340,24 @@ def _one_atom(node: Node, atoms: Sequence[Atom], size: int) -> Atom:
     if any(name in "hw" for name, _ in atoms):
         raise _lost(node, "rows or columns are repeated")
     return "c", size
+
+
+def _reduced_axes(node: Node, layout: Layout) -> tuple[int, ...]:
+    """The axes that a reduction or a softmax goes along: all where none is named."""
+    given = node.attributes.get("axes", node.attributes.get("dim"))
+    if given is None or given == ():
+        return tuple(range(len(layout)))
+    return tuple(axis % len(layout) for axis in (given if isinstance(given, tuple) else (given,)))
+
+
+def _moved(node: Node, layout: Layout) -> Layout:
+    """The layout after its axes have moved, merged, split or been repeated."""
+    if node.kind == "permute":
+        return tuple(layout[axis] for axis in node.attributes["axes"])
+    moved = _common(node, [layout]) if node.kind == "expand" else regrouped(layout, node.shape)
+    if moved is None:
+        raise _lost(node, "it moves pixels")
+    return moved
 
 
 def _reduced(node: Node, layout: Layout, axes: Sequence[int]) -> Layout:
