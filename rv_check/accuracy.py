@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from rv_check.arch import Arch
+from rv_check.errors import RvCheckError
 from rv_check.model import build
-from rv_check.problems import RvCheckError
 from rv_check.reference import need
 from rv_check.spec import Published
 from rv_check.weights import SUFFIXES, account, load_into, names_of, torchvision_weights, weights_of

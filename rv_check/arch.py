@@ -10,23 +10,12 @@ from pathlib import Path
 
 from rv_check import analyses, library
 from rv_check.analyses import ReceptiveField, Row
+from rv_check.errors import Document, Place, Problem, RvCheckError, SpecError, once_per_place
 from rv_check.expr import Call, Value, check_keyword, parse_call, show
 from rv_check.ops import Shape
-from rv_check.problems import (
-    Document,
-    Place,
-    Problem,
-    RvCheckError,
-    SpecError,
-    listed,
-    nearest,
-    once_per_place,
-    quote,
-    quote_plain,
-    shown_path,
-)
 from rv_check.source import Text
 from rv_check.spec import ArchEntry, Block, Contract, Family, parse_input
+from rv_check.text import listed, nearest, quote, quote_plain, shown_path, shown_shape
 from rv_check.tree import (
     Budget,
     Layer,
@@ -133,7 +122,7 @@ class Arch:
         return dict(_state(self.tree.root, ""))
 
     def __repr__(self) -> str:
-        return f"Arch({self.name!r}, input={' '.join(map(str, self.input))!r})"
+        return f"Arch({self.name!r}, input={shown_shape(self.input)!r})"
 
 
 def _unknown_step(arch: str, root: Module, contract: Contract) -> Problem | None:

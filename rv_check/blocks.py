@@ -20,15 +20,16 @@ from rv_check import analyses, library
 from rv_check.arch import Arch, parse_size
 from rv_check.checks import Judge
 from rv_check.conformance import ModuleRun, checks_of_module, observe
+from rv_check.errors import CannotRun, Document, Place, RvCheckError, SpecError
 from rv_check.expr import Argument, Call, Scope, Value, parse_call, show
-from rv_check.findings import CannotRun, Finding, Report
+from rv_check.findings import Finding, Report
 from rv_check.foreign import guarded
 from rv_check.library import check_call
 from rv_check.ops import Shape
-from rv_check.problems import Document, Place, RvCheckError, SpecError, listed, nearest, quote
 from rv_check.reference import need
 from rv_check.source import Text
 from rv_check.spec import ArchEntry, Block, Family
+from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.tree import Tree, arguments_of, definition_scope, expand_block, with_defaults
 
 if TYPE_CHECKING:
@@ -461,7 +462,7 @@ class Checked:
             words += ["channels in as out, half and twice"] if "C" in self.how.names else []
             words.append(f"{SIDES[0]} to {SIDES[-1]} rows and columns")
         else:
-            words.append(f"in {' '.join(map(str, self.input))}")
+            words.append(f"in {shown_shape(self.input)}")
         return ", ".join([*words, f"batch {BATCHES[0]} to {BATCHES[-1]}"])
 
     def fits(self, values: Mapping[str, Value], x: Shape, y: tuple[int | None, ...]) -> bool:

@@ -13,9 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from rv_check.errors import Document, Place, Problem, RvCheckError, SpecError
 from rv_check.foreign import guarded
-from rv_check.problems import Document, Place, Problem, RvCheckError, SpecError, nearest, quote
 from rv_check.reference import need
+from rv_check.text import nearest, quote
 
 if TYPE_CHECKING:
     from torch import nn

@@ -30,23 +30,13 @@ from rv_check import analyses, library
 from rv_check import arch as archs
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch
+from rv_check.errors import CannotRun, Collector, Enough, Place, Problem, RvCheckError, SpecError, in_order
 from rv_check.expr import Expr, Number, Scope, parse, show
-from rv_check.findings import CannotRun, Finding
+from rv_check.findings import Finding
 from rv_check.printed import FORMS, HOLDS, TRUNCATED, WRONG, Printed, parse_printed
-from rv_check.problems import (
-    Collector,
-    Enough,
-    Place,
-    Problem,
-    RvCheckError,
-    SpecError,
-    in_order,
-    listed,
-    nearest,
-    quote,
-)
 from rv_check.reference import metadata_source
 from rv_check.source import Fields, Items, Node, Text, kind, read_all
+from rv_check.text import listed, nearest, quote
 from rv_check.tree import Layer
 from rv_check.tree import Node as Part
 

@@ -19,10 +19,11 @@ from rv_check.arch import Arch, parse_size
 from rv_check.candidates import FORMS, is_module_name, load_module, parse_arguments
 from rv_check.checks import Judge, check_arch
 from rv_check.deviations import load_deviations
+from rv_check.errors import RvCheckError, SpecError
 from rv_check.findings import LEVELS, Finding, Level, Report, up_to
 from rv_check.options import is_module, positive
-from rv_check.problems import RvCheckError, SpecError, quote
 from rv_check.reference import need_device
+from rv_check.text import quote
 
 HELD, DID_NOT_HOLD, WRONG_QUESTION = 0, 1, 2
 OF_THEIR_OWN = {  # commands that stand in modules of their own, each with `add_options` and `run`

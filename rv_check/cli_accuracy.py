@@ -14,8 +14,8 @@ from typing import Any
 from rv_check import arch as archs
 from rv_check import report
 from rv_check.cli_transfer import MAP
+from rv_check.errors import RvCheckError
 from rv_check.options import is_module, positive
-from rv_check.problems import RvCheckError
 from rv_check.progress import Progress
 from rv_check.reference import need, need_device
 

@@ -26,11 +26,12 @@ from rv_check.bench.cases import (
 )
 from rv_check.bench.results import SCHEMA, Results
 from rv_check.candidates import load_module, parse_arguments
+from rv_check.errors import RvCheckError
 from rv_check.memory import OPTIMISERS
 from rv_check.options import positive
-from rv_check.problems import RvCheckError, listed, shown_path
 from rv_check.reference import need
 from rv_check.spec import BENCH_AXES
+from rv_check.text import listed, shown_path
 
 if TYPE_CHECKING:
     from rv_check.bench.run import Session

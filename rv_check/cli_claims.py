@@ -12,9 +12,10 @@ from typing import Any
 from rv_check import report
 from rv_check.claims import DECLARED, Claims, Verdict, judge_all, load_claims, shipped
 from rv_check.deviations import settle
+from rv_check.errors import RvCheckError, SpecError
 from rv_check.findings import LEVELS, Finding, up_to
 from rv_check.printed import HOLDS
-from rv_check.problems import RvCheckError, SpecError, shown_path
+from rv_check.text import shown_path
 
 SCHEMA = "rv-check/claims/1"
 FORMATS = ("text", "markdown", "json")

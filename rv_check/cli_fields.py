@@ -26,11 +26,12 @@ from rv_check import fields, report
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, parse_size
 from rv_check.candidates import load_module, parse_arguments
+from rv_check.errors import RvCheckError
 from rv_check.fields import Line, Measured
 from rv_check.graph import Graph
 from rv_check.ops import Shape
 from rv_check.options import is_module, positive
-from rv_check.problems import RvCheckError, quote
+from rv_check.text import quote, shown_shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -107,7 +108,7 @@ class _Answer:
         self.json["steps"] = [
             _line_json(line, m, effective.get(line.name)) for line, m in zip(lines, measured, strict=True)
         ]
-        self.text.append(f"{options.subject}  input {' '.join(map(str, network.input))}  (pixels; pixel 0 is at 0)")
+        self.text.append(f"{options.subject}  input {shown_shape(network.input)}  (pixels; pixel 0 is at 0)")
         self.text.append(_table(lines, measured, effective))
         if any(line.field.is_global for line in lines):
             self.text.append(f"\n{GLOBAL}")
@@ -264,7 +265,7 @@ def _table(lines: Sequence[Line], measured: Sequence[Measured | None], effective
     rows = []
     for line, found in zip(lines, measured, strict=True):
         f = line.field
-        row = [line.name, line.op, " ".join(map(str, line.out))]
+        row = [line.name, line.op, shown_shape(line.out)]
         row += [_number(value) for value in (f.size, f.stride, f.padding, f.centre)]
         if any(measured):
             row.append(_measured_words(line, found))

@@ -32,9 +32,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from rv_check import report
-from rv_check.findings import CannotRun
+from rv_check.errors import CannotRun, RvCheckError
 from rv_check.options import positive
-from rv_check.problems import RvCheckError
 from rv_check.progress import Progress
 from rv_check.recipes import RECIPES, Recipe
 from rv_check.reference import need, need_device

@@ -28,12 +28,13 @@ from rv_check.bench.cases import Point
 from rv_check.bench.samples import Rounds
 from rv_check.bench.timing import Plan
 from rv_check.candidates import named_value, parse_arguments
+from rv_check.errors import RvCheckError
 from rv_check.foreign import guarded
 from rv_check.ops import Shape
 from rv_check.options import is_module, positive
-from rv_check.problems import RvCheckError, listed, quote_plain
 from rv_check.reference import need
 from rv_check.swap import BATCH, Gradient, Variant
+from rv_check.text import listed, quote_plain, shown_shape
 
 SCHEMA = "rv-check/swap/1"
 SEEDS = 5
@@ -176,7 +177,7 @@ def text(arch: Arch, columns: Sequence[Column], input: Shape, options: argparse.
     else:
         rows = [(name, *line.values()) for name, line in zip(names, lines, strict=True)]
         table = report.table(("block", *lines[0]), rows, "l" + "r" * len(lines[0]), form)
-    shown = " ".join(map(str, arch.input))
+    shown = shown_shape(arch.input)
     notes = [f"{arch.name}  input {shown}, one image; differences from its own block, {names[0]}", "", table, ""]
     notes += [f"{c.variant.block} is called with {c.variant.call}" for c in columns if c.variant.call]
     if any(field.is_global for column in columns for field in column.variant.facts.fields.values()):
@@ -185,7 +186,7 @@ def text(arch: Arch, columns: Sequence[Column], input: Shape, options: argparse.
     if gradient is not None:
         notes.append(
             f"gradient: norm of that of {gradient.name} at initialisation, median (least to most) of {options.seeds} "
-            f"seeds,\nbatch {BATCH} at {' '.join(map(str, input))}, random labels, the arch's init for all; "
+            f"seeds,\nbatch {BATCH} at {shown_shape(input)}, random labels, the arch's init for all; "
             "no verdict on how well it learns"
         )
     if options.time:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from rv_check.arch import Arch
+from rv_check.errors import Place, RvCheckError
 from rv_check.expected import expected
 from rv_check.graph import LEAVES, Caller, Graph, Node, State
-from rv_check.problems import Place, RvCheckError, listed, nearest, quote
+from rv_check.text import listed, nearest, quote
 
 FILE = Path(__file__).parent / "conventions.yaml"
 MULTIPLIES = ("conv", "conv1d", "conv3d", "conv_transpose", "conv1d_transpose", "conv3d_transpose", "linear", "matmul")

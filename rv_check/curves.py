@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 from rv_check.reference import need
 
 if TYPE_CHECKING:

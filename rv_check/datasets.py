@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rv_check.problems import RvCheckError, listed, quote
+from rv_check.errors import RvCheckError
 from rv_check.reference import need
+from rv_check.text import listed, quote
 
 TEST_SHARE = 5  # one in so many of the digits is for testing
 FOLDER_SIZE = 32  # pixels a side of images of a folder, unless said otherwise

@@ -14,10 +14,11 @@ from typing import Any
 
 from rv_check.arch import Arch, load
 from rv_check.datasets import Data
+from rv_check.errors import RvCheckError
 from rv_check.library import shipped_folder
-from rv_check.problems import RvCheckError
 from rv_check.ranks import Ranks
 from rv_check.recipes import Recipe
+from rv_check.text import shown_shape
 from rv_check.training import Epoch, Task, train
 
 SCHEMA = "rv-check/study-degradation/1"
@@ -95,7 +96,7 @@ def arch_of(kind: str, depth: int, width: int, data: Data) -> Arch:
     blocks, classes = (depth - 2) // 6, len(data.classes)
     path = f"{shipped_folder()}/variants/cifar.yaml"
     arguments = f"depth={blocks}, classes={classes}, width={width}"
-    return load(f"{path}::{KINDS[kind]}({arguments})", input=" ".join(map(str, data.input)))
+    return load(f"{path}::{KINDS[kind]}({arguments})", input=shown_shape(data.input))
 
 
 def tasks(

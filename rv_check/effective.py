@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from rv_check.analyses import ReceptiveField
 from rv_check.axes import span
+from rv_check.errors import RvCheckError
 from rv_check.fields import check_picture
 from rv_check.foreign import guarded
 from rv_check.observe import materialise, tensors_of
 from rv_check.ops import Shape
-from rv_check.problems import RvCheckError, listed, nearest, quote
+from rv_check.text import listed, nearest, quote, shown_shape
 
 WITHIN = 1 - 0.9545  # of the largest gradient: the paper's bound, two standard deviations of a Gaussian
 Statistics = Literal["frozen", "batch"]
@@ -123,7 +124,7 @@ def effective_fields(
             torch.manual_seed(seed + run)
             model = make()
             x = torch.randn((images, *input))
-            what = f"the network does not run on an input of {' '.join(map(str, input))}"
+            what = f"the network does not run on an input of {shown_shape(input)}"
             maps = guarded(what, lambda model=model, x=x: _maps(model, x, fields, statistics))  # type: ignore[misc]
             for step, (gradient, unit) in maps.items():
                 absolute, squared = gradient.abs().sum(1).mean(0), gradient.square().sum(1).mean(0)

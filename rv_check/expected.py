@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rv_check.arch import Arch
+from rv_check.errors import RvCheckError
 from rv_check.graph import Graph, Node, State
 from rv_check.normal import Builder
-from rv_check.problems import RvCheckError, nearest, quote
+from rv_check.text import nearest, quote
 from rv_check.tree import Join, Layer, Module, Repeat, Seq, step_name
 
 BATCH = 2

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, load
 from rv_check.axes import Along, of_spans
+from rv_check.errors import RvCheckError, SpecError
 from rv_check.expected import expected
 from rv_check.graph import Graph, Node, Shape, describe
 from rv_check.library import shipped_folder
-from rv_check.problems import RvCheckError, SpecError, listed, nearest, quote
+from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.tree import Join
 from rv_check.walk import Formula, Gradient, Seen, Walk, rhythm
 
@@ -236,7 +237,7 @@ def observed(subject: Subject, input: Shape) -> Graph:
     """
     from rv_check.foreign import guarded
 
-    what = f"the module does not run on an input of {' '.join(map(str, input))}"
+    what = f"the module does not run on an input of {shown_shape(input)}"
     graph: Graph = guarded(what, lambda: subject.observe(input, False, raw=True))
     return graph
 
@@ -435,7 +436,7 @@ def _why_not(arch: Arch, input: Shape) -> str:
         if state.get(name) != shape:
             step = name.rpartition(".")[0]
             now, then = (" x ".join(map(str, s)) if s else "missing" for s in (state.get(name), shape))
-            return f"{step}: {name} would be {now}; it is {then} at {' '.join(map(str, arch.input))}"
+            return f"{step}: {name} would be {now}; it is {then} at {shown_shape(arch.input)}"
     return ""
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Literal
 
-from rv_check.problems import Place, RvCheckError, quote_plain
+from rv_check.errors import Place
+from rv_check.text import quote_plain
 
 Status = Literal["passed", "failed", "skipped", "blocked"]
 STATUSES: tuple[Status, ...] = ("passed", "failed", "skipped", "blocked")
@@ -18,10 +19,6 @@ LEVELS: tuple[Level, ...] = ("spec", "structure", "numbers")  # cheapest first
 def up_to(level: Level | None) -> tuple[Level, ...]:
     """That level and the cheaper ones; all of them where none is given."""
     return LEVELS if level is None else LEVELS[: LEVELS.index(level) + 1]
-
-
-class CannotRun(RvCheckError):
-    """Something that a check needs is not here. The message says what, and what would bring it."""
 
 
 @dataclass(frozen=True)

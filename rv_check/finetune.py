@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from rv_check.copies import Borrowed, copy_of, unwrapped
+from rv_check.errors import RvCheckError
 from rv_check.findings import Finding, Report
 from rv_check.foreign import guarded
 from rv_check.model import build
 from rv_check.numbers import CHANCE, forward, generic_point, image, seeded, steady
 from rv_check.ops import Shape
-from rv_check.problems import RvCheckError, listed, quote
+from rv_check.text import listed, quote
 from rv_check.transfer import Plan, is_under, see_parts
 from rv_check.weights import account, load_into, names_of, weights_of
 

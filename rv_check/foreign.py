@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from rv_check.findings import CannotRun
-from rv_check.problems import RvCheckError, SpecError, shown_path
+from rv_check.errors import CannotRun, RvCheckError, SpecError
+from rv_check.text import shown_path
 
 T = TypeVar("T")
 SHOWN_FRAMES = 10  # of the user's, innermost last

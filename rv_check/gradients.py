@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from rv_check.arch import load
+from rv_check.errors import RvCheckError
 from rv_check.library import shipped_folder
 from rv_check.model import build
 from rv_check.numbers import seeded, steady
-from rv_check.problems import RvCheckError
 
 SCHEMA = "rv-check/study-gradients/1"
 BATCH = 32

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
-from rv_check.problems import Place
+from rv_check.errors import Place
 
 Shape = tuple[int, ...]
 FIXED = ("state", "constant", "unregistered")

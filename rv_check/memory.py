@@ -14,8 +14,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from rv_check.counts import macs_of, trained
+from rv_check.errors import RvCheckError
 from rv_check.graph import LEAVES, Graph, Node
-from rv_check.problems import RvCheckError, listed, quote
+from rv_check.text import listed, quote
 
 if TYPE_CHECKING:
     import torch

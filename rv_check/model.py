@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from rv_check.arch import Arch, load
-from rv_check.problems import RvCheckError, quote
+from rv_check.errors import RvCheckError
 from rv_check.spec import InitRule
+from rv_check.text import quote
 from rv_check.tree import Item, Join, Layer, Module, Repeat, Seq, step_name
 
 # A plan is what `forward` follows: the name of a child to call, or a join of plans.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from rv_check.candidates import FORMS, is_module_name
+from rv_check.errors import RvCheckError
 from rv_check.library import SUFFIXES
-from rv_check.problems import RvCheckError, quote
+from rv_check.text import quote
 
 
 def positive(text: str) -> int:

@@ -11,7 +11,7 @@ import io
 import logging
 import math
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rv_check import counts, numbers
+from rv_check.errors import CannotRun, RvCheckError
 from rv_check.facts import activations
-from rv_check.findings import CannotRun, Level
+from rv_check.findings import Level
 from rv_check.graph import Graph, Node, State, describe
 from rv_check.observe import Subject
 from rv_check.ops import Shape
-from rv_check.problems import RvCheckError
+from rv_check.text import shown_shape
 
 STACK = 16  # blocks in a stack, as many as ResNet-50 has
 BOUNDS = (1e-2, 1e2)  # of the output's variance over the input's, of one block at its initialisation
@@ -75,7 +76,7 @@ class Case:
 
     def __str__(self) -> str:
         words = [f"{name}={value}" for name, value in self.values.items()]
-        return ", ".join([*words, f"in {shown(self.x)}", f"batch {self.batch}"])
+        return ", ".join([*words, f"in {shown_shape(self.x)}", f"batch {self.batch}"])
 
 
 @dataclass
@@ -145,11 +146,6 @@ class Trial:
         return _split(self.graph())
 
 
-def shown(x: Iterable[int | None]) -> str:
-    """A shape as the language writes it."""
-    return " ".join("_" if size is None else str(size) for size in x)
-
-
 def _hold(what: str, expected: Tensor | None, found: Tensor | None, tolerance: float, floor: float = 0.0) -> None:
     difference = numbers.compare(what, expected, found, floor)
     if not difference.within(tolerance):
@@ -175,7 +171,7 @@ def shape(trial: Trial) -> None:
         wanted is None or wanted == size for wanted, size in zip(expected, returned.shape, strict=False)
     )
     if not same:
-        raise Fails(f"the output is {shown(returned.shape)}", shown(returned.shape), shown(expected))
+        raise Fails(f"the output is {shown_shape(returned.shape)}", shown_shape(returned.shape), shown_shape(expected))
 
 
 def illegal(trial: Trial) -> None:
@@ -191,7 +187,7 @@ def _raises(what: str, make: Callable[[], nn.Module], x: Tensor) -> None:
         returned = _output(make().eval(), x)
     except Exception:  # whatever: it is said, and not passed over
         return
-    raise Fails(f"{what} is taken", f"gives {shown(getattr(returned, 'shape', ()))}", "an error")
+    raise Fails(f"{what} is taken", f"gives {shown_shape(getattr(returned, 'shape', ()))}", "an error")
 
 
 def cost(trial: Trial) -> str:
@@ -203,7 +199,7 @@ def cost(trial: Trial) -> str:
         macs = sum(operation.macs for operation in counts.operations(graph))
     except RvCheckError as error:
         raise CannotRun(str(error)) from None
-    words = f"{params:,} params, {macs:,} MACs at {shown(trial.x)}"
+    words = f"{params:,} params, {macs:,} MACs at {shown_shape(trial.x)}"
     for limit in trial.case.limits:
         value = {"params": params, "macs": macs, "activations": activations(graph)}.get(limit.metric)
         value = _field(trial, limit) if value is None else value

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from rv_check.checks import Check, Run
     from rv_check.claims import Claim, Facts
     from rv_check.deviations import Deviation
+    from rv_check.errors import Place, SpecError
     from rv_check.findings import Finding, Level, Status
-    from rv_check.problems import Place, SpecError
 
 LEVELS = ("spec", "structure", "numbers")  # findings.LEVELS, which is not imported at start-up; a test holds them equal
 SUFFIXES = (".yaml", ".yml")
@@ -80,7 +80,7 @@ def _read_deviations(config: pytest.Config) -> list[Deviation]:
     if not given and not setting:
         return []
     from rv_check.deviations import load_deviations
-    from rv_check.problems import SpecError
+    from rv_check.errors import SpecError
 
     try:
         return load_deviations(config.invocation_params.dir / given if given else config.rootpath / setting)
@@ -142,7 +142,7 @@ class SpecFile(pytest.File):
 
         from rv_check import library
         from rv_check.arch import archs_of
-        from rv_check.problems import SpecError
+        from rv_check.errors import SpecError
         from rv_check.spec import Family
 
         try:
@@ -215,7 +215,7 @@ class ClaimsFile(pytest.File):
         from collections import Counter
 
         from rv_check.claims import load_claims
-        from rv_check.problems import SpecError
+        from rv_check.errors import SpecError
 
         if self.config.getoption("--rv-arch"):
             return
@@ -251,7 +251,7 @@ class ClaimItem(pytest.Item):
         return self.path, self.claim.place.line - 1, self.name
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        from rv_check.problems import SpecError
+        from rv_check.errors import SpecError
 
         if isinstance(excinfo.value, DoesNotHold):
             return findings_repr(excinfo.value.findings, None, f"again: rv-check claims {shlex.quote(str(self.path))}")
@@ -275,7 +275,7 @@ class CandidatesFile(pytest.File):
         if b"rv_check" not in self.path.read_bytes():
             return
         from rv_check.candidates import load_blocks, load_candidates
-        from rv_check.problems import SpecError
+        from rv_check.errors import SpecError
 
         try:
             for entry in load_candidates(self.path):
@@ -302,7 +302,7 @@ class CandidateCollector(pytest.Collector):
     def collect(self) -> Iterator[pytest.Item]:
         from rv_check import arch
         from rv_check.conformance import checks_of_module
-        from rv_check.problems import Problem, RvCheckError, SpecError
+        from rv_check.errors import Problem, RvCheckError, SpecError
 
         try:
             self.arch = arch.load(self.entry.arch)
@@ -322,8 +322,7 @@ class CandidateCollector(pytest.Collector):
         from rv_check.candidates import load_module
         from rv_check.checks import Blocked
         from rv_check.conformance import ModuleRun, observe
-        from rv_check.findings import CannotRun
-        from rv_check.problems import RvCheckError
+        from rv_check.errors import CannotRun, RvCheckError
         from rv_check.reference import need
 
         if self._failed:
@@ -358,8 +357,8 @@ class BlockCollector(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         from rv_check.blocks import STRUCTURE, checks_of_block, find_contract
-        from rv_check.findings import CannotRun, up_to
-        from rv_check.problems import Problem, RvCheckError, SpecError
+        from rv_check.errors import CannotRun, Problem, RvCheckError, SpecError
+        from rv_check.findings import up_to
         from rv_check.reference import need
 
         try:
@@ -389,8 +388,7 @@ class BlockCollector(pytest.Collector):
         from rv_check.blocks import BlockCheck
         from rv_check.candidates import named_value
         from rv_check.checks import Blocked
-        from rv_check.findings import CannotRun
-        from rv_check.problems import RvCheckError
+        from rv_check.errors import CannotRun, RvCheckError
 
         if self._failed:
             raise Blocked(f"the class: see {self.name}::{self._failed}")
@@ -448,8 +446,8 @@ class CheckItem(pytest.Item):
     def runtest(self) -> None:
         from rv_check.checks import Blocked
         from rv_check.deviations import first_match, settle
-        from rv_check.findings import CannotRun, up_to
-        from rv_check.problems import RvCheckError
+        from rv_check.errors import CannotRun, RvCheckError
+        from rv_check.findings import up_to
 
         if self.level != "spec":
             share_cores(self.config)

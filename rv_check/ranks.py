@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 
 @dataclass(frozen=True)

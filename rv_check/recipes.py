@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 DROP = 10.0  # what the learning rate is divided by
 

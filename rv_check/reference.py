@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from rv_check.arch import Arch
-from rv_check.findings import CannotRun
-from rv_check.problems import RvCheckError, nearest, quote
+from rv_check.errors import CannotRun, RvCheckError
+from rv_check.text import nearest, quote
 from rv_check.tree import definition_scope, with_defaults
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from rv_check.errors import Collector, Document, Enough, Place, Problem, SpecError, in_order
 from rv_check.expr import WORDS, Argument, Call, Expr, Scope, Value, dotted_call, literal, parse, parse_call, show
 from rv_check.ops import OPS, Op
-from rv_check.problems import Collector, Document, Enough, Place, Problem, SpecError, in_order, listed, nearest, quote
 from rv_check.source import Fields, Items, Node, Text, kind, read_all
+from rv_check.text import listed, nearest, quote
 
 JOINS = ("sum", "concat", "product")
 STEP_WORDS = (*JOINS, "shape", "repeat", "steps", "index", "if", "then", "else", "identity", "none")

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rv_check.arch import Arch
 from rv_check.blocks import STANDARD, Checked, Contract, best_calls, find_contract, parse_how
+from rv_check.errors import RvCheckError
 from rv_check.expected import expected
 from rv_check.expr import Argument, Partial, Value, parse
 from rv_check.facts import Facts, facts
 from rv_check.foreign import guarded
 from rv_check.graph import Graph
 from rv_check.ops import Op, OpError, Shape
-from rv_check.problems import RvCheckError, listed, quote
 from rv_check.reference import need
 from rv_check.source import Text
 from rv_check.spec import Block, CallStep, GroupStep, Step, Steps
+from rv_check.text import listed, quote, shown_shape
 from rv_check.tree import with_defaults
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Variant:
             return expected(self.arch, training, batch=batch, raw=True)
         from rv_check.observe import Subject
 
-        what = f"{self.arch.name} does not run at {' '.join(map(str, self.arch.input))}"
+        what = f"{self.arch.name} does not run at {shown_shape(self.arch.input)}"
         graph: Graph = guarded(what, lambda: Subject(self.build()).observe(self.arch.input, training, batch, raw=True))
         return graph
 
@@ -218,7 +219,7 @@ class _Observed(Op):
 
         key = (*self._values.items(), x)
         if key not in self.seen:
-            where = f"{self.checked.name} ({self.checked.how.text}) does not run at {' '.join(map(str, x))}"
+            where = f"{self.checked.name} ({self.checked.how.text}) does not run at {shown_shape(x)}"
             try:
                 module = self.checked.make(self._values, x)
                 graph = guarded(where, lambda: Subject(module).observe(x, False, raw=True))
@@ -289,7 +290,7 @@ def first_gradient(variant: Variant, seeds: int, input: Shape) -> Gradient:
         (gradient,) = torch.autograd.grad(loss, weight)
         return name, float(gradient.norm())
 
-    what = f"{variant.arch.name} does not train at {' '.join(map(str, input))}"
+    what = f"{variant.arch.name} does not train at {shown_shape(input)}"
     found: list[tuple[str, float]] = [guarded(what, partial(once, seed)) for seed in range(seeds)]
     return Gradient(found[0][0], tuple(norm for _, norm in found))
 

@@ -23,10 +23,10 @@ from torch import distributed as dist
 
 from rv_check.arch import Arch
 from rv_check.datasets import Data
+from rv_check.errors import RvCheckError
 from rv_check.foreign import guarded
 from rv_check.model import build
 from rv_check.numbers import seeded, steady
-from rv_check.problems import RvCheckError
 from rv_check.ranks import ALONE, Ranks
 from rv_check.recipes import Plan, Recipe
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from rv_check import arch as archs
 from rv_check import counts, memory, ops
 from rv_check.arch import Arch
+from rv_check.errors import Document, Place, RvCheckError
 from rv_check.expected import expected
 from rv_check.expr import Scope, parse_call
 from rv_check.graph import Graph
 from rv_check.memory import Memory
 from rv_check.ops import OPS, OpError, Shape
-from rv_check.problems import Document, Place, RvCheckError, listed, nearest, quote
 from rv_check.source import Text
+from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.tree import Item, Layer, Module, Seq, Tree, bind, child, children
 
 HEADS = "a list of ops, as in dropout(0.5), linear(2)"
@@ -251,7 +252,7 @@ def plan(
     items = parse_head(head or f"linear({classes})", row.x)
     y = items[-1].node.y
     if classes is not None and y != (classes,):
-        found = " ".join(map(str, y))
+        found = shown_shape(y)
         raise RvCheckError(
             f"the head gives {found}, and there are {classes} classes\n  expected: linear({classes}) last"
         )

@@ -14,9 +14,9 @@ from math import gcd, lcm, prod
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from rv_check.analyses import ReceptiveField, union
+from rv_check.errors import RvCheckError
 from rv_check.graph import Graph, Node, Shape, describe
 from rv_check.ops import Pair, Slide
-from rv_check.problems import RvCheckError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from rv_check.arch import Arch
 from rv_check.candidates import PRETRAINED, is_module_name, load_module
 from rv_check.conformance import check
-from rv_check.findings import CannotRun
-from rv_check.problems import RvCheckError, listed, nearest, quote
+from rv_check.errors import CannotRun, RvCheckError
 from rv_check.reference import need
+from rv_check.text import listed, nearest, quote
 
 WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # of what is meant to be a file, where there is none

@@ -14,11 +14,12 @@ from typing import Any
 
 from rv_check import arch as archs
 from rv_check.arch import Arch, parse_size
+from rv_check.errors import RvCheckError
 from rv_check.library import SUFFIXES
 from rv_check.ops import Shape
 from rv_check.options import is_module
-from rv_check.problems import RvCheckError, listed, nearest, quote, shown_path
 from rv_check.spec import BENCH_AXES, CUDA_ONLY, BenchEntry, Family
+from rv_check.text import listed, nearest, quote, shown_path
 
 DEFAULTS = {"dtype": "float32", "format": "contiguous", "mode": "eager", "pass": "inference"}
 IMAGE: Shape = (3, 224, 224)  # of a module, which does not say what it takes

@@ -18,8 +18,8 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from rv_check.findings import CannotRun
-from rv_check.problems import RvCheckError, quote
+from rv_check.errors import CannotRun, RvCheckError
+from rv_check.text import quote
 
 T = TypeVar("T")
 MS = 1e-3

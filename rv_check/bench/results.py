@@ -38,7 +38,8 @@ from pathlib import Path
 from typing import Any
 
 from rv_check.bench.samples import Comparison, unpaired
-from rv_check.problems import RvCheckError, listed, quote, shown_path
+from rv_check.errors import RvCheckError
+from rv_check.text import listed, quote, shown_path
 
 SCHEMA = "rv-check/bench/1"
 DONE = ("measured", "does not fit")  # what a resumed run does not do again

@@ -14,7 +14,7 @@ import pytest
 from rv_check.bench import results as bench_results
 from rv_check.bench.results import KEYS, SCHEMA, Results, against, empty, machine_key, merge, read, write
 from rv_check.bench.tables import columns, of_one_machine, of_verdicts, side_by_side
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 CPU = {"kind": "cpu", "name": "A processor", "threads": 2}
 GPU = {"kind": "cuda", "name": "A card", "memory": 10}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rv_check.text import columns, quote_plain, shown_path
+
 SHOWN_WIDTH = 160  # characters of a source line that a message shows
-SHOWN_NAMES = 30  # names that a message lists
 SHOWN_LINKS = 10  # links of a chain: the first three and the last ones
 MAX_PROBLEMS = 100  # of one file; whoever has more mends these first
 
@@ -28,14 +26,6 @@ class Document:
     def shown(self) -> str:
         """The path as a reader at the current folder would type it; nothing for an argument."""
         return shown_path(self.path) if self.is_file else ""
-
-
-def shown_path(path: Path) -> str:
-    """`path` relative to the current folder where it lies below it, else as it is."""
-    absolute = os.path.abspath(path)
-    here = os.getcwd()
-    below = absolute.startswith(here.rstrip(os.sep) + os.sep)
-    return quote_plain(os.path.relpath(absolute, here) if below else absolute)
 
 
 @dataclass(frozen=True)
@@ -118,6 +108,10 @@ class RvCheckError(Exception):
     """The question was wrong: an unusable argument, an unknown name, a bad spec. The command line exits with 2."""
 
 
+class CannotRun(RvCheckError):
+    """Something that a check needs is not here. The message says what, and what would bring it."""
+
+
 class SpecError(RvCheckError):
     """Everything that is wrong with a spec, in the order of the file."""
 
@@ -173,32 +167,3 @@ def once_per_place(problems: Iterable[Problem]) -> list[Problem]:
     for problem in problems:
         first.setdefault(problem.place or problem, problem)
     return list(first.values())
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that looks most like `name`, if one does."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return found[0] if found else None
-
-
-def listed(names: Iterable[str], none: str = "") -> str:
-    """Names as a message lists them, the first of many; `none` where there are none."""
-    every = list(names)
-    more = f", and {len(every) - SHOWN_NAMES} more" if len(every) > SHOWN_NAMES else ""
-    return ", ".join(every[:SHOWN_NAMES]) + more or none
-
-
-def columns(text: str) -> int:
-    """How many columns a terminal gives to `text`."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def quote_plain(text: str) -> str:
-    """`text` with everything a terminal might obey made visible."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def quote(text: str, limit: int = 60) -> str:
-    """`text` between quotes, shortened and made printable, as messages show what they found."""
-    cut = text if len(text) <= limit else text[: limit - 3] + "..."
-    return "'" + quote_plain(cut) + "'"
