@@ -173,6 +173,6 @@ def _limited(phases: tuple[Axis, ...]) -> Along:
 def _few(phases: int) -> int:
     if phases > MAX_PHASES:
         raise RvCheckError(
-            f"the receptive fields of {phases:,} neighbouring units may differ\n  expected: at most {MAX_PHASES:,}"
+            f"the receptive fields of {phases:,} neighbouring units may differ", expected=f"at most {MAX_PHASES:,}"
         )
     return phases

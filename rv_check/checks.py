@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rv_check import analyses, axes
 from rv_check.arch import Arch, small_inputs
 from rv_check.deviations import Deviation, first_match, settle
-from rv_check.errors import CannotRun, Place, Problem, RvCheckError, SpecError
-from rv_check.findings import LEVELS, Finding, Level, Report, Status, up_to
+from rv_check.errors import CannotRun, Place, RvCheckError, SpecError
+from rv_check.findings import LEVELS, Finding, Level, Report, Status, failures, up_to
 from rv_check.foreign import guarded
 from rv_check.ops import Shape
 from rv_check.printed import HOLDS, TRUNCATED, WRONG, Printed
@@ -51,8 +51,8 @@ class Mismatch(RvCheckError):
     """A check does not hold, with what was found and what was expected."""
 
     def __init__(self, message: str, found: str, expected: str):
-        super().__init__(message)
-        self.found, self.expected = found, expected
+        super().__init__(message, expected=expected)
+        self.found = found
 
 
 class Run:
@@ -265,12 +265,9 @@ def run_check(check: Check, run: Run) -> list[Finding]:
         found.append(check.one(run, "blocked", f"blocked by {blocked}"))
     except CannotRun as error:
         found.append(check.one(run, "skipped", "could not run", reason=str(error)))
-    except SpecError as error:
-        found += [_of_problem(check, run, problem) for problem in error.problems]
-    except Mismatch as error:
-        found.append(check.finding(run, False, str(error), found=error.found, expected=error.expected))
     except RvCheckError as error:
-        found.append(check.finding(run, False, str(error)))
+        seen = error.found if isinstance(error, Mismatch) else None
+        found += failures(error, check.finding(run, False, "", found=seen))
     assert found, f"{check.name} made no finding"
     return found
 
@@ -283,16 +280,6 @@ def _surroundings(check: Check) -> AbstractContextManager[None]:
     from rv_check.numbers import steady
 
     return steady()
-
-
-def _of_problem(check: Check, run: Run, problem: Problem) -> Finding:
-    lines = [problem.message]
-    if problem.near:
-        lines.append(f"did you mean: {problem.near}")
-    if problem.chain:
-        lines.append("in " + " > ".join(map(str, problem.chain)))
-    place = problem.place or run.place
-    return check.finding(run, False, "\n".join(lines), expected=problem.expected, place=place)
 
 
 # Level spec: is the spec true to itself and to what is published? Static, but for torchvision's metadata.

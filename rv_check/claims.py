@@ -216,7 +216,7 @@ class Facts:
                 self._loaded[text] = archs.load(self._full(name) + text[len(name) :])
                 _ = self._loaded[text].tree
             except RvCheckError as error:
-                raise expr.problem(root, str(error)) from None
+                raise SpecError(problem.told_at(expr.place_of(root)) for problem in error.problems) from None
         return self._loaded[text]
 
     def _full(self, name: str) -> str:

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the verdicts. Raises: RvCheckError, with what is wrong in all of the files."""
     paths = [Path(name) for name in options.file] or shipped()
     if not paths:
-        raise RvCheckError("no claims come with this rv-check\n  expected: files of claims")
+        raise RvCheckError("no claims come with this rv-check", expected="files of claims")
     problems = []
     found: list[tuple[Claims, list[Verdict]]] = []
     for path in paths:

@@ -82,7 +82,7 @@ def _all_archs(options: argparse.Namespace) -> int:
     """Every shipped arch as every counter counts it."""
     if not options.compare or options.input or options.kwargs:
         expected_ = "one of these, or --compare alone for all archs"
-        raise RvCheckError(f"rv-check macs takes an arch or a module\n  expected: {expected_}")
+        raise RvCheckError("rv-check macs takes an arch or a module", expected=expected_)
     every = [(arch, counts.of_arch(arch)) for arch in archs.archs()]
     rules = counts.conventions().values()
     if options.json:

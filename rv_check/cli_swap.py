@@ -94,7 +94,7 @@ class Column:
 def run(options: argparse.Namespace) -> int:
     """Build the variants, and print them beside the arch."""
     if is_module(options.subject):
-        raise RvCheckError(f"{options.subject} is a module\n  expected: an arch, whose stages can be given a block")
+        raise RvCheckError(f"{options.subject} is a module", expected="an arch, whose stages can be given a block")
     arch = archs.load(options.subject, options.input)
     stages = [part.strip() for part in options.stages.split(",")] if options.stages else []
     with contextlib.redirect_stdout(sys.stderr):  # what a class prints is not ours to pass on
@@ -118,7 +118,7 @@ def _variant(arch: Arch, block: str, stages: Sequence[str], options: argparse.Na
         return swap.with_block(arch, block, stages)
     need_class = named_value(block, "class")
     if not callable(need_class):
-        raise RvCheckError(f"{block} is a {type(need_class).__name__}\n  expected: a class of modules, or a factory")
+        raise RvCheckError(f"{block} is a {type(need_class).__name__}", expected="a class of modules, or a factory")
     return swap.with_class(arch, block, need_class, options.call, stages, parse_arguments(options.kwargs))
 
 

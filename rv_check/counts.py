@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rv_check.arch import Arch
-from rv_check.errors import Place, RvCheckError
+from rv_check.errors import Place, RvCheckError, unknown
 from rv_check.expected import expected
 from rv_check.graph import LEAVES, Caller, Graph, Node, State
-from rv_check.text import listed, nearest, quote
 
 FILE = Path(__file__).parent / "conventions.yaml"
 MULTIPLIES = ("conv", "conv1d", "conv3d", "conv_transpose", "conv1d_transpose", "conv3d_transpose", "linear", "matmul")
@@ -84,7 +83,8 @@ def operations(graph: Graph) -> list[Operation]:
     """
     unknown = [node for node in graph.nodes if node.kind not in {*MULTIPLIES, *FREE, *LEAVES}]
     if unknown:
-        raise RvCheckError("\n".join(_cannot_count(node) for node in unknown[:5]))
+        first, *more = (_cannot_count(node) for node in unknown[:5])
+        raise RvCheckError(first, details=more)
     with_gradient = trained(graph)
     return [
         _operation(node, graph, with_gradient) for node in graph.nodes if node.kind not in LEAVES and not node.fixed
@@ -232,7 +232,5 @@ def convention(name: str) -> Convention:
     """The convention of that name. Raises: RvCheckError."""
     known = conventions()
     if name not in known:
-        near = nearest(name, known)
-        hint = f"\n  did you mean: {near}" if near else ""
-        raise RvCheckError(f"unknown convention {quote(name)}\n  expected: {listed(known)}{hint}")
+        raise unknown("convention", name, known)
     return known[name]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from rv_check.text import columns, quote_plain, shown_path
+from rv_check.text import columns, listed, nearest, quote, quote_plain, shown_path
 
 SHOWN_WIDTH = 160  # characters of a source line that a message shows
 SHOWN_LINKS = 10  # links of a chain: the first three and the last ones
@@ -76,36 +78,128 @@ class Frame:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong. `expected` says what would be right, `near` the name that was probably meant."""
+    """One thing that is wrong: the one place where what messages say is laid out.
+
+    `expected` says what would be right, `near` the name that was probably meant, `details` what else is known, each on
+    a line: what was tried, the frames of somebody's code. A detail that is an error's text has its further lines.
+    """
 
     message: str
     place: Place | None = None
     expected: str | None = None
     near: str | None = None
     chain: tuple[Frame, ...] = field(default=(), compare=False)
+    details: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = str(self.place) if self.place else ""
         lines = [f"{where}: {self.message}" if where else self.message]
         if self.place:
             lines += [f"  {line}" for line in self.place.excerpt()]
-        hints = []
-        if self.expected:
-            hints.append(f"expected: {self.expected}")
-        if self.near:
-            hints.append(f"did you mean: {self.near}")
+        lines += [line for text in self.details for line in f"  {text}".split("\n")]
+        hints = [f"expected: {self.expected}"] if self.expected else []
+        hints += [meant(self.near)] if self.near else []
         if hints:
             lines.append("  " + "    ".join(hints))
-        if self.chain:
-            links = [str(frame) for frame in self.chain]
-            if len(links) > SHOWN_LINKS:
-                links[3 : 3 - SHOWN_LINKS] = ["..."]
-            lines.append("  in " + " > ".join(links))
+        lines += [f"  {line}" for line in self.links()]
         return "\n".join(map(quote_plain, lines))
+
+    @property
+    def words(self) -> str:
+        """What a finding says of it, which has a place and what was expected for itself."""
+        hints = [meant(self.near)] if self.near else []
+        return "\n".join([self.message, *(f"  {text}" for text in self.details), *hints, *self.links()])
+
+    def links(self) -> list[str]:
+        """The line with the chain of calls, of a long one both ends; nothing where there is none."""
+        links = [str(frame) for frame in self.chain]
+        if len(links) > SHOWN_LINKS:
+            links[3 : 3 - SHOWN_LINKS] = ["..."]
+        return [f"in {' > '.join(links)}"] if links else []
+
+    def said_of(self, what: str) -> Problem:
+        """The same of something, `what: message`."""
+        return replace(self, message=f"{what}: {self.message}")
+
+    def told_at(self, place: Place | None) -> Problem:
+        """The same at a place of a file, unless it is in one itself; an argument that it stands in is a detail then."""
+        if self.place and self.place.document.is_file:
+            return self
+        typed = self.place.excerpt() if self.place else []
+        return replace(self, place=place, details=(*typed, *self.details))
+
+
+def meant(near: str) -> str:
+    """The name that was probably meant, in words."""
+    return f"did you mean: {near}"
 
 
 class RvCheckError(Exception):
-    """The question was wrong: an unusable argument, an unknown name, a bad spec. The command line exits with 2."""
+    """The question was wrong: an unusable argument, an unknown name, a bad spec. The command line exits with 2.
+
+    Its text is that of its problems, one but for a SpecError. Whoever needs a part takes the attribute.
+    """
+
+    problems: list[Problem]  # one at least
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        details: Iterable[str] = (),
+        expected: str | None = None,
+        near: str | None = None,
+        place: Place | None = None,
+    ):
+        """Args: as of a Problem. Of a message of several lines, as torch has them, all but the first are details."""
+        first, *more = message.split("\n")
+        below = (text.expandtabs(2) for text in (*more, *details) if text.strip())
+        self.problems = [Problem(first, place, expected, near, details=tuple(below))]
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        shown = [str(problem) for problem in self.problems[:MAX_PROBLEMS]]
+        if len(self.problems) >= MAX_PROBLEMS:
+            shown.append(f"These are the first {MAX_PROBLEMS} problems; there may be more.")
+        return "\n\n".join(shown)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a process sends to another: the attributes, whatever its class takes to be made."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
+
+    def said_of(self, what: str) -> RvCheckError:
+        """The same of something, `what: message`."""
+        error = RvCheckError("")
+        error.problems = [problem.said_of(what) for problem in self.problems]
+        return error
+
+    @property
+    def message(self) -> str:
+        """Of the first problem."""
+        return self.problems[0].message
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Of the first problem."""
+        return self.problems[0].details
+
+    @property
+    def expected(self) -> str | None:
+        """Of the first problem."""
+        return self.problems[0].expected
+
+    @property
+    def near(self) -> str | None:
+        """Of the first problem."""
+        return self.problems[0].near
+
+    @property
+    def place(self) -> Place | None:
+        """Of the first problem."""
+        return self.problems[0].place
 
 
 class CannotRun(RvCheckError):
@@ -117,14 +211,21 @@ class SpecError(RvCheckError):
 
     def __init__(self, problems: Iterable[Problem]):
         """Keep each problem once, whatever the chains that led there."""
-        self.problems: list[Problem] = list(dict.fromkeys(problems))
-        super().__init__(self.problems)
+        self.problems = list(dict.fromkeys(problems))
+        assert self.problems, "an error says what is wrong"
+        Exception.__init__(self, self.problems)
 
-    def __str__(self) -> str:
-        shown = [str(problem) for problem in self.problems[:MAX_PROBLEMS]]
-        if len(self.problems) >= MAX_PROBLEMS:
-            shown.append(f"These are the first {MAX_PROBLEMS} problems; there may be more.")
-        return "\n\n".join(shown)
+
+def unknown(what: str, name: str, known: Iterable[str], expected: str | None = None) -> RvCheckError:
+    """That nothing is known by a name: `unknown arch 'resnet8'`. `expected`: the known names unless given."""
+    known = list(known)
+    return RvCheckError(f"unknown {what} {quote(name)}", expected=expected or listed(known), near=nearest(name, known))
+
+
+def cannot_write(path: Path, why: OSError | str, so: str = "") -> RvCheckError:
+    """That a file cannot be written, and why. `so`: what was done instead."""
+    reason = why if isinstance(why, str) else why.strerror or str(why)
+    return RvCheckError(f"{path} cannot be written{so and f', so {so}'}: {reason}")
 
 
 class Enough(Exception):

@@ -44,8 +44,7 @@ class _Reading:
         if self.until is not None:
             if self.end is None:
                 near = nearest(self.until, self.steps)
-                hint = f"\n  did you mean: {near}" if near else ""
-                raise RvCheckError(f"{self.arch.name} has no step {quote(self.until)}{hint}")
+                raise RvCheckError(f"{self.arch.name} has no step {quote(self.until)}", near=near)
             y = self.end
         parameters = frozenset(self.parameters)
         rules = frozenset(self.builder.used)

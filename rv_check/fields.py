@@ -7,7 +7,6 @@ Stages, as words here: the last step of each stride (jump) that everything goes 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -24,6 +23,7 @@ from rv_check.library import shipped_folder
 from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.tree import Join
 from rv_check.walk import Formula, Gradient, Seen, Walk, rhythm
+from rv_check.writing import writable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,8 +55,8 @@ def node_of(graph: Graph, step: str) -> Node:
     known = graph.steps or ends(graph)
     if step not in known:
         near = nearest(step, known)
-        hint = f"did you mean: {near}" if near else f"expected: {listed(known, none='a module with named parts')}"
-        raise RvCheckError(f"there is no step {quote(step)}\n  {hint}")
+        expected_ = None if near else listed(known, none="a module with named parts")
+        raise RvCheckError(f"there is no step {quote(step)}", expected=expected_, near=near)
     return known[step]
 
 
@@ -184,8 +184,7 @@ def arch_line(arch: Arch, step: str) -> Line:
     row = arch.step(step)
     if row is None:
         near = nearest(step, expected(arch, False, raw=True).steps)
-        hint = f"\n  did you mean: {near}" if near else ""
-        raise RvCheckError(f"{arch.name} has no step {quote(step)}{hint}")
+        raise RvCheckError(f"{arch.name} has no step {quote(step)}", near=near)
     return Line(step, row.op, row.y, row.receptive_field)
 
 
@@ -276,7 +275,7 @@ def _measured(graph: Graph, step: str, node: Node) -> Measured:
     seen = Walk(graph, Formula(), ReceptiveField()).at(node)
     if seen is None or seen.everything:
         why = "does not depend on the input" if seen is None else "sees the whole input"
-        raise RvCheckError(f"{step} {why}\n  expected: a step before the pool to a fixed size, outside of gates")
+        raise RvCheckError(f"{step} {why}", expected="a step before the pool to a fixed size, outside of gates")
     field = seen.map
     if not field.rows.size or not field.columns.size:
         raise RvCheckError(f"{step} sees nothing of the input: it is made of the zeros between upsampled units")
@@ -459,21 +458,11 @@ PICTURES = (".png", ".svg")
 
 def check_picture(name: str) -> Path:
     """Where a picture goes, before any work. Raises: RvCheckError, also where matplotlib is missing."""
-    path = Path(name)
-    reason = None
-    if path.suffix.lower() not in PICTURES:
-        raise RvCheckError(f"{quote(name)} is no name of a picture\n  expected: FILE{' or FILE'.join(PICTURES)}")
+    if Path(name).suffix.lower() not in PICTURES:
+        raise RvCheckError(f"{quote(name)} is no name of a picture", expected=f"FILE{' or FILE'.join(PICTURES)}")
     if find_spec("matplotlib") is None:
-        raise RvCheckError("a picture needs matplotlib\n  expected: it installed, as by pip install 'rv-check[plot]'")
-    if path.is_dir():
-        reason = "it is a folder"
-    elif not path.parent.is_dir():
-        reason = f"there is no folder {path.parent}"
-    elif not os.access(path if path.exists() else path.parent, os.W_OK):
-        reason = "no permission"
-    if reason is not None:
-        raise RvCheckError(f"{path} cannot be written: {reason}")
-    return path
+        raise RvCheckError("a picture needs matplotlib", expected="it installed, as by pip install 'rv-check[plot]'")
+    return writable(name)
 
 
 # Published

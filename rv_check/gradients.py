@@ -141,7 +141,7 @@ def study(
         for depth in depths or stack.depths:
             if stack.unit == "layers" and depth not in stack.depths:
                 expected = ", ".join(map(str, stack.depths))
-                raise RvCheckError(f"{stack.name} has no network of {depth} layers\n  expected: one of {expected}")
+                raise RvCheckError(f"{stack.name} has no network of {depth} layers", expected=f"one of {expected}")
             runs = tuple(measure(stack, depth, seed, steps, rate) for seed in range(seeds or stack.seeds))
             yield Measured(stack, depth, steps, runs)
 

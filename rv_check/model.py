@@ -105,7 +105,7 @@ def cut(model: SpecModule, until: str) -> SpecModule:
     first, _, rest = until.partition(".")
     if first not in model._plan:
         raise RvCheckError(
-            f"{quote(until)} is within a join, or is one\n  expected: a step that everything goes through"
+            f"{quote(until)} is within a join, or is one", expected="a step that everything goes through"
         )
     model._plan = model._plan[: model._plan.index(first) + 1]
     for name in list(model._modules):

@@ -22,8 +22,8 @@ def is_module(subject: str, kwargs: str | None = None) -> bool:
     where = subject.rpartition(":")[0]
     if is_module_name(subject):
         if where.endswith(SUFFIXES):
-            raise RvCheckError(f"{quote(subject)} is no arch\n  expected: {where}::ARCH, with two colons")
+            raise RvCheckError(f"{quote(subject)} is no arch", expected=f"{where}::ARCH, with two colons")
         return True
     if kwargs is not None:
-        raise RvCheckError(f"--kwargs is for a module, and {subject} is none\n  expected: {FORMS}")
+        raise RvCheckError(f"--kwargs is for a module, and {subject} is none", expected=FORMS)
     return False

@@ -28,7 +28,7 @@ from rv_check.findings import Level
 from rv_check.graph import Graph, Node, State, describe
 from rv_check.observe import Subject
 from rv_check.ops import Shape
-from rv_check.text import shown_shape
+from rv_check.text import first_line, shown_shape
 
 STACK = 16  # blocks in a stack, as many as ResNet-50 has
 BOUNDS = (1e-2, 1e2)  # of the output's variance over the input's, of one block at its initialisation
@@ -198,7 +198,7 @@ def cost(trial: Trial) -> str:
     try:
         macs = sum(operation.macs for operation in counts.operations(graph))
     except RvCheckError as error:
-        raise CannotRun(str(error)) from None
+        raise CannotRun(error.message, details=error.details, expected=error.expected) from None
     words = f"{params:,} params, {macs:,} MACs at {shown_shape(trial.x)}"
     for limit in trial.case.limits:
         value = {"params": params, "macs": macs, "activations": activations(graph)}.get(limit.metric)
@@ -218,7 +218,7 @@ def _field(trial: Trial, limit: Limit) -> int:
     try:
         field_ = graph_field(graph, next(iter(graph.outputs.values())))
     except RvCheckError as error:
-        raise CannotRun(str(error)) from None
+        raise CannotRun(error.message, details=error.details, expected=error.expected) from None
     return int(max(field_.rows.size, field_.columns.size))
 
 
@@ -619,8 +619,7 @@ def copies(trial: Trial) -> None:
         try:
             other = make()
         except Exception as error:
-            line = str(error).partition("\n")[0]
-            raise Fails(f"{what} cannot be made: {type(error).__name__}: {line}") from error
+            raise Fails(f"{what} cannot be made: {type(error).__name__}: {first_line(error)}") from error
         _hold(f"the output of {what}", expected, _output(other, x), 0.0)
         with torch.no_grad():
             for parameter in other.parameters():

@@ -19,7 +19,7 @@ from rv_check.explain import Told, tell
 from rv_check.foreign import guarded
 from rv_check.graph import Graph, Shape
 from rv_check.match import Slot, match
-from rv_check.text import shown_shape
+from rv_check.text import first_line, shown_shape
 
 if TYPE_CHECKING:
     from rv_check.observe import Subject
@@ -257,7 +257,7 @@ def _at(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> No
     try:
         seen = subject.observe(x, False)
     except Exception as error:  # whatever the module raises at a size that is not its own
-        why = f"at {shown_shape(x)} it raises {type(error).__name__}: {_line(error)}"
+        why = f"at {shown_shape(x)} it raises {type(error).__name__}: {first_line(error)}"
         _until_it_raises(subject, x, graph_of, result)
         result.elsewhere = result.elsewhere or why
         return
@@ -293,7 +293,7 @@ def _alone(subject: Subject, x: Shape, graph_of: Expected, result: Structure) ->
     try:
         seen = subject.observe(x, False, 1, here=True)
     except Exception as error:  # whatever the module raises
-        result.alone = f"with a batch of one image it raises {type(error).__name__}: {_line(error)}"
+        result.alone = f"with a batch of one image it raises {type(error).__name__}: {first_line(error)}"
         return
     where = result.where if result.where in seen.outputs else next(iter(seen.outputs), "")
     shape, end = seen.outputs[where].shape, wanted.outputs[""].shape
@@ -333,7 +333,3 @@ def _params(graph: Graph) -> int:
 def _macs(graph: Graph) -> int:
     """Multiply-adds of one image, of what the output needs."""
     return sum(map(macs_of, graph.live)) // graph.input.shape[0]
-
-
-def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -75,7 +75,7 @@ def own_block(arch: Arch) -> tuple[str, Partial]:
     for name, value in values.items():
         if isinstance(value, Partial) and isinstance(value.target, Block) and list(_stages(arch.family.body, name)):
             return name, value
-    raise RvCheckError(f"{arch.name} has no stages that are given a block\n  expected: an arch such as resnet50")
+    raise RvCheckError(f"{arch.name} has no stages that are given a block", expected="an arch such as resnet50")
 
 
 def standard(arch: Arch, stages: Sequence[str] = ()) -> Variant:
@@ -125,7 +125,9 @@ def with_class(
         tried = ", ".join(contract.name for contract in contracts)
         expected_ = '--call "in_channels=C, out_channels=4*width, stride=stride"'
         raise RvCheckError(
-            f"no call of {name} gives the shapes of {tried}\n  tried: {checked.how.text}\n  expected: {expected_}"
+            f"no call of {name} gives the shapes of {tried}",
+            details=[f"tried: {checked.how.text}"],
+            expected=expected_,
         )
     variant = _variant(arch, Partial(op_of(checked)), stages, name)
     words = checked.how.text + ("" if call else f" (inferred, as of {checked.contract.name}; --call ARGUMENTS)")
@@ -181,7 +183,7 @@ def _chosen(arch: Arch, argument: str, stages: Sequence[str]) -> tuple[str, ...]
         name = every[int(stage) - 1] if stage.isdecimal() and 1 <= int(stage) <= len(every) else stage
         if name not in every:
             raise RvCheckError(
-                f"{arch.name} has no stage {quote(stage)}\n  expected: 1 to {len(every)}, or {listed(every)}"
+                f"{arch.name} has no stage {quote(stage)}", expected=f"1 to {len(every)}, or {listed(every)}"
             )
         wanted.add(name)
     return tuple(name for name in every if name in wanted or not stages)
@@ -224,7 +226,7 @@ class _Observed(Op):
                 module = self.checked.make(self._values, x)
                 graph = guarded(where, lambda: Subject(module).observe(x, False, raw=True))
             except RvCheckError as error:
-                raise OpError(str(error)) from None
+                raise OpError(error.message, expected=error.expected, details=error.details) from None
             outputs = list(graph.outputs.values())
             if len(outputs) != 1:
                 raise OpError(f"{self.checked.name} gives {len(outputs)} tensors", expected="one")

@@ -53,6 +53,11 @@ def shown_shape(x: Iterable[int | None]) -> str:
     return " ".join("_" if size is None else str(size) for size in x)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what somebody else's exception says: the others are for whoever wrote that code."""
+    return str(error).partition("\n")[0]
+
+
 def duration(seconds: float | None) -> str:
     """`1 h 02 min`, `3 min 05 s`, `12 s`."""
     if seconds is None:

@@ -367,8 +367,8 @@ class _Expander:
         chain = tuple(self.chain)
         self.problems += [replace(problem, chain=problem.chain or chain) for problem in problems]
 
-    def fail(self, message: str, place: Place, expected: str | None = None) -> _Stop:
-        self.note([Problem(message, place, expected)])
+    def fail(self, message: str, place: Place, expected: str | None = None, details: tuple[str, ...] = ()) -> _Stop:
+        self.note([Problem(message, place, expected, details=details)])
         return _Stop()
 
     def read(self) -> _Reading:
@@ -608,8 +608,8 @@ class _Expander:
         except OpError as error:
             places = {name: argument.value.place for name, argument in arguments_of(cls, call)}
             place = places.get(error.argument or "", call.place)
-            message = error.message if error.message.startswith(cls.name) else f"{cls.name}: {error.message}"
-            raise self.fail(message, place, error.expected) from None
+            message = f"{cls.name}: {error.message}" if error.argument else error.message
+            raise self.fail(message, place, error.expected, error.details) from None
         return Layer(op, x, y)
 
     def shape(self, step: ShapeStep, scope: Scope, x: Shape) -> None:

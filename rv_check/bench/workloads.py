@@ -93,7 +93,7 @@ class Pass:
         with self.autocast():
             y = self.model(self.x)
         if not isinstance(y, Tensor):
-            raise RvCheckError(f"the module gives a {type(y).__name__}\n  expected: one tensor, to be timed")
+            raise RvCheckError(f"the module gives a {type(y).__name__}", expected="one tensor, to be timed")
         return y
 
 
@@ -243,7 +243,7 @@ def make(
     module = placed(module, point)
     module.train(point.pass_ != "inference")
     if point.pass_ != "inference" and not any(parameter.requires_grad for parameter in module.parameters()):
-        raise RvCheckError("no parameter of the module takes a gradient\n  expected: --pass inference")
+        raise RvCheckError("no parameter of the module takes a gradient", expected="--pass inference")
     x = images(point)
     called: Any = ranks.wrap(module)
     if point.mode == "compile":

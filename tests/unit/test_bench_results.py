@@ -63,41 +63,6 @@ def test_every_key_is_there_and_explained() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("at", ["write", "fsync", "replace"])
-def test_an_interrupted_write_leaves_the_file_as_it_was(
-    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C at any moment: the old file is whole, and no other one is left."""
-    path = tmp_path / "a.json"
-    write(results(result()), path)
-    before = path.read_text()
-
-    def interrupted(*arguments: object, **more: object) -> None:
-        raise KeyboardInterrupt
-
-    if at == "write":
-        monkeypatch.setattr(bench_results.os, "fsync", interrupted)
-    else:
-        monkeypatch.setattr(bench_results.os, at, interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write(results(result(), result("other inference")), path)
-    assert path.read_text() == before
-    assert os.listdir(tmp_path) == ["a.json"]
-
-
-def test_a_disk_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message, the old file, and nothing half-written."""
-    path = tmp_path / "a.json"
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(bench_results.os, "fsync", full)
-    with pytest.raises(RvCheckError, match=r"a\.json cannot be written: No space left on device"):
-        write(results(result()), path)
-    assert os.listdir(tmp_path) == []
-
-
 def broken(**changes: Any) -> str:
     """A file with one thing wrong in its case."""
     top = bench_results.as_json(results(result()))
