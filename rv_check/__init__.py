@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from rv_check.arch import Arch, load
     from rv_check.blocks import check_block
     from rv_check.conformance import assert_conforms, assert_same, check
+    from rv_check.errors import RvCheckError, SpecError
     from rv_check.findings import Finding, Report
     from rv_check.finetune import check_transfer
     from rv_check.model import build
-    from rv_check.problems import RvCheckError, SpecError
 
 __all__ = [
     "Arch",
@@ -39,8 +39,8 @@ _HOME = {
     "Finding": "findings",
     "ReceptiveField": "analyses",
     "Report": "findings",
-    "RvCheckError": "problems",
-    "SpecError": "problems",
+    "RvCheckError": "errors",
+    "SpecError": "errors",
     "assert_conforms": "conformance",
     "assert_same": "conformance",
     "build": "model",

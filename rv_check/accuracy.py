@@ -14,11 +14,13 @@ from typing import Any
 import torch
 
 from rv_check.arch import Arch
+from rv_check.errors import RvCheckError
 from rv_check.model import build
-from rv_check.problems import RvCheckError
 from rv_check.reference import need
 from rv_check.spec import Published
+from rv_check.text import first_line
 from rv_check.weights import SUFFIXES, account, load_into, names_of, torchvision_weights, weights_of
+from rv_check.writing import writable, write_text
 
 STATE = "rv-check/accuracy-state/1"
 Z = 1.959963984540054  # the normal distribution has 95 % within so many deviations
@@ -83,8 +85,8 @@ def measure(
     outputs = arch.tree.root.y[-1]
     if len(images.classes) != outputs:
         raise RvCheckError(
-            f"{folder} has {len(images.classes)} classes, and {arch.name} {outputs}\n"
-            f"  expected: a folder for each class, in the order of the outputs, or {arch.entry.name}(classes=N)"
+            f"{folder} has {len(images.classes)} classes, and {arch.name} {outputs}",
+            expected=f"a folder for each class, in the order of the outputs, or {arch.entry.name}(classes=N)",
         )
     run = _identity(arch, found.fits, images.samples, folder) if state else ""
     counts = _resumed(state, run) if state else Counts()
@@ -101,7 +103,7 @@ def measure(
             counts.images + len(some), counts.top1 + int(hits[:, 0].sum()), counts.top5 + int(hits.any(1).sum())
         )
         if state:
-            _keep(state, run, counts)
+            write_text(state, json.dumps({"schema": STATE, "run": run, **vars(counts)}))
         seen(counts.images, len(samples))
     return counts
 
@@ -122,12 +124,11 @@ def _is_file(weights: str) -> bool:
 
 def _images(datasets: Any, folder: Path) -> Any:
     if not folder.is_dir():
-        raise RvCheckError(f"there is no folder {folder}\n  expected: CLASS/IMAGE in it")
+        raise RvCheckError(f"there is no folder {folder}", expected="CLASS/IMAGE in it")
     try:
         return datasets.ImageFolder(str(folder), loader=lambda path: path)
     except FileNotFoundError as error:
-        reason = str(error).splitlines()[0]
-        raise RvCheckError(f"{folder} has no images: {reason}\n  expected: CLASS/IMAGE in it") from None
+        raise RvCheckError(f"{folder} has no images: {first_line(error)}", expected="CLASS/IMAGE in it") from None
 
 
 def _transform(arch: Arch, weights: str) -> Any:
@@ -144,9 +145,7 @@ def _read(path: Path, transform: Any) -> torch.Tensor:
         with pillow.open(path) as opened:
             image = opened.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise RvCheckError(
-            f"{path} cannot be read as an image: {error}\n  expected: it mended, or taken away"
-        ) from None
+        raise RvCheckError(f"{path} cannot be read as an image: {error}", expected="it mended, or taken away") from None
     found: torch.Tensor = transform(image)
     return found
 
@@ -166,25 +165,17 @@ def _identity(arch: Arch, tensors: Any, samples: list[tuple[str, int]], folder: 
 
 def _resumed(path: Path, run: str) -> Counts:
     if not path.exists():
-        if not path.parent.is_dir():
-            raise RvCheckError(f"{path} cannot be written: there is no folder {path.parent}")
+        writable(str(path))
         return Counts()
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         schema, of, counts = kept["schema"], kept["run"], Counts(kept["images"], kept["top1"], kept["top5"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RvCheckError(
-            f"{path} is no state of a run: {error}\n  expected: what --state wrote, or no such file"
+            f"{path} is no state of a run: {error}", expected="what --state wrote, or no such file"
         ) from None
     if schema != STATE or of != run:
         raise RvCheckError(
-            f"{path} is of another run: of other weights or images\n  expected: the state of this one, or no such file"
+            f"{path} is of another run: of other weights or images", expected="the state of this one, or no such file"
         )
     return counts
-
-
-def _keep(path: Path, run: str, counts: Counts) -> None:
-    """Whole or not at all."""
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_text(json.dumps({"schema": STATE, "run": run, **vars(counts)}), encoding="utf-8")
-    os.replace(beside, path)

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from rv_check import axes, ops
 from rv_check.axes import PIXEL, Along
+from rv_check.errors import Place
 from rv_check.ops import Shape, Slide
-from rv_check.problems import Place
 from rv_check.tree import Item, Join, Layer, Module, Node, Repeat, Seq, children
 
 T = TypeVar("T")

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from rv_check import analyses, library
 from rv_check.analyses import ReceptiveField, Row
+from rv_check.errors import Document, Place, Problem, RvCheckError, SpecError, once_per_place, unknown
 from rv_check.expr import Call, Value, check_keyword, parse_call, show
 from rv_check.ops import Shape
-from rv_check.problems import (
-    Document,
-    Place,
-    Problem,
-    RvCheckError,
-    SpecError,
-    listed,
-    nearest,
-    once_per_place,
-    quote,
-    quote_plain,
-    shown_path,
-)
 from rv_check.source import Text
 from rv_check.spec import ArchEntry, Block, Contract, Family, parse_input
+from rv_check.text import listed, nearest, quote, quote_plain, shown_path, shown_shape
 from rv_check.tree import (
     Budget,
     Layer,
@@ -133,7 +122,7 @@ class Arch:
         return dict(_state(self.tree.root, ""))
 
     def __repr__(self) -> str:
-        return f"Arch({self.name!r}, input={' '.join(map(str, self.input))!r})"
+        return f"Arch({self.name!r}, input={shown_shape(self.input)!r})"
 
 
 def _unknown_step(arch: str, root: Module, contract: Contract) -> Problem | None:
@@ -171,12 +160,13 @@ def load(name: str, input: str | None = None) -> Arch:
     path, _, asked = name.rpartition("::")
     if not path and asked.endswith(library.SUFFIXES):
         known = listed(_family(Path(asked)).archs)
-        raise RvCheckError(f"{quote(asked)} is a file\n  expected: {quote_plain(asked)}::ARCH, one of {known}")
+        raise RvCheckError(f"{quote(asked)} is a file", expected=f"{quote_plain(asked)}::ARCH, one of {known}")
     call = parse_call(_typed(asked), "an arch", "the name of an arch, as in resnet50 or resnet50(classes=10)")
     if path:
         family = _family(Path(path))
         if call.name not in family.archs:
-            raise _unknown(f"{shown_path(Path(path))} has no arch {quote(call.name)}", call.name, family.archs)
+            message, near = f"{shown_path(Path(path))} has no arch {quote(call.name)}", nearest(call.name, family.archs)
+            raise RvCheckError(message, expected=listed(family.archs), near=near)
     else:
         family = _shipped_family(call.name)
     entry = family.archs[call.name]
@@ -266,15 +256,11 @@ def _shipped_family(arch: str) -> Family:
     shipped = families()
     found = [family for family in shipped if arch in family.archs]
     if not found:
-        raise _unknown(f"unknown arch {quote(arch)}", arch, [name for family in shipped for name in family.archs])
+        raise unknown("arch", arch, [name for family in shipped for name in family.archs])
     if len(found) > 1:
         files = " and ".join(shown_path(family.path) for family in found)
-        raise RvCheckError(f"there are two archs {quote(arch)}: in {files}\n  expected: path/to/file.yaml::{arch}")
+        raise RvCheckError(f"there are two archs {quote(arch)}: in {files}", expected=f"path/to/file.yaml::{arch}")
     return found[0]
-
-
-def _unknown(message: str, name: str, known: Iterable[str]) -> RvCheckError:
-    return RvCheckError(str(Problem(message, None, listed(known), nearest(name, known))))
 
 
 def _build_arguments(family: Family, entry: ArchEntry) -> dict[str, Value]:

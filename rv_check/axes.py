@@ -13,8 +13,8 @@ from itertools import pairwise
 from math import gcd, lcm
 from typing import NamedTuple
 
+from rv_check.errors import RvCheckError
 from rv_check.ops import Slide
-from rv_check.problems import RvCheckError
 
 MAX_PIXELS = 10**15  # of a receptive field; a million strides of 2 would make a number of 300,000 digits
 MAX_PHASES = 1024
@@ -173,6 +173,6 @@ def _limited(phases: tuple[Axis, ...]) -> Along:
 def _few(phases: int) -> int:
     if phases > MAX_PHASES:
         raise RvCheckError(
-            f"the receptive fields of {phases:,} neighbouring units may differ\n  expected: at most {MAX_PHASES:,}"
+            f"the receptive fields of {phases:,} neighbouring units may differ", expected=f"at most {MAX_PHASES:,}"
         )
     return phases

@@ -20,15 +20,16 @@ from rv_check import analyses, library
 from rv_check.arch import Arch, parse_size
 from rv_check.checks import Judge
 from rv_check.conformance import ModuleRun, checks_of_module, observe
+from rv_check.errors import CannotRun, Document, Place, RvCheckError, SpecError, unknown
 from rv_check.expr import Argument, Call, Scope, Value, parse_call, show
-from rv_check.findings import CannotRun, Finding, Report
+from rv_check.findings import Finding, Report, failures
 from rv_check.foreign import guarded
 from rv_check.library import check_call
 from rv_check.ops import Shape
-from rv_check.problems import Document, Place, RvCheckError, SpecError, listed, nearest, quote
 from rv_check.reference import need
 from rv_check.source import Text
 from rv_check.spec import ArchEntry, Block, Family
+from rv_check.text import first_line, listed, quote, shown_shape
 from rv_check.tree import Tree, arguments_of, definition_scope, expand_block, with_defaults
 
 if TYPE_CHECKING:
@@ -182,17 +183,13 @@ def find_contract(text: str) -> Contract:
     if path:
         block = library.load(Path(path))
         if not isinstance(block, Block) or block.name != call.name:
-            raise RvCheckError(f"{path} has no block {quote(call.name)}\n  expected: {quote(block.name)}")
+            raise RvCheckError(f"{path} has no block {quote(call.name)}", expected=quote(block.name))
     else:
         folder = library.shipped_folder()
         known = library.known_blocks(folder)
         found = library.find(call.name, folder) if call.name in known else None
         if not isinstance(found, Block):
-            near = nearest(call.name, known)
-            hint = f"    did you mean: {near}" if near else ""
-            raise RvCheckError(
-                f"unknown block {quote(call.name)}\n  expected: {listed(known)}, or path/to/file.yaml{hint}"
-            )
+            raise unknown("block", call.name, known, f"{listed(known)}, or path/to/file.yaml")
         block = found
     if block.inline:
         raise RvCheckError(f"block {quote(block.name)} is inline: its steps are steps of what is around it")
@@ -391,7 +388,7 @@ class Checked:
         ]
         made = guarded(f"{self.name}({', '.join(shown)}) cannot be made", lambda: self.cls(*by_position, **by_name))
         if not isinstance(made, torch.nn.Module):
-            raise RvCheckError(f"{self.name} makes a {type(made).__name__}\n  expected: a torch.nn.Module")
+            raise RvCheckError(f"{self.name} makes a {type(made).__name__}", expected="a torch.nn.Module")
         return made
 
     def trial(self, case: Case) -> Trial:
@@ -461,7 +458,7 @@ class Checked:
             words += ["channels in as out, half and twice"] if "C" in self.how.names else []
             words.append(f"{SIDES[0]} to {SIDES[-1]} rows and columns")
         else:
-            words.append(f"in {' '.join(map(str, self.input))}")
+            words.append(f"in {shown_shape(self.input)}")
         return ", ".join([*words, f"batch {BATCHES[0]} to {BATCHES[-1]}"])
 
     def fits(self, values: Mapping[str, Value], x: Shape, y: tuple[int | None, ...]) -> bool:
@@ -531,7 +528,7 @@ def _try(checked: Checked) -> Guess:
         except RvCheckError as raised:
             error = error or str(raised)
         except Exception as raised:  # whatever the class raises
-            error = error or f"does not run: {type(raised).__name__}: {str(raised).partition(chr(10))[0]}"
+            error = error or f"does not run: {type(raised).__name__}: {first_line(raised)}"
     return Guess(checked, right, runs, made, error)
 
 
@@ -551,22 +548,21 @@ def best_calls(
         if found:
             best.append(max(found, key=lambda guess: (guess.right, guess.runs, guess.made)))
     if not any(guess.runs for guess in best):
-        raise RvCheckError(_tried(name, cls, tried))
+        raise _uncallable(name, cls, tried)
     return best
 
 
-def _tried(name: str, cls: Any, tried: Sequence[Guess]) -> str:
+def _uncallable(name: str, cls: Any, tried: Sequence[Guess]) -> RvCheckError:
     try:
         signature = str(inspect.signature(cls))
     except (TypeError, ValueError):
         signature = "(...)"
     what = "cannot be called" if any(guess.made for guess in tried) else "cannot be constructed"
-    lines = [f"{name}{signature} {what}"]
     errors = {guess.checked.how.text: guess.error for guess in reversed(tried)}
-    lines += [f"  tried: {how}: {error}" for how, error in reversed(errors.items())]
-    lines += [] if tried else ["  tried: nothing, since its arguments have no names that are known"]
+    told = [f"tried: {how}: {error}" for how, error in reversed(errors.items())]
+    told += [] if tried else ["tried: nothing, since its arguments have no names that are known"]
     expected = '--call "in_channels=C, out_channels=4*width, stride=stride", and --kwargs for what is always the same'
-    return "\n".join([*lines, f"  expected: {expected}"])
+    return RvCheckError(f"{name}{signature} {what}", details=told, expected=expected)
 
 
 def _settle(name: str, guesses_: Sequence[Guess], kwargs: Mapping[str, Any], x: Shape | None) -> tuple[Checked, str]:
@@ -597,7 +593,7 @@ def _differences(checked: Checked) -> list[str]:
         try:
             findings, _, _ = _of_body(checked, case, "structure")
         except RvCheckError as error:
-            return [str(error).partition("\n")[0]]
+            return [error.message]
         failed = [f for f in findings if f.status != "passed" and f.check == "structure"]
         if failed:
             return [f"{f.message.partition(chr(10))[0]}{f' at {f.step}' if f.step else ''} ({case})" for f in failed]
@@ -651,9 +647,7 @@ def check_block(
     known = [STRUCTURE, "numbers", *by_name()]
     for one in properties or ():
         if one not in known:
-            near = nearest(one, known)
-            hint = f"    did you mean: {near}" if near else ""
-            raise RvCheckError(f"unknown property {quote(one)}\n  expected: {listed(known)}{hint}")
+            raise unknown("property", one, known)
     block = BlockCheck(cls, as_, call, in_, kwargs=kwargs, seed=seed, examples=examples, name=name)
     wanted = [STRUCTURE if one == "numbers" else one for one in properties or block.checks]
     for one in dict.fromkeys(one for one in wanted if one in by_name() or one in block.checks):
@@ -686,7 +680,7 @@ class BlockCheck:
         if not callable(cls) or not _makes_modules(cls):
             what = f"the class {cls.__name__}" if isinstance(cls, type) else f"a {type(cls).__name__}"
             raise RvCheckError(
-                f"{name or what} is no class of modules: {what}\n  expected: a torch.nn.Module, or a factory"
+                f"{name or what} is no class of modules: {what}", expected="a torch.nn.Module, or a factory"
             )
         self.name = name or str(getattr(cls, "__name__", type(cls).__name__))
         self.seed, self.examples = seed, examples
@@ -757,9 +751,8 @@ def _check_body(checked: Checked) -> tuple[list[Finding], dict[str, str], Mappin
         except CannotRun:
             raise
         except RvCheckError as error:
-            message = f"{error}\ncase: {case}"
-            finding = Finding(checked.name, "structure", "structure", "failed", message, place=arch.entry.place)
-            return [finding], {}, {}
+            like = Finding(checked.name, "structure", "structure", "failed", "", place=arch.entry.place)
+            return [replace(f, message=f"{f.message}\ncase: {case}") for f in failures(error, like)], {}, {}
         failed = [finding for finding in of_case if finding.status not in ("passed", "blocked")]
         blocked = [finding for finding in of_case if finding.status == "blocked"]
         if failed:
@@ -865,7 +858,7 @@ def guarded_property(one: Property, trial: Trial) -> str | None:
     except (CannotRun, SpecError):
         raise
     except RvCheckError as error:
-        raise Fails(str(error)) from error
+        raise Fails(error.problems[0].words, expected=error.expected) from error
     if kept:
         raise kept[0]
     return words

@@ -13,17 +13,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from rv_check.errors import Document, Place, Problem, RvCheckError, SpecError
 from rv_check.foreign import guarded
-from rv_check.problems import Document, Place, Problem, RvCheckError, SpecError, nearest, quote
 from rv_check.reference import need
+from rv_check.text import nearest, quote
 
 if TYPE_CHECKING:
     from torch import nn
 
 FORMS = "file.py:Name or package.module:Name"
-PRETRAINED = (
-    "pretrained=True is deprecated in torchvision since 0.13: it means IMAGENET1K_V1 for ever\n"
-    '  expected: weights="IMAGENET1K_V1", or weights="DEFAULT" for the best there are'
+PRETRAINED = Problem(
+    "pretrained=True is deprecated in torchvision since 0.13: it means IMAGENET1K_V1 for ever",
+    expected='weights="IMAGENET1K_V1", or weights="DEFAULT" for the best there are',
 )
 
 
@@ -192,14 +193,14 @@ def load_module(name: str, arguments: Mapping[str, Any] | None = None) -> Candid
     torch = need("torch")
     if isinstance(value, torch.nn.Module):
         if arguments:
-            raise RvCheckError(f"{name} is a module, built already\n  expected: no arguments for it")
+            raise RvCheckError(f"{name} is a module, built already", expected="no arguments for it")
         return Candidate(value, False)
     if not callable(value):
-        raise RvCheckError(f"{name} is a {type(value).__name__}\n  expected: a torch.nn.Module, or what makes one")
+        raise RvCheckError(f"{name} is a {type(value).__name__}", expected="a torch.nn.Module, or what makes one")
     _see_that_it_takes(name, value, arguments)
     made = guarded(f"{name}() cannot be built", lambda: _explained(lambda: value(**arguments)))
     if not isinstance(made, torch.nn.Module):
-        raise RvCheckError(f"{name}() gives a {type(made).__name__}\n  expected: a torch.nn.Module")
+        raise RvCheckError(f"{name}() gives a {type(made).__name__}", expected="a torch.nn.Module")
     return Candidate(made, True)
 
 
@@ -210,7 +211,7 @@ def _explained(action: Callable[[], Any]) -> Any:
             made = action()
         except Exception as error:
             if "'pretrained' is deprecated" in " ".join([str(error), *(str(one.message) for one in heard)]):
-                error.add_note(PRETRAINED)
+                error.add_note(str(PRETRAINED))
             raise
     for one in heard:
         warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
@@ -221,12 +222,12 @@ def named_value(name: str, what: str) -> Any:
     """What stands in a file or module by that name, which should be a module or a class. Raises: RvCheckError."""
     where, _, attribute = name.rpartition(":")
     if not where or not attribute:
-        raise RvCheckError(f"{quote(name)} is no {what}\n  expected: {FORMS}")
+        raise RvCheckError(f"{quote(name)} is no {what}", expected=FORMS)
     need("torch")
     namespace = guarded(f"{where} cannot be imported", lambda: _explained(lambda: _import(where)))
     if not hasattr(namespace, attribute):
         near = nearest(attribute, [n for n in vars(namespace) if not n.startswith("_")])
-        raise RvCheckError(f"{where} has no {quote(attribute)}" + (f"\n  did you mean: {near}" if near else ""))
+        raise RvCheckError(f"{where} has no {quote(attribute)}", near=near)
     return getattr(namespace, attribute)
 
 
@@ -241,7 +242,7 @@ def _see_that_it_takes(name: str, factory: Any, arguments: Mapping[str, Any]) ->
         how = f"with {', '.join(arguments)}" if arguments else "without arguments"
         message = f"{name}{signature} cannot be called {how}: {error}"
         hint = "--kwargs '{\"name\": value}', or a function without arguments that makes the module"
-        raise RvCheckError(f"{message}\n  expected: {hint}") from None
+        raise RvCheckError(message, expected=hint) from None
 
 
 def _import(where: str) -> ModuleType:
@@ -274,7 +275,7 @@ def parse_arguments(text: str | None) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise RvCheckError(f'--kwargs is no JSON: {error}\n  expected: as in {{"num_classes": 10}}') from None
+        raise RvCheckError(f"--kwargs is no JSON: {error}", expected='as in {"num_classes": 10}') from None
     if not isinstance(value, dict):
-        raise RvCheckError(f'--kwargs is a {type(value).__name__}\n  expected: an object, as in {{"num_classes": 10}}')
+        raise RvCheckError(f"--kwargs is a {type(value).__name__}", expected='an object, as in {"num_classes": 10}')
     return value

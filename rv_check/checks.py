@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rv_check import analyses, axes
 from rv_check.arch import Arch, small_inputs
 from rv_check.deviations import Deviation, first_match, settle
-from rv_check.findings import LEVELS, CannotRun, Finding, Level, Report, Status, up_to
+from rv_check.errors import CannotRun, Place, RvCheckError, SpecError
+from rv_check.findings import LEVELS, Finding, Level, Report, Status, failures, up_to
 from rv_check.foreign import guarded
 from rv_check.ops import Shape
 from rv_check.printed import HOLDS, TRUNCATED, WRONG, Printed
-from rv_check.problems import Place, Problem, RvCheckError, SpecError
 from rv_check.reference import applies, build_reference, metadata_source, need, need_device
 from rv_check.spec import Published
+from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +51,8 @@ class Mismatch(RvCheckError):
     """A check does not hold, with what was found and what was expected."""
 
     def __init__(self, message: str, found: str, expected: str):
-        super().__init__(message)
-        self.found, self.expected = found, expected
+        super().__init__(message, expected=expected)
+        self.found = found
 
 
 class Run:
@@ -264,12 +265,9 @@ def run_check(check: Check, run: Run) -> list[Finding]:
         found.append(check.one(run, "blocked", f"blocked by {blocked}"))
     except CannotRun as error:
         found.append(check.one(run, "skipped", "could not run", reason=str(error)))
-    except SpecError as error:
-        found += [_of_problem(check, run, problem) for problem in error.problems]
-    except Mismatch as error:
-        found.append(check.finding(run, False, str(error), found=error.found, expected=error.expected))
     except RvCheckError as error:
-        found.append(check.finding(run, False, str(error)))
+        seen = error.found if isinstance(error, Mismatch) else None
+        found += failures(error, check.finding(run, False, "", found=seen))
     assert found, f"{check.name} made no finding"
     return found
 
@@ -284,16 +282,6 @@ def _surroundings(check: Check) -> AbstractContextManager[None]:
     return steady()
 
 
-def _of_problem(check: Check, run: Run, problem: Problem) -> Finding:
-    lines = [problem.message]
-    if problem.near:
-        lines.append(f"did you mean: {problem.near}")
-    if problem.chain:
-        lines.append("in " + " > ".join(map(str, problem.chain)))
-    place = problem.place or run.place
-    return check.finding(run, False, "\n".join(lines), expected=problem.expected, place=place)
-
-
 # Level spec: is the spec true to itself and to what is published? Static, but for torchvision's metadata.
 
 
@@ -302,9 +290,9 @@ def shapes(run: Run, check: Check) -> Outcome:
     arch = run.expanded()
     layers = arch.tree.root.layers
     if arch.tree.unchecked:
-        reason = f"they hold at {_shape(arch.declared_input)}, and the input is {_shape(arch.input)}"
+        reason = f"they hold at {shown_shape(arch.declared_input)}, and the input is {shown_shape(arch.input)}"
         yield check.one(run, "skipped", f"{arch.tree.unchecked} shape: lines were not checked", reason=reason)
-    yield check.finding(run, True, f"{layers:,} layers fit at {_shape(arch.input)}")
+    yield check.finding(run, True, f"{layers:,} layers fit at {shown_shape(arch.input)}")
 
 
 def contract(run: Run, check: Check) -> Outcome:
@@ -318,7 +306,7 @@ def contract(run: Run, check: Check) -> Outcome:
                 w is None or w == n for w, n in zip(stated.shape, row.y, strict=True)
             )
             wanted = " ".join("_" if n is None else str(n) for n in stated.shape)
-            yield _stated(run, check, f"shape of {stated.step}", ok, _shape(row.y), wanted, stated.places["shape"])
+            yield _stated(run, check, f"shape of {stated.step}", ok, shown_shape(row.y), wanted, stated.places["shape"])
         for name, value in (("params", row.params), ("macs", row.macs)):
             wanted_number = getattr(stated, name)
             if wanted_number is not None:
@@ -333,10 +321,6 @@ def contract(run: Run, check: Check) -> Outcome:
             place = stated.places["receptive_field"]
             what = f"receptive field of {stated.step}"
             yield _stated(run, check, what, ok, str(row.receptive_field), wanted, place)
-
-
-def _shape(x: Iterable[int]) -> str:
-    return " ".join(map(str, x))
 
 
 def _stated(run: Run, check: Check, what: str, ok: bool, found: str, wanted: str, place: Place) -> Finding:
@@ -439,7 +423,7 @@ def metadata(run: Run, check: Check) -> Outcome:
     for name, weights in sizes.items():
         crop = weights.transforms().crop_size
         side = crop[0] if isinstance(crop, list | tuple) else crop
-        found, expected = _shape(arch.declared_input[1:]), f"{side} {side}"
+        found, expected = shown_shape(arch.declared_input[1:]), f"{side} {side}"
         where = f"torchvision {name}.transforms().crop_size"
         yield check.finding(run, found == expected, f"input is {found}", found=found, expected=expected, source=where)
 
@@ -450,7 +434,7 @@ def metadata(run: Run, check: Check) -> Outcome:
 def structure(run: Run, check: Check) -> Outcome:
     """The op graph, observed at several sizes, in eval and train mode, is the spec's; else every mistake once."""
     found = run.structure()
-    at = ", ".join(map(_shape, found.sizes)) or _shape(found.input)
+    at = ", ".join(map(shown_shape, found.sizes)) or shown_shape(found.input)
     if found.verdict in ("same", "equivalent"):
         how = f", written otherwise: {'; '.join(found.rules)}" if found.rules else ""
         if found.measured:
@@ -544,7 +528,7 @@ def hold_states(expected: nn.Module, found: nn.Module, in_order: bool = True) ->
         raise Mismatch(f"names of parameters and buffers: {', '.join(counts)}", _few(extra), _few(missing))
     for name, shape in wanted.items():
         if given[name] != shape:
-            raise Mismatch(f"shape of {name}", _shape(given[name]), _shape(shape))
+            raise Mismatch(f"shape of {name}", shown_shape(given[name]), shown_shape(shape))
     if in_order and list(wanted) != list(given):
         first, instead = next((a, b) for a, b in zip(wanted, given, strict=True) if a != b)
         raise Mismatch("order of parameters and buffers", instead, first)
@@ -580,7 +564,7 @@ def logits(run: Run, check: Check) -> Outcome:
 
     pair = run.matched().at_generic_point(torch.float32)
     x = numbers.image(run.input(), 2, torch.float32, run.device)
-    what = f"eval mode at {_shape(run.input())}, float32"
+    what = f"eval mode at {shown_shape(run.input())}, float32"
     with torch.no_grad():
         expected, found = pair.each(what, lambda module, where: numbers.forward(module.eval(), x, where))
     yield measured(run, check, what, [numbers.compare("output", expected, found)], torch.float32)
@@ -609,7 +593,7 @@ def runs_nowhere_else(run: Run, check: Check) -> Outcome:
         except Exception:  # whatever it raises: it does not run there either, and nothing is claimed
             continue
         found, expected = "a network of other parameters, or none", f"one that runs, as {pair.names[0]} does"
-        yield check.finding(run, False, f"the spec does not fit at {_shape(x)}", found=found, expected=expected)
+        yield check.finding(run, False, f"the spec does not fit at {shown_shape(x)}", found=found, expected=expected)
 
 
 def training(run: Run, check: Check) -> Outcome:
@@ -645,7 +629,7 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
     data = numbers.image(x, 2, torch.float64, run.device)
     names = numbers.shared_modules(pair.expected, pair.found)
     mode = "train" if train else "eval"
-    what = f"{mode} mode at {_shape(x)}, float64"
+    what = f"{mode} mode at {shown_shape(x)}, float64"
     expected, found = pair.each(what, lambda module, where: numbers.run(module, data, train, names, where))
     if pair.map is not None:
         expected = numbers.limited(expected, pair.map)

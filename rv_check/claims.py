@@ -30,23 +30,13 @@ from rv_check import analyses, library
 from rv_check import arch as archs
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch
+from rv_check.errors import CannotRun, Collector, Enough, Place, Problem, RvCheckError, SpecError, in_order
 from rv_check.expr import Expr, Number, Scope, parse, show
-from rv_check.findings import CannotRun, Finding
+from rv_check.findings import Finding
 from rv_check.printed import FORMS, HOLDS, TRUNCATED, WRONG, Printed, parse_printed
-from rv_check.problems import (
-    Collector,
-    Enough,
-    Place,
-    Problem,
-    RvCheckError,
-    SpecError,
-    in_order,
-    listed,
-    nearest,
-    quote,
-)
 from rv_check.reference import metadata_source
 from rv_check.source import Fields, Items, Node, Text, kind, read_all
+from rv_check.text import listed, nearest, quote
 from rv_check.tree import Layer
 from rv_check.tree import Node as Part
 
@@ -226,7 +216,7 @@ class Facts:
                 self._loaded[text] = archs.load(self._full(name) + text[len(name) :])
                 _ = self._loaded[text].tree
             except RvCheckError as error:
-                raise expr.problem(root, str(error)) from None
+                raise SpecError(problem.told_at(expr.place_of(root)) for problem in error.problems) from None
         return self._loaded[text]
 
     def _full(self, name: str) -> str:

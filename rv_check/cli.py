@@ -19,10 +19,12 @@ from rv_check.arch import Arch, parse_size
 from rv_check.candidates import FORMS, is_module_name, load_module, parse_arguments
 from rv_check.checks import Judge, check_arch
 from rv_check.deviations import load_deviations
+from rv_check.errors import RvCheckError, SpecError, cannot_write
 from rv_check.findings import LEVELS, Finding, Level, Report, up_to
 from rv_check.options import is_module, positive
-from rv_check.problems import RvCheckError, SpecError, quote
 from rv_check.reference import need_device
+from rv_check.text import quote
+from rv_check.writing import put, writable
 
 HELD, DID_NOT_HOLD, WRONG_QUESTION = 0, 1, 2
 OF_THEIR_OWN = {  # commands that stand in modules of their own, each with `add_options` and `run`
@@ -191,9 +193,9 @@ def check_command(options: argparse.Namespace) -> int:
     if not is_module(options.subject):
         given = [f"--{name.replace('_', '-')}" for name in OF_MODULES if getattr(options, name)]
         if options.arch is not None:
-            raise RvCheckError(f"{quote(options.subject)} is no module\n  expected: {FORMS}")
+            raise RvCheckError(f"{quote(options.subject)} is no module", expected=FORMS)
         if given:
-            raise RvCheckError(f"{given[0]} is for a module, and {options.subject} is none\n  expected: {FORMS}")
+            raise RvCheckError(f"{given[0]} is for a module, and {options.subject} is none", expected=FORMS)
         return _check_arch(options)
     result = _check_module(options)
     if options.save_map:
@@ -220,10 +222,10 @@ def _status(result: Report) -> int:
 
 def _check_module(options: argparse.Namespace) -> Report:
     if options.level == "spec":
-        raise RvCheckError("--level spec says nothing of a module\n  expected: --level structure or numbers, or none")
+        raise RvCheckError("--level spec says nothing of a module", expected="--level structure or numbers, or none")
     arch = archs.load(options.arch) if options.arch is not None else None
     if options.save_map:
-        _writable(options.save_map)
+        writable(options.save_map)
     if options.only and arch is not None:
         _see_step(arch, options.only)
     judge = _judge(options, [arch] if arch else [], tell=False)
@@ -281,7 +283,7 @@ def _save_map(result: Report, options: argparse.Namespace) -> None:
     if not result.map:
         print("rv-check: there is no map to save, since the structure differs", file=sys.stderr)
         return
-    _write(json.dumps(report.map_json(result), indent=2), _writable(options.save_map))
+    _write(json.dumps(report.map_json(result), indent=2), writable(options.save_map))
 
 
 def _annotate(reports: Sequence[Report], quiet: bool) -> None:
@@ -296,7 +298,7 @@ def diff_command(options: argparse.Namespace) -> int:
     """Two archs without torch; two modules, or one of each, with it."""
     modules = [is_module_name(name) for name in (options.a, options.b)]
     if options.level == "spec":
-        raise RvCheckError("--level spec compares nothing\n  expected: --level structure or numbers, or none")
+        raise RvCheckError("--level spec compares nothing", expected="--level structure or numbers, or none")
     if options.input is not None and not all(modules):
         raise RvCheckError("--input is for two modules: an arch has an input of its own")
     if not any(modules):
@@ -369,9 +371,9 @@ def report_command(options: argparse.Namespace) -> int:
     if options.sources:
         options.level = options.level or "spec"  # verdicts on printed numbers are static
     if options.results and (options.sources or options.format == "json"):
-        raise RvCheckError("--results are columns of the table\n  expected: --format text, markdown, csv or latex")
+        raise RvCheckError("--results are columns of the table", expected="--format text, markdown, csv or latex")
     more = _timed(options.results) if options.results else {}
-    path = _writable(options.output) if options.output else None
+    path = writable(options.output) if options.output else None
     chosen = [archs.load(name) for name in options.arch] or archs.archs()
     reports = _check_archs(chosen, options, tell=False)
     lines = [report.Line(arch, found) for arch, found in zip(chosen, reports, strict=True)]
@@ -392,32 +394,16 @@ def _timed(names: Sequence[str]) -> dict[str, dict[str, str]]:
     return tables.columns(bench_results.merge([Path(name) for name in names]))
 
 
-def _writable(name: str) -> Path:
-    """Where a report goes, tried before the work. Raises: RvCheckError."""
-    path = Path(name)
-    folder = path.parent
-    reason = None
-    if path.is_dir():
-        reason = "it is a folder"
-    elif not folder.is_dir():
-        reason = f"there is no folder {folder}"
-    elif not os.access(path if path.exists() else folder, os.W_OK):
-        reason = "no permission"
-    if reason is not None:
-        raise RvCheckError(f"{path} cannot be written: {reason}")
-    return path
-
-
 def _write(text: str, path: Path | None) -> None:
     """To the file, or to stdout, also where the file turns out not to take it: the work is not lost."""
     if path is None:
         print(text)
         return
     try:
-        path.write_text(text + "\n", encoding="utf-8")
+        put(path, f"{text}\n".encode())
     except OSError as error:
         print(text)
-        raise RvCheckError(f"{path} cannot be written, so the report is on stdout: {error.strerror or error}") from None
+        raise cannot_write(path, error, "the report is on stdout") from None
 
 
 if __name__ == "__main__":

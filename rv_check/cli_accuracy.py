@@ -14,8 +14,8 @@ from typing import Any
 from rv_check import arch as archs
 from rv_check import report
 from rv_check.cli_transfer import MAP
+from rv_check.errors import RvCheckError
 from rv_check.options import is_module, positive
-from rv_check.problems import RvCheckError
 from rv_check.progress import Progress
 from rv_check.reference import need, need_device
 
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Count, and compare. Exit status 1 where a published value lies outside of the interval."""
     if is_module(options.subject):
-        raise RvCheckError(f"{options.subject} is a module\n  expected: an arch; check says whether a module is one")
+        raise RvCheckError(f"{options.subject} is a module", expected="an arch; check says whether a module is one")
     arch = archs.load(options.subject)
     need("torch")
     need_device(options.device)

@@ -26,11 +26,13 @@ from rv_check.bench.cases import (
 )
 from rv_check.bench.results import SCHEMA, Results
 from rv_check.candidates import load_module, parse_arguments
+from rv_check.errors import RvCheckError
 from rv_check.memory import OPTIMISERS
 from rv_check.options import positive
-from rv_check.problems import RvCheckError, listed, shown_path
 from rv_check.reference import need
 from rv_check.spec import BENCH_AXES
+from rv_check.text import listed, shown_path
+from rv_check.writing import writable
 
 if TYPE_CHECKING:
     from rv_check.bench.run import Session
@@ -141,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _only_the_step(axes: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     if axes.get("pass", ("step",)) != ("step",) or axes.get("mode", ("eager",)) != ("eager",):
-        raise RvCheckError("--data-parallel times the training step, eager\n  expected: --pass step, or none")
+        raise RvCheckError("--data-parallel times the training step, eager", expected="--pass step, or none")
     return ("step",)
 
 
@@ -149,14 +151,11 @@ def _output(options: argparse.Namespace) -> Path | None:
     """Where results go, looked at before anything is timed."""
     if options.output is None:
         if options.resume:
-            raise RvCheckError("--resume goes on with a file\n  expected: -o FILE --resume")
+            raise RvCheckError("--resume goes on with a file", expected="-o FILE --resume")
         return None
-    path = Path(options.output)
-    if path.is_dir() or not path.parent.is_dir():
-        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise RvCheckError(f"{path} cannot be written: {why}")
+    path = writable(options.output)
     if path.exists() and not options.resume:
-        raise RvCheckError(f"{path} is there already\n  expected: another name, or --resume to go on with it")
+        raise RvCheckError(f"{path} is there already", expected="another name, or --resume to go on with it")
     return path
 
 
@@ -170,8 +169,8 @@ def _ranks(options: argparse.Namespace) -> Iterator[Ranks]:
         return
     if "WORLD_SIZE" not in os.environ:
         raise RvCheckError(
-            "--data-parallel needs torchrun, which did not start this process\n"
-            "  expected: torchrun --nproc-per-node 2 -m rv_check bench ARCH --data-parallel"
+            "--data-parallel needs torchrun, which did not start this process",
+            expected="torchrun --nproc-per-node 2 -m rv_check bench ARCH --data-parallel",
         )
     with ranks.joined(options.device or best()) as found:
         yield found
@@ -188,8 +187,8 @@ def _started(device: Any, options: argparse.Namespace, output: Path | None) -> t
     results = bench_results.read(output)
     if results.machines.get(key, {}).get("device") != described["device"]:
         raise RvCheckError(
-            f"{shown_path(output)} is of another machine: {listed(results.machines, none='none')}\n"
-            f"  expected: {key}, or another file"
+            f"{shown_path(output)} is of another machine: {listed(results.machines, none='none')}",
+            expected=f"{key}, or another file",
         )
     return key, results
 
@@ -237,14 +236,14 @@ def _tell(options: argparse.Namespace, session: Session, groups: Sequence[Group]
         return DID_NOT_HOLD
     if too_large:
         names = listed(one["id"] for one in too_large)
-        raise RvCheckError(f"a batch that was asked for does not fit: {names}\n  expected: a smaller --batch")
+        raise RvCheckError(f"a batch that was asked for does not fit: {names}", expected="a smaller --batch")
     return HELD
 
 
 def _merge(options: argparse.Namespace) -> int:
     """Several files as one table, or as one file."""
     if options.subject or options.baseline:
-        raise RvCheckError("--merge times nothing\n  expected: --merge FILE FILE, with -o FILE or --json")
+        raise RvCheckError("--merge times nothing", expected="--merge FILE FILE, with -o FILE or --json")
     results = bench_results.merge([Path(name) for name in options.merge])
     path = _output(options)
     if path is not None:

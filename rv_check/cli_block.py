@@ -14,8 +14,8 @@ from rv_check.blocks import EXAMPLES, check_block
 from rv_check.candidates import named_value, parse_arguments
 from rv_check.findings import Report
 from rv_check.options import positive
-from rv_check.problems import quote_plain
 from rv_check.spec import PROPERTIES
+from rv_check.text import quote_plain
 
 SCHEMA = "rv-check/block/1"
 

@@ -12,9 +12,10 @@ from typing import Any
 from rv_check import report
 from rv_check.claims import DECLARED, Claims, Verdict, judge_all, load_claims, shipped
 from rv_check.deviations import settle
+from rv_check.errors import RvCheckError, SpecError
 from rv_check.findings import LEVELS, Finding, up_to
 from rv_check.printed import HOLDS
-from rv_check.problems import RvCheckError, SpecError, shown_path
+from rv_check.text import shown_path
 
 SCHEMA = "rv-check/claims/1"
 FORMATS = ("text", "markdown", "json")
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the verdicts. Raises: RvCheckError, with what is wrong in all of the files."""
     paths = [Path(name) for name in options.file] or shipped()
     if not paths:
-        raise RvCheckError("no claims come with this rv-check\n  expected: files of claims")
+        raise RvCheckError("no claims come with this rv-check", expected="files of claims")
     problems = []
     found: list[tuple[Claims, list[Verdict]]] = []
     for path in paths:

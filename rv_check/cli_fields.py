@@ -26,11 +26,12 @@ from rv_check import fields, report
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, parse_size
 from rv_check.candidates import load_module, parse_arguments
+from rv_check.errors import RvCheckError
 from rv_check.fields import Line, Measured
 from rv_check.graph import Graph
 from rv_check.ops import Shape
 from rv_check.options import is_module, positive
-from rv_check.problems import RvCheckError, quote
+from rv_check.text import quote, shown_shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The table, and what else was asked for."""
     if options.subject is None and not options.compare_published:
-        raise RvCheckError("of which network?\n  expected: ARCH or MODULE, or --compare-published alone")
+        raise RvCheckError("of which network?", expected="ARCH or MODULE, or --compare-published alone")
     picture = fields.check_picture(options.output) if options.output else None
     answer = _Answer(options, picture)
     published = _published(options.subject) if options.compare_published else []
@@ -99,7 +100,7 @@ class _Answer:
         network: _Network = _OfModule(options) if is_module(options.subject, options.kwargs) else _OfArch(options)
         lines = network.step(options.step) if options.step else network.lines(options.depth)
         if not lines:
-            raise RvCheckError(f"{options.subject} has no step at which everything meets\n  expected: --depth N")
+            raise RvCheckError(f"{options.subject} has no step at which everything meets", expected="--depth N")
         measured = network.measured(lines) if options.measure else [None] * len(lines)
         effective = {e.step: e for e in self._effective(network, lines)} if options.effective or self.picture else {}
         self.holds = all(m.agrees(line.field) for line, m in zip(lines, measured, strict=True) if m)
@@ -107,7 +108,7 @@ class _Answer:
         self.json["steps"] = [
             _line_json(line, m, effective.get(line.name)) for line, m in zip(lines, measured, strict=True)
         ]
-        self.text.append(f"{options.subject}  input {' '.join(map(str, network.input))}  (pixels; pixel 0 is at 0)")
+        self.text.append(f"{options.subject}  input {shown_shape(network.input)}  (pixels; pixel 0 is at 0)")
         self.text.append(_table(lines, measured, effective))
         if any(line.field.is_global for line in lines):
             self.text.append(f"\n{GLOBAL}")
@@ -126,7 +127,7 @@ class _Answer:
         options = self.options
         chosen = network.parts([line for line in lines if not line.field.collapsed])
         if not chosen:
-            raise RvCheckError("none of these steps gives a map\n  expected: a step before the pool to a fixed size")
+            raise RvCheckError("none of these steps gives a map", expected="a step before the pool to a fixed size")
         with contextlib.redirect_stdout(sys.stderr):
             found = effective_fields(
                 network.make, chosen, network.input, options.runs, 2, options.seed, options.statistics
@@ -176,7 +177,7 @@ def _published(subject: str | None) -> list[fields.Against]:
     networks = {one.network for one in found if subject in (None, one.arch, one.network)}
     if not networks:
         known = ", ".join(dict.fromkeys(one.arch for one in found))
-        raise RvCheckError(f"nothing is published of {quote(str(subject))} there\n  expected: one of {known}")
+        raise RvCheckError(f"nothing is published of {quote(str(subject))} there", expected=f"one of {known}")
     return [one for one in found if one.network in networks]
 
 
@@ -264,7 +265,7 @@ def _table(lines: Sequence[Line], measured: Sequence[Measured | None], effective
     rows = []
     for line, found in zip(lines, measured, strict=True):
         f = line.field
-        row = [line.name, line.op, " ".join(map(str, line.out))]
+        row = [line.name, line.op, shown_shape(line.out)]
         row += [_number(value) for value in (f.size, f.stride, f.padding, f.centre)]
         if any(measured):
             row.append(_measured_words(line, found))

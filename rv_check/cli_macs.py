@@ -14,11 +14,12 @@ from rv_check import counts, memory, report
 from rv_check.arch import parse_size
 from rv_check.candidates import load_module, parse_arguments
 from rv_check.counts import Convention, Operation
+from rv_check.errors import RvCheckError
 from rv_check.expected import expected
 from rv_check.graph import Graph
 from rv_check.ops import Shape
 from rv_check.options import is_module, positive
-from rv_check.problems import RvCheckError
+from rv_check.text import shown_shape
 
 SCHEMA = "rv-check/macs/1"
 ALL_SCHEMA = "rv-check/macs-of-all/1"
@@ -81,7 +82,7 @@ def _all_archs(options: argparse.Namespace) -> int:
     """Every shipped arch as every counter counts it."""
     if not options.compare or options.input or options.kwargs:
         expected_ = "one of these, or --compare alone for all archs"
-        raise RvCheckError(f"rv-check macs takes an arch or a module\n  expected: {expected_}")
+        raise RvCheckError("rv-check macs takes an arch or a module", expected=expected_)
     every = [(arch, counts.of_arch(arch)) for arch in archs.archs()]
     rules = counts.conventions().values()
     if options.json:
@@ -106,7 +107,7 @@ def _subject(options: argparse.Namespace) -> tuple[str, GraphOf, int]:
         from rv_check.observe import Subject
 
         subject = Subject(module)
-        what = f"the module does not run at {' '.join(map(str, x))}"
+        what = f"the module does not run at {shown_shape(x)}"
 
         def graph_of(training: bool, batch: int) -> Graph:
             return guarded(what, lambda: subject.observe(x, training, batch, raw=True))

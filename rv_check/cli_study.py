@@ -32,12 +32,12 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from rv_check import report
-from rv_check.findings import CannotRun
+from rv_check.errors import CannotRun, RvCheckError, unknown
 from rv_check.options import positive
-from rv_check.problems import RvCheckError
 from rv_check.progress import Progress
 from rv_check.recipes import RECIPES, Recipe
 from rv_check.reference import need, need_device
+from rv_check.writing import write_text
 
 if TYPE_CHECKING:
     from rv_check.datasets import Data
@@ -145,14 +145,14 @@ def gradients_study(options: argparse.Namespace) -> int:
     from rv_check import gradients
     from rv_check.curves import draw_gradients
 
-    unknown = [name for name in options.stack or () if name not in gradients.STACKS]
-    if unknown:
-        raise RvCheckError(f"unknown stack {unknown[0]!r}\n  expected: {', '.join(gradients.STACKS)}")
+    for name in options.stack or ():
+        if name not in gradients.STACKS:
+            raise unknown("stack", name, gradients.STACKS)
     folder = _folder(options.output)
     stacks = [stack for name, stack in gradients.STACKS.items() if name in (options.stack or gradients.STACKS)]
     found = _measure(stacks, options)
     data = gradients.as_json(found, options.rate)
-    (folder / "gradients.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "gradients.json", json.dumps(data, indent=2) + "\n")
     print(json.dumps(data, indent=2) if options.json else gradients_text(found, options.along))
     _draw(options, lambda: draw_gradients(found, folder / "gradients"))
     return HELD
@@ -245,7 +245,7 @@ def degradation_study(options: argparse.Namespace) -> int:
     progress.close()
     result = degradation.Result(data.name, recipe, runs)
     found = degradation.as_json(result)
-    (folder / "degradation.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "degradation.json", json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2) if options.json else degradation_text(result, options.by_epoch))
     _draw(options, lambda: draw_degradation(result, folder / "degradation"))
     return HELD if result.holds else DID_NOT_HOLD
@@ -269,7 +269,7 @@ def _data(options: argparse.Namespace) -> Data:
             raise RvCheckError("digits come with scikit-learn, and take no --folder and no --download")
         return datasets.digits(options.size)
     if options.folder is None:
-        raise RvCheckError(f"where are the images of {options.data}?\n  expected: --folder FOLDER")
+        raise RvCheckError(f"where are the images of {options.data}?", expected="--folder FOLDER")
     if options.data == "images":
         if options.download:
             raise RvCheckError("--download is for cifar10 and cifar100")

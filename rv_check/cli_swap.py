@@ -28,12 +28,13 @@ from rv_check.bench.cases import Point
 from rv_check.bench.samples import Rounds
 from rv_check.bench.timing import Plan
 from rv_check.candidates import named_value, parse_arguments
+from rv_check.errors import RvCheckError
 from rv_check.foreign import guarded
 from rv_check.ops import Shape
 from rv_check.options import is_module, positive
-from rv_check.problems import RvCheckError, listed, quote_plain
 from rv_check.reference import need
 from rv_check.swap import BATCH, Gradient, Variant
+from rv_check.text import listed, quote_plain, shown_shape
 
 SCHEMA = "rv-check/swap/1"
 SEEDS = 5
@@ -93,7 +94,7 @@ class Column:
 def run(options: argparse.Namespace) -> int:
     """Build the variants, and print them beside the arch."""
     if is_module(options.subject):
-        raise RvCheckError(f"{options.subject} is a module\n  expected: an arch, whose stages can be given a block")
+        raise RvCheckError(f"{options.subject} is a module", expected="an arch, whose stages can be given a block")
     arch = archs.load(options.subject, options.input)
     stages = [part.strip() for part in options.stages.split(",")] if options.stages else []
     with contextlib.redirect_stdout(sys.stderr):  # what a class prints is not ours to pass on
@@ -117,7 +118,7 @@ def _variant(arch: Arch, block: str, stages: Sequence[str], options: argparse.Na
         return swap.with_block(arch, block, stages)
     need_class = named_value(block, "class")
     if not callable(need_class):
-        raise RvCheckError(f"{block} is a {type(need_class).__name__}\n  expected: a class of modules, or a factory")
+        raise RvCheckError(f"{block} is a {type(need_class).__name__}", expected="a class of modules, or a factory")
     return swap.with_class(arch, block, need_class, options.call, stages, parse_arguments(options.kwargs))
 
 
@@ -176,7 +177,7 @@ def text(arch: Arch, columns: Sequence[Column], input: Shape, options: argparse.
     else:
         rows = [(name, *line.values()) for name, line in zip(names, lines, strict=True)]
         table = report.table(("block", *lines[0]), rows, "l" + "r" * len(lines[0]), form)
-    shown = " ".join(map(str, arch.input))
+    shown = shown_shape(arch.input)
     notes = [f"{arch.name}  input {shown}, one image; differences from its own block, {names[0]}", "", table, ""]
     notes += [f"{c.variant.block} is called with {c.variant.call}" for c in columns if c.variant.call]
     if any(field.is_global for column in columns for field in column.variant.facts.fields.values()):
@@ -185,7 +186,7 @@ def text(arch: Arch, columns: Sequence[Column], input: Shape, options: argparse.
     if gradient is not None:
         notes.append(
             f"gradient: norm of that of {gradient.name} at initialisation, median (least to most) of {options.seeds} "
-            f"seeds,\nbatch {BATCH} at {' '.join(map(str, input))}, random labels, the arch's init for all; "
+            f"seeds,\nbatch {BATCH} at {shown_shape(input)}, random labels, the arch's init for all; "
             "no verdict on how well it learns"
         )
     if options.time:

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rv_check import memory, report
-from rv_check.findings import CannotRun, Report
+from rv_check.errors import CannotRun
+from rv_check.findings import Report
 from rv_check.options import positive
 from rv_check.transfer import Plan, plan
 

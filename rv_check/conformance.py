@@ -24,12 +24,13 @@ from rv_check.checks import (
     shapes_of,
     works,
 )
+from rv_check.errors import RvCheckError
 from rv_check.findings import Level, Report, up_to
 from rv_check.foreign import guarded
 from rv_check.ops import Shape
-from rv_check.problems import RvCheckError
 from rv_check.reference import need, need_device
 from rv_check.structure import Structure, compare, guess, larger, of_arch, of_module, runs, sizes_of
+from rv_check.text import shown_shape
 from rv_check.tree import Layer
 
 if TYPE_CHECKING:
@@ -367,12 +368,12 @@ class SameRun(ComparedRun):
 
     def match_structure(self) -> Structure:
         new, old = self.subject(self.new), self.subject(self.old)
-        what = f"{self.names[1]} does not run at {' '.join(map(str, self.x))}"
+        what = f"{self.names[1]} does not run at {shown_shape(self.x)}"
         seen = guarded(what, lambda: old.observe(self.x, False))
         if len(seen.outputs) != 1:
             raise RvCheckError(f"{self.names[1]} returns {len(seen.outputs)} tensors, expected one")
         (self.where,) = seen.outputs
-        what = f"{self.names[1]} does not run in train mode at {' '.join(map(str, self.x))}"
+        what = f"{self.names[1]} does not run in train mode at {shown_shape(self.x)}"
         guarded(what, lambda: old.observe(self.x, True))
         sizes = [*self.known_sizes(), *self.larger_sizes()]
         return compare(new, self.x, sizes, of_module(old, self.where), steps=False, sides=self.names)
@@ -460,5 +461,5 @@ def compare_archs(a: Arch, b: Arch) -> Report:
     run = Run(a)
     (check_,) = (one for one in CHECKS if one.name == "structure")
     findings = [of_told(run, check_, one) for one in told]
-    words = f"the same graph at {' '.join(map(str, a.input))}, in eval and train mode"
+    words = f"the same graph at {shown_shape(a.input)}, in eval and train mode"
     return Report(b.name, a.name, tuple(findings or [check_.finding(run, True, words)]), totals=totals)

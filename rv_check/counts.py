@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from rv_check.arch import Arch
+from rv_check.errors import Place, RvCheckError, unknown
 from rv_check.expected import expected
 from rv_check.graph import Caller, Graph, Node, State
 from rv_check.kinds import LEAVES
-from rv_check.problems import Place, RvCheckError, listed, nearest, quote
 
 FILE = Path(__file__).parent / "conventions.yaml"
 
@@ -62,9 +62,10 @@ def operations(graph: Graph) -> list[Operation]:
 
     Raises: RvCheckError for an operation that nothing is known about.
     """
-    unknown = [node for node in graph.nodes if node.kind not in LEAVES and node.row.multiplies == "unknown"]
-    if unknown:
-        raise RvCheckError("\n".join(_cannot_count(node) for node in unknown[:5]))
+    uncounted = [node for node in graph.nodes if node.kind not in LEAVES and node.row.multiplies == "unknown"]
+    if uncounted:
+        first, *more = (_cannot_count(node) for node in uncounted[:5])
+        raise RvCheckError(first, details=more)
     with_gradient = trained(graph)
     return [
         _operation(node, graph, with_gradient) for node in graph.nodes if node.kind not in LEAVES and not node.fixed
@@ -230,7 +231,5 @@ def convention(name: str) -> Convention:
     """The convention of that name. Raises: RvCheckError."""
     known = conventions()
     if name not in known:
-        near = nearest(name, known)
-        hint = f"\n  did you mean: {near}" if near else ""
-        raise RvCheckError(f"unknown convention {quote(name)}\n  expected: {listed(known)}{hint}")
+        raise unknown("convention", name, known)
     return known[name]

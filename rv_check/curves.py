@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 from rv_check.reference import need
+from rv_check.writing import write_bytes
 
 if TYPE_CHECKING:
     from rv_check.degradation import Result
@@ -27,7 +29,7 @@ def draw_gradients(found: Sequence[Measured], name: Path) -> list[Path]:
     """
     deepest = {one.stack.name: one for one in found if one.finite}
     if not deepest:
-        raise RvCheckError("no gradient is finite, so that there is nothing to draw\n  expected: a smaller --rate")
+        raise RvCheckError("no gradient is finite, so that there is nothing to draw", expected="a smaller --rate")
     figure = _figure(1 + len(deepest), "gradients, with shortcuts and without: the same weights and data")
     ratios, *panels = figure.axes
     for stack in deepest:
@@ -94,9 +96,9 @@ def _save(figure: Any, name: Path) -> list[Path]:
         stack.enter_context(need("matplotlib", "plot").rc_context(style))
         for ending in ENDINGS:
             path = name.with_name(name.name + ending)
-            try:
-                figure.savefig(path, metadata={"Date": None} if ending == ".svg" else {"Software": None})
-            except OSError as error:
-                raise RvCheckError(f"{path} cannot be written: {error.strerror or error}") from None
+            picture = io.BytesIO()
+            metadata = {"Date": None} if ending == ".svg" else {"Software": None}
+            figure.savefig(picture, format=ending.lstrip("."), metadata=metadata)
+            write_bytes(path, picture.getvalue())
             written.append(path)
     return written

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rv_check.problems import RvCheckError, listed, quote
+from rv_check.errors import RvCheckError
 from rv_check.reference import need
+from rv_check.text import first_line, listed, quote
 
 TEST_SHARE = 5  # one in so many of the digits is for testing
 FOLDER_SIZE = 32  # pixels a side of images of a folder, unless said otherwise
@@ -76,15 +77,14 @@ def cifar(classes: int, folder: Path, download: bool = False) -> Data:
     datasets = need("torchvision.datasets")
     name = f"CIFAR{classes}"
     if not download and not folder.is_dir():
-        raise RvCheckError(f"there is no folder {folder}\n  expected: {name} in it, or --download to put it there")
+        raise RvCheckError(f"there is no folder {folder}", expected=f"{name} in it, or --download to put it there")
     parts = []
     for train in (True, False):
         try:
             parts.append(getattr(datasets, name)(str(folder), train=train, download=download))
         except (RuntimeError, OSError, KeyError, EOFError, ValueError) as error:
-            reason = str(error).splitlines()[0]
             hint = f"{datasets.__dict__[name].base_folder} in it as torchvision has it, or --download"
-            raise RvCheckError(f"no {name} can be read from {folder}: {reason}\n  expected: {hint}") from None
+            raise RvCheckError(f"no {name} can be read from {folder}: {first_line(error)}", expected=hint) from None
     images = [torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous() for part in parts]
     labels = [torch.tensor(part.targets) for part in parts]
     return Data(f"cifar{classes}", tuple(parts[0].classes), images[0], labels[0], images[1], labels[1])
@@ -97,21 +97,18 @@ def image_folder(folder: Path, size: int | None = None) -> Data:
     """
     datasets = need("torchvision.datasets")
     if not folder.is_dir():
-        raise RvCheckError(f"there is no folder {folder}\n  expected: {TRAIN}/CLASS/IMAGE and {TEST}/CLASS/IMAGE in it")
+        raise RvCheckError(f"there is no folder {folder}", expected=f"{TRAIN}/CLASS/IMAGE and {TEST}/CLASS/IMAGE in it")
     test = folder / TEST if (folder / TEST).is_dir() or not (folder / "val").is_dir() else folder / "val"
     read: dict[Path, Any] = {}
     for part in (folder / TRAIN, test):
         try:
             read[part] = datasets.ImageFolder(str(part), loader=lambda path: path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            reason = str(error).splitlines()[0]
-            raise RvCheckError(f"{part} has no images: {reason}\n  expected: {part}/CLASS/IMAGE") from None
+            raise RvCheckError(f"{part} has no images: {first_line(error)}", expected=f"{part}/CLASS/IMAGE") from None
     of_train, of_test = (read[part].classes for part in read)
     if of_train != of_test:
         only = [f"{quote(name)} only in {p.name}" for p, a, b in _sides(read) for name in a if name not in b]
-        raise RvCheckError(
-            f"the classes of {folder} do not match: {listed(only)}\n  expected: the same folders in both"
-        )
+        raise RvCheckError(f"the classes of {folder} do not match: {listed(only)}", expected="the same folders in both")
     side = size or FOLDER_SIZE
     images = [torch.stack([_image(Path(path), side) for path, _ in read[part].samples]) for part in read]
     labels = [torch.tensor(read[part].targets) for part in read]
@@ -130,8 +127,6 @@ def _image(path: Path, side: int) -> Tensor:
         with pillow.open(path) as opened:
             image = opened.convert("RGB").resize((side, side), pillow.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError) as error:
-        raise RvCheckError(
-            f"{path} cannot be read as an image: {error}\n  expected: it mended, or taken away"
-        ) from None
+        raise RvCheckError(f"{path} cannot be read as an image: {error}", expected="it mended, or taken away") from None
     tensor: Tensor = functional.pil_to_tensor(image)
     return tensor

@@ -14,10 +14,11 @@ from typing import Any
 
 from rv_check.arch import Arch, load
 from rv_check.datasets import Data
+from rv_check.errors import RvCheckError
 from rv_check.library import shipped_folder
-from rv_check.problems import RvCheckError
 from rv_check.ranks import Ranks
 from rv_check.recipes import Recipe
+from rv_check.text import shown_shape
 from rv_check.training import Epoch, Task, train
 
 SCHEMA = "rv-check/study-degradation/1"
@@ -91,11 +92,11 @@ def arch_of(kind: str, depth: int, width: int, data: Data) -> Arch:
     """The network for these images. Raises: RvCheckError where there is none of that depth."""
     if depth < 8 or (depth - 2) % 6:
         near = max(1, round((depth - 2) / 6))
-        raise RvCheckError(f"there is no network of {depth} layers\n  expected: 6n + 2 of them, as {6 * near + 2}")
+        raise RvCheckError(f"there is no network of {depth} layers", expected=f"6n + 2 of them, as {6 * near + 2}")
     blocks, classes = (depth - 2) // 6, len(data.classes)
     path = f"{shipped_folder()}/variants/cifar.yaml"
     arguments = f"depth={blocks}, classes={classes}, width={width}"
-    return load(f"{path}::{KINDS[kind]}({arguments})", input=" ".join(map(str, data.input)))
+    return load(f"{path}::{KINDS[kind]}({arguments})", input=shown_shape(data.input))
 
 
 def tasks(
@@ -103,7 +104,7 @@ def tasks(
 ) -> list[Task]:
     """What is to be trained, the shallow ones first. Raises: RvCheckError for a depth or size that does not fit."""
     if len(set(depths)) < 2:
-        raise RvCheckError("degradation shows between two depths\n  expected: --depth N --depth M")
+        raise RvCheckError("degradation shows between two depths", expected="--depth N --depth M")
     return [
         Task(f"{kind}{depth}-seed{seed}", arch, data, recipe, seed, depth, folder / f"{kind}{depth}-seed{seed}", amp)
         for depth in sorted(set(depths))

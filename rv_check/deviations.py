@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from rv_check.errors import Place, Problem, SpecError
 from rv_check.findings import Finding, Level
-from rv_check.problems import Place, Problem, SpecError, nearest, quote
 from rv_check.source import Fields, Items, Node, Text, kind, read
+from rv_check.text import nearest, quote
 
 KEYS = ("check", "reason", "link")
 

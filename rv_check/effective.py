@@ -6,6 +6,7 @@ networks with their own nonlinearities, in float32; its absolute value and its s
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from torch import Tensor, nn
 
 from rv_check.analyses import ReceptiveField
 from rv_check.axes import span
+from rv_check.errors import RvCheckError
 from rv_check.fields import check_picture
 from rv_check.foreign import guarded
 from rv_check.observe import materialise, tensors_of
 from rv_check.ops import Shape
-from rv_check.problems import RvCheckError, listed, nearest, quote
+from rv_check.text import listed, nearest, quote, shown_shape
+from rv_check.writing import write_bytes
 
 WITHIN = 1 - 0.9545  # of the largest gradient: the paper's bound, two standard deviations of a Gaussian
 Statistics = Literal["frozen", "batch"]
@@ -115,7 +118,7 @@ def effective_fields(
     Raises: RvCheckError for an unknown step, or for a network that does not run. Torch's global generator is untouched.
     """
     if runs < 1 or images < 1:
-        raise RvCheckError(f"{runs} runs of {images} images\n  expected: 1 or more of each")
+        raise RvCheckError(f"{runs} runs of {images} images", expected="1 or more of each")
     totals: dict[str, tuple[Tensor, Tensor]] = {}
     units: dict[str, tuple[int, int]] = {}
     with torch.random.fork_rng(devices=[]):
@@ -123,7 +126,7 @@ def effective_fields(
             torch.manual_seed(seed + run)
             model = make()
             x = torch.randn((images, *input))
-            what = f"the network does not run on an input of {' '.join(map(str, input))}"
+            what = f"the network does not run on an input of {shown_shape(input)}"
             maps = guarded(what, lambda model=model, x=x: _maps(model, x, fields, statistics))  # type: ignore[misc]
             for step, (gradient, unit) in maps.items():
                 absolute, squared = gradient.abs().sum(1).mean(0), gradient.square().sum(1).mean(0)
@@ -132,7 +135,7 @@ def effective_fields(
                 units[step] = unit
     empty = [step for step, (absolute, _) in totals.items() if not absolute.max() > 0]
     if empty:
-        raise RvCheckError(f"no gradient of {empty[0]} reaches the image\n  expected: a part that depends on its input")
+        raise RvCheckError(f"no gradient of {empty[0]} reaches the image", expected="a part that depends on its input")
     return [Effective(step, field, units[step], *totals[step]) for step, field in fields.items()]
 
 
@@ -145,8 +148,8 @@ def _maps(model: nn.Module, x: Tensor, steps: Mapping[str, Any], statistics: Sta
     for step in steps:
         if step not in parts:
             near = nearest(step, parts)
-            hint = f"did you mean: {near}" if near else f"expected: {listed(filter(None, parts))}"
-            raise RvCheckError(f"the network has no part {quote(step)}\n  {hint}")
+            expected = None if near else listed(filter(None, parts))
+            raise RvCheckError(f"the network has no part {quote(step)}", expected=expected, near=near)
     materialise(model, x)
     model.requires_grad_(False)
     if statistics == "frozen":
@@ -191,7 +194,7 @@ def _freeze(model: nn.Module, x: Tensor) -> None:
 def _gradient(step: str, map: Tensor | None, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
     if map is None or map.dim() != 4:
         found = "no tensor" if map is None else f"a tensor of shape {tuple(map.shape)}"
-        raise RvCheckError(f"{step} gives {found}\n  expected: a map (N, C, H, W)")
+        raise RvCheckError(f"{step} gives {found}", expected="a map (N, C, H, W)")
     row, column = map.shape[2] // 2, map.shape[3] // 2
     (gradient,) = torch.autograd.grad(map[:, :, row, column].sum(), x, retain_graph=True)
     return gradient, (row, column)
@@ -240,8 +243,7 @@ def draw(found: Sequence[Effective], path: Path, title: str = "") -> None:
         figure.suptitle(title, fontsize=11)
     svg = {"svg.hashsalt": "rv-check", "svg.fonttype": "none"}  # so that the same numbers give the same file
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
-    try:
-        with style.rc_context(svg):
-            figure.savefig(path, metadata=metadata)
-    except OSError as error:
-        raise RvCheckError(f"{path} cannot be written: {error.strerror or error}") from None
+    picture = io.BytesIO()
+    with style.rc_context(svg):
+        figure.savefig(picture, format=path.suffix.lower().lstrip("."), metadata=metadata)
+    write_bytes(path, picture.getvalue())

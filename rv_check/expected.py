@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rv_check.arch import Arch
+from rv_check.errors import RvCheckError
 from rv_check.graph import Graph, Node, State
 from rv_check.normal import Builder
-from rv_check.problems import RvCheckError, nearest, quote
+from rv_check.text import nearest, quote
 from rv_check.tree import Join, Layer, Module, Repeat, Seq, step_name
 
 BATCH = 2
@@ -43,8 +44,7 @@ class _Reading:
         if self.until is not None:
             if self.end is None:
                 near = nearest(self.until, self.steps)
-                hint = f"\n  did you mean: {near}" if near else ""
-                raise RvCheckError(f"{self.arch.name} has no step {quote(self.until)}{hint}")
+                raise RvCheckError(f"{self.arch.name} has no step {quote(self.until)}", near=near)
             y = self.end
         parameters = frozenset(self.parameters)
         rules = frozenset(self.builder.used)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rv_check.errors import Place
 from rv_check.graph import Node, describe
 from rv_check.match import Difference, Match
-from rv_check.problems import Place
 
 SHOWN = 3  # operations or places that are named before "and so many more"
 

@@ -18,8 +18,9 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from rv_check.problems import Place, Problem, SpecError, listed, nearest, quote
+from rv_check.errors import Place, Problem, SpecError
 from rv_check.source import Text
+from rv_check.text import listed, nearest, quote
 
 MAX_TEXT = 1_000  # characters of one expression
 MAX_TERMS = 200  # nodes of one expression

@@ -7,7 +7,6 @@ Stages, as words here: the last step of each stride (jump) that everything goes 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -17,12 +16,14 @@ from typing import TYPE_CHECKING
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, load
 from rv_check.axes import Along, of_spans
+from rv_check.errors import RvCheckError, SpecError
 from rv_check.expected import expected
 from rv_check.graph import Graph, Node, Shape, describe
 from rv_check.library import shipped_folder
-from rv_check.problems import RvCheckError, SpecError, listed, nearest, quote
+from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.tree import Join
 from rv_check.walk import Formula, Gradient, Seen, Walk, rhythm
+from rv_check.writing import writable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,8 +55,8 @@ def node_of(graph: Graph, step: str) -> Node:
     known = graph.steps or ends(graph)
     if step not in known:
         near = nearest(step, known)
-        hint = f"did you mean: {near}" if near else f"expected: {listed(known, none='a module with named parts')}"
-        raise RvCheckError(f"there is no step {quote(step)}\n  {hint}")
+        expected_ = None if near else listed(known, none="a module with named parts")
+        raise RvCheckError(f"there is no step {quote(step)}", expected=expected_, near=near)
     return known[step]
 
 
@@ -183,8 +184,7 @@ def arch_line(arch: Arch, step: str) -> Line:
     row = arch.step(step)
     if row is None:
         near = nearest(step, expected(arch, False, raw=True).steps)
-        hint = f"\n  did you mean: {near}" if near else ""
-        raise RvCheckError(f"{arch.name} has no step {quote(step)}{hint}")
+        raise RvCheckError(f"{arch.name} has no step {quote(step)}", near=near)
     return Line(step, row.op, row.y, row.receptive_field)
 
 
@@ -236,7 +236,7 @@ def observed(subject: Subject, input: Shape) -> Graph:
     """
     from rv_check.foreign import guarded
 
-    what = f"the module does not run on an input of {' '.join(map(str, input))}"
+    what = f"the module does not run on an input of {shown_shape(input)}"
     graph: Graph = guarded(what, lambda: subject.observe(input, False, raw=True))
     return graph
 
@@ -275,7 +275,7 @@ def _measured(graph: Graph, step: str, node: Node) -> Measured:
     seen = Walk(graph, Formula(), ReceptiveField()).at(node)
     if seen is None or seen.everything:
         why = "does not depend on the input" if seen is None else "sees the whole input"
-        raise RvCheckError(f"{step} {why}\n  expected: a step before the pool to a fixed size, outside of gates")
+        raise RvCheckError(f"{step} {why}", expected="a step before the pool to a fixed size, outside of gates")
     field = seen.map
     if not field.rows.size or not field.columns.size:
         raise RvCheckError(f"{step} sees nothing of the input: it is made of the zeros between upsampled units")
@@ -435,7 +435,7 @@ def _why_not(arch: Arch, input: Shape) -> str:
         if state.get(name) != shape:
             step = name.rpartition(".")[0]
             now, then = (" x ".join(map(str, s)) if s else "missing" for s in (state.get(name), shape))
-            return f"{step}: {name} would be {now}; it is {then} at {' '.join(map(str, arch.input))}"
+            return f"{step}: {name} would be {now}; it is {then} at {shown_shape(arch.input)}"
     return ""
 
 
@@ -458,21 +458,11 @@ PICTURES = (".png", ".svg")
 
 def check_picture(name: str) -> Path:
     """Where a picture goes, before any work. Raises: RvCheckError, also where matplotlib is missing."""
-    path = Path(name)
-    reason = None
-    if path.suffix.lower() not in PICTURES:
-        raise RvCheckError(f"{quote(name)} is no name of a picture\n  expected: FILE{' or FILE'.join(PICTURES)}")
+    if Path(name).suffix.lower() not in PICTURES:
+        raise RvCheckError(f"{quote(name)} is no name of a picture", expected=f"FILE{' or FILE'.join(PICTURES)}")
     if find_spec("matplotlib") is None:
-        raise RvCheckError("a picture needs matplotlib\n  expected: it installed, as by pip install 'rv-check[plot]'")
-    if path.is_dir():
-        reason = "it is a folder"
-    elif not path.parent.is_dir():
-        reason = f"there is no folder {path.parent}"
-    elif not os.access(path if path.exists() else path.parent, os.W_OK):
-        reason = "no permission"
-    if reason is not None:
-        raise RvCheckError(f"{path} cannot be written: {reason}")
-    return path
+        raise RvCheckError("a picture needs matplotlib", expected="it installed, as by pip install 'rv-check[plot]'")
+    return writable(name)
 
 
 # Published

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Literal
 
-from rv_check.problems import Place, RvCheckError, quote_plain
+from rv_check.errors import Place, RvCheckError
+from rv_check.text import quote_plain
 
 Status = Literal["passed", "failed", "skipped", "blocked"]
 STATUSES: tuple[Status, ...] = ("passed", "failed", "skipped", "blocked")
@@ -18,10 +19,6 @@ LEVELS: tuple[Level, ...] = ("spec", "structure", "numbers")  # cheapest first
 def up_to(level: Level | None) -> tuple[Level, ...]:
     """That level and the cheaper ones; all of them where none is given."""
     return LEVELS if level is None else LEVELS[: LEVELS.index(level) + 1]
-
-
-class CannotRun(RvCheckError):
-    """Something that a check needs is not here. The message says what, and what would bring it."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +103,15 @@ class Finding:
             "module_file": self.call.document.shown if self.call else None,
             "module_line": self.call.line if self.call else None,
         }
+
+
+def failures(error: RvCheckError, like: Finding) -> list[Finding]:
+    """A failed finding for each problem of an error, as `like` is; at its own place where it has one in a file."""
+    problems = [problem.told_at(like.place) for problem in error.problems]
+    return [
+        replace(like, status="failed", message=problem.words, expected=problem.expected, place=problem.place)
+        for problem in problems
+    ]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from rv_check.copies import Borrowed, copy_of, unwrapped
+from rv_check.errors import RvCheckError
 from rv_check.findings import Finding, Report
 from rv_check.foreign import guarded
 from rv_check.model import build
 from rv_check.numbers import CHANCE, forward, generic_point, image, seeded, steady
 from rv_check.ops import Shape
-from rv_check.problems import RvCheckError, listed, quote
+from rv_check.text import listed, quote
 from rv_check.transfer import Plan, is_under, see_parts
 from rv_check.weights import account, load_into, names_of, weights_of
 
@@ -57,7 +58,7 @@ def check_transfer(
     see_parts(freeze, parameters)
     if head is not None and not any(is_under(one, (head,)) for one in parameters):
         known = listed(dict.fromkeys(one.partition(".")[0] for one in parameters))
-        raise RvCheckError(f"there is no head {quote(head)}\n  expected: {known}")
+        raise RvCheckError(f"there is no head {quote(head)}", expected=known)
     given = weights.state_dict() if isinstance(weights, nn.Module) else weights
     with steady(), ExitStack() as lent:
         copy = _copy(model, lent)
@@ -219,7 +220,8 @@ def _backbone(
     found = account({one: tuple(tensor.shape) for one, tensor in state.items()}, weights, names)
     found = found.without(head) if head is not None else found
     if not found.is_whole:
-        return _finding(name, "backbone", False, f"these are not its weights\n{found}", expected="the given weights")
+        message = "\n".join(["these are not its weights", *found.lines])
+        return _finding(name, "backbone", False, message, expected="the given weights")
     other = [
         one for one, value in found.fits.items() if not torch.equal(state[one].cpu(), value.cpu().to(state[one].dtype))
     ]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from rv_check.findings import CannotRun
-from rv_check.problems import RvCheckError, SpecError, shown_path
+from rv_check.errors import CannotRun, RvCheckError, SpecError
+from rv_check.text import shown_path
 
 T = TypeVar("T")
 SHOWN_FRAMES = 10  # of the user's, innermost last
@@ -21,12 +21,12 @@ def guarded(what: str, action: Callable[[], T]) -> T:
     except (SpecError, CannotRun):
         raise
     except RvCheckError as error:
-        raise RvCheckError(f"{what}: {error}") from error
+        raise error.said_of(what) from error
     except (Exception, SystemExit) as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)][-SHOWN_FRAMES:]
-        lines = [f"{what}: {type(error).__name__}: {error}"]
-        lines += [f"  {shown_path(Path(f.filename))}:{f.lineno} in {f.name}: {f.line}" for f in frames]
-        raise RvCheckError("\n".join([*lines, *getattr(error, "__notes__", [])])) from error
+        told = [f"{shown_path(Path(f.filename))}:{f.lineno} in {f.name}: {f.line}" for f in frames]
+        told += getattr(error, "__notes__", [])
+        raise RvCheckError(f"{what}: {type(error).__name__}: {error}", details=told) from error
 
 
 def _is_users(filename: str) -> bool:

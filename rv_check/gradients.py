@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from rv_check.arch import load
+from rv_check.errors import RvCheckError
 from rv_check.library import shipped_folder
 from rv_check.model import build
 from rv_check.numbers import seeded, steady
-from rv_check.problems import RvCheckError
 
 SCHEMA = "rv-check/study-gradients/1"
 BATCH = 32
@@ -141,7 +141,7 @@ def study(
         for depth in depths or stack.depths:
             if stack.unit == "layers" and depth not in stack.depths:
                 expected = ", ".join(map(str, stack.depths))
-                raise RvCheckError(f"{stack.name} has no network of {depth} layers\n  expected: one of {expected}")
+                raise RvCheckError(f"{stack.name} has no network of {depth} layers", expected=f"one of {expected}")
             runs = tuple(measure(stack, depth, seed, steps, rate) for seed in range(seeds or stack.seeds))
             yield Measured(stack, depth, steps, runs)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
+from rv_check.errors import Place
 from rv_check.kinds import FIXED, LEAVES, Kind, kind_of
-from rv_check.problems import Place
 
 Shape = tuple[int, ...]
 Caller = Literal["layer", "subclass", "function"]  # torch's own layer, a subclass of one, or any other code

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rv_check.arch import Arch, archs
+from rv_check.errors import SpecError
 from rv_check.expected import BATCH, expected
 from rv_check.foreign import guarded
 from rv_check.graph import Graph, Node, Shape, State
 from rv_check.match import match
 from rv_check.observe import Subject
-from rv_check.problems import SpecError
+from rv_check.text import shown_shape
 from rv_check.tree import Budget, definition_scope, with_defaults
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity
     for arch in known:
         x = arch.declared_input
         if x not in seen:
-            words = f"the module does not run at {' '.join(map(str, x))}"
+            words = f"the module does not run at {shown_shape(x)}"
             seen[x] = guarded(words, lambda x=x: subject.observe(x, False))  # type: ignore[misc]
         for fitted in _fitted(arch, seen[x]):
             scored.append((_likeness(fitted, seen[x]), fitted))

@@ -15,23 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rv_check.errors import MAX_PROBLEMS, Collector, Document, Enough, Frame, Place, Problem, SpecError, in_order
 from rv_check.expr import FUNCTIONS, Call, Expr, check_keyword, check_partial
 from rv_check.ops import OPS, Op
-from rv_check.problems import (
-    MAX_PROBLEMS,
-    Collector,
-    Document,
-    Enough,
-    Frame,
-    Place,
-    Problem,
-    SpecError,
-    in_order,
-    listed,
-    nearest,
-    quote,
-    shown_path,
-)
 from rv_check.source import MAX_BYTES
 from rv_check.spec import (
     ArchEntry,
@@ -47,6 +33,7 @@ from rv_check.spec import (
     Steps,
     load_file,
 )
+from rv_check.text import listed, nearest, quote, shown_path
 
 SUFFIXES = (".yaml", ".yml")
 SUGGESTED = 50  # files of a folder that are looked at to suggest a name

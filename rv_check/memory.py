@@ -14,9 +14,10 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from rv_check.counts import macs_of, trained
+from rv_check.errors import RvCheckError, unknown
 from rv_check.graph import Graph, Node
 from rv_check.kinds import INDEX, LEAVES
-from rv_check.problems import RvCheckError, listed, quote
+from rv_check.text import quote
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ class Memory:
 def size_of(dtype: str) -> int:
     """Bytes of a number. Raises: RvCheckError for a type that is none of these."""
     if dtype not in BYTES:
-        raise RvCheckError(f"unknown type of numbers {quote(dtype)}\n  expected: {listed(BYTES)}")
+        raise unknown("type of numbers", dtype, BYTES)
     return BYTES[dtype]
 
 
@@ -56,7 +57,7 @@ def memory(training: Graph, evaluation: Graph, params: int, dtype: str = "float3
     """
     size = size_of(dtype)
     if optimiser not in OPTIMISERS:
-        raise RvCheckError(f"unknown optimiser {quote(optimiser)}\n  expected: {listed(OPTIMISERS)}")
+        raise unknown("optimiser", optimiser, OPTIMISERS)
     own = params * size
     kept = sum(bytes_ for _, bytes_ in kept_for_backward(training, size))
     return Memory(own, own, OPTIMISERS[optimiser] * own, kept, least_peak(evaluation, size))

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from rv_check.arch import Arch, load
-from rv_check.problems import RvCheckError, quote
+from rv_check.errors import RvCheckError
 from rv_check.spec import InitRule
+from rv_check.text import quote
 from rv_check.tree import Item, Join, Layer, Module, Repeat, Seq, step_name
 
 # A plan is what `forward` follows: the name of a child to call, or a join of plans.
@@ -104,7 +105,7 @@ def cut(model: SpecModule, until: str) -> SpecModule:
     first, _, rest = until.partition(".")
     if first not in model._plan:
         raise RvCheckError(
-            f"{quote(until)} is within a join, or is one\n  expected: a step that everything goes through"
+            f"{quote(until)} is within a join, or is one", expected="a step that everything goes through"
         )
     model._plan = model._plan[: model._plan.index(first) + 1]
     for name in list(model._modules):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from math import isclose, prod
 from typing import Any, NamedTuple
 
+from rv_check.errors import Place
 from rv_check.graph import Caller, Node, Shape, State
-from rv_check.problems import Place
 
 Rule = Callable[["Builder", Node], "Node | None"]
 ELEMENTWISE = ("relu", "silu", "sigmoid", "dropout", "scale")  # of a value alone, element by element

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rv_check.errors import RvCheckError
 from rv_check.match import Slot
 from rv_check.observe import pick
-from rv_check.problems import RvCheckError
 
 Steps = Sequence[tuple[str, tuple[int, ...]]]
 

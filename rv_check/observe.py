@@ -25,10 +25,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check import aten
 from rv_check.copies import Borrowed, copy_of
+from rv_check.errors import Document, Place
 from rv_check.expected import BATCH
 from rv_check.graph import Caller, Graph, Node, Shape
 from rv_check.normal import Builder
-from rv_check.problems import Document, Place
+from rv_check.text import first_line
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
 OURS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep)
@@ -65,7 +66,7 @@ class Subject:
         try:
             return on("meta")
         except Exception as error:  # whatever the module raises: it may run on real tensors
-            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+            why = f"{type(error).__name__}: {first_line(error)}"
         graph = on("cpu")
         self.why_real = why
         return graph

@@ -22,11 +22,13 @@ Pair = tuple[int, int]
 
 
 class OpError(Exception):
-    """An op that cannot be what it is asked to be. `argument` names the argument to blame, if one is."""
+    """An op that cannot be what it is asked to be. It blames an argument, or its message begins with the op's name."""
 
-    def __init__(self, message: str, argument: str | None = None, expected: str | None = None):
+    def __init__(
+        self, message: str, argument: str | None = None, expected: str | None = None, details: tuple[str, ...] = ()
+    ):
         super().__init__(message)
-        self.message, self.argument, self.expected = message, argument, expected
+        self.message, self.argument, self.expected, self.details = message, argument, expected, details
 
 
 class Slide(NamedTuple):

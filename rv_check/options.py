@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from rv_check.candidates import FORMS, is_module_name
+from rv_check.errors import RvCheckError
 from rv_check.library import SUFFIXES
-from rv_check.problems import RvCheckError, quote
+from rv_check.text import quote
 
 
 def positive(text: str) -> int:
@@ -21,8 +22,8 @@ def is_module(subject: str, kwargs: str | None = None) -> bool:
     where = subject.rpartition(":")[0]
     if is_module_name(subject):
         if where.endswith(SUFFIXES):
-            raise RvCheckError(f"{quote(subject)} is no arch\n  expected: {where}::ARCH, with two colons")
+            raise RvCheckError(f"{quote(subject)} is no arch", expected=f"{where}::ARCH, with two colons")
         return True
     if kwargs is not None:
-        raise RvCheckError(f"--kwargs is for a module, and {subject} is none\n  expected: {FORMS}")
+        raise RvCheckError(f"--kwargs is for a module, and {subject} is none", expected=FORMS)
     return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from time import monotonic
 
+from rv_check.text import duration
+
 EVERY = 30.0  # seconds between two lines where there is no terminal to rewrite one on
 
 
@@ -42,14 +44,3 @@ class Progress:
 def _write(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()
-
-
-def duration(seconds: float | None) -> str:
-    """`1 h 02 min`, `3 min 05 s`, `12 s`."""
-    if seconds is None:
-        return "some time"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -11,7 +11,7 @@ import io
 import logging
 import math
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rv_check import counts, numbers
+from rv_check.errors import CannotRun, RvCheckError
 from rv_check.facts import activations
-from rv_check.findings import CannotRun, Level
+from rv_check.findings import Level
 from rv_check.graph import Graph, Node, State, describe
 from rv_check.observe import Subject
 from rv_check.ops import Shape
-from rv_check.problems import RvCheckError
+from rv_check.text import first_line, shown_shape
 
 STACK = 16  # blocks in a stack, as many as ResNet-50 has
 BOUNDS = (1e-2, 1e2)  # of the output's variance over the input's, of one block at its initialisation
@@ -74,7 +75,7 @@ class Case:
 
     def __str__(self) -> str:
         words = [f"{name}={value}" for name, value in self.values.items()]
-        return ", ".join([*words, f"in {shown(self.x)}", f"batch {self.batch}"])
+        return ", ".join([*words, f"in {shown_shape(self.x)}", f"batch {self.batch}"])
 
 
 @dataclass
@@ -144,11 +145,6 @@ class Trial:
         return _split(self.graph())
 
 
-def shown(x: Iterable[int | None]) -> str:
-    """A shape as the language writes it."""
-    return " ".join("_" if size is None else str(size) for size in x)
-
-
 def _hold(what: str, expected: Tensor | None, found: Tensor | None, tolerance: float, floor: float = 0.0) -> None:
     difference = numbers.compare(what, expected, found, floor)
     if not difference.within(tolerance):
@@ -174,7 +170,7 @@ def shape(trial: Trial) -> None:
         wanted is None or wanted == size for wanted, size in zip(expected, returned.shape, strict=False)
     )
     if not same:
-        raise Fails(f"the output is {shown(returned.shape)}", shown(returned.shape), shown(expected))
+        raise Fails(f"the output is {shown_shape(returned.shape)}", shown_shape(returned.shape), shown_shape(expected))
 
 
 def illegal(trial: Trial) -> None:
@@ -190,7 +186,7 @@ def _raises(what: str, make: Callable[[], nn.Module], x: Tensor) -> None:
         returned = _output(make().eval(), x)
     except Exception:  # whatever: it is said, and not passed over
         return
-    raise Fails(f"{what} is taken", f"gives {shown(getattr(returned, 'shape', ()))}", "an error")
+    raise Fails(f"{what} is taken", f"gives {shown_shape(getattr(returned, 'shape', ()))}", "an error")
 
 
 def cost(trial: Trial) -> str:
@@ -201,8 +197,8 @@ def cost(trial: Trial) -> str:
     try:
         macs = sum(operation.macs for operation in counts.operations(graph))
     except RvCheckError as error:
-        raise CannotRun(str(error)) from None
-    words = f"{params:,} params, {macs:,} MACs at {shown(trial.x)}"
+        raise CannotRun(error.message, details=error.details, expected=error.expected) from None
+    words = f"{params:,} params, {macs:,} MACs at {shown_shape(trial.x)}"
     for limit in trial.case.limits:
         value = {"params": params, "macs": macs, "activations": activations(graph)}.get(limit.metric)
         value = _field(trial, limit) if value is None else value
@@ -221,7 +217,7 @@ def _field(trial: Trial, limit: Limit) -> int:
     try:
         field_ = graph_field(graph, next(iter(graph.outputs.values())))
     except RvCheckError as error:
-        raise CannotRun(str(error)) from None
+        raise CannotRun(error.message, details=error.details, expected=error.expected) from None
     return int(max(field_.rows.size, field_.columns.size))
 
 
@@ -616,8 +612,7 @@ def copies(trial: Trial) -> None:
         try:
             other = make()
         except Exception as error:
-            line = str(error).partition("\n")[0]
-            raise Fails(f"{what} cannot be made: {type(error).__name__}: {line}") from error
+            raise Fails(f"{what} cannot be made: {type(error).__name__}: {first_line(error)}") from error
         _hold(f"the output of {what}", expected, _output(other, x), 0.0)
         with torch.no_grad():
             for parameter in other.parameters():

@@ -12,7 +12,7 @@ import importlib.util
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from rv_check.checks import Check, Run
     from rv_check.claims import Claim, Facts
     from rv_check.deviations import Deviation
+    from rv_check.errors import Place, RvCheckError
     from rv_check.findings import Finding, Level, Status
-    from rv_check.problems import Place, SpecError
 
 LEVELS = ("spec", "structure", "numbers")  # findings.LEVELS, which is not imported at start-up; a test holds them equal
 SUFFIXES = (".yaml", ".yml")
@@ -80,7 +80,7 @@ def _read_deviations(config: pytest.Config) -> list[Deviation]:
     if not given and not setting:
         return []
     from rv_check.deviations import load_deviations
-    from rv_check.problems import SpecError
+    from rv_check.errors import SpecError
 
     try:
         return load_deviations(config.invocation_params.dir / given if given else config.rootpath / setting)
@@ -142,7 +142,7 @@ class SpecFile(pytest.File):
 
         from rv_check import library
         from rv_check.arch import archs_of
-        from rv_check.problems import SpecError
+        from rv_check.errors import SpecError
         from rv_check.spec import Family
 
         try:
@@ -215,7 +215,7 @@ class ClaimsFile(pytest.File):
         from collections import Counter
 
         from rv_check.claims import load_claims
-        from rv_check.problems import SpecError
+        from rv_check.errors import SpecError
 
         if self.config.getoption("--rv-arch"):
             return
@@ -251,13 +251,13 @@ class ClaimItem(pytest.Item):
         return self.path, self.claim.place.line - 1, self.name
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        from rv_check.problems import SpecError
+        from rv_check.errors import SpecError
 
         if isinstance(excinfo.value, DoesNotHold):
             return findings_repr(excinfo.value.findings, None, f"again: rv-check claims {shlex.quote(str(self.path))}")
         if isinstance(excinfo.value, SpecError):
             first = excinfo.value.problems[0]
-            return plain_repr(str(excinfo.value).splitlines(), first.place, first.message)
+            return plain_repr(str(excinfo.value), first.place, first.message)
         return super().repr_failure(excinfo, style)
 
 
@@ -275,7 +275,7 @@ class CandidatesFile(pytest.File):
         if b"rv_check" not in self.path.read_bytes():
             return
         from rv_check.candidates import load_blocks, load_candidates
-        from rv_check.problems import SpecError
+        from rv_check.errors import SpecError
 
         try:
             for entry in load_candidates(self.path):
@@ -302,14 +302,14 @@ class CandidateCollector(pytest.Collector):
     def collect(self) -> Iterator[pytest.Item]:
         from rv_check import arch
         from rv_check.conformance import checks_of_module
-        from rv_check.problems import Problem, RvCheckError, SpecError
+        from rv_check.errors import RvCheckError
 
         try:
             self.arch = arch.load(self.entry.arch)
             _ = self.arch.tree
         except RvCheckError as error:
-            problem = Problem(f"{self.entry.name}: {error}", self.entry.place)
-            yield UnreadableItem.from_parent(self, name="arch", error=SpecError([problem]))
+            told = error.said_of(self.entry.name)
+            yield UnreadableItem.from_parent(self, name="arch", error=told, line=self.entry.place)
             return
         for check in checks_of_module(self.config.getoption("--rv-level"), fresh=True):
             yield CheckItem.from_parent(self, name=check.name, level=check.level, check=check)
@@ -322,8 +322,7 @@ class CandidateCollector(pytest.Collector):
         from rv_check.candidates import load_module
         from rv_check.checks import Blocked
         from rv_check.conformance import ModuleRun, observe
-        from rv_check.findings import CannotRun
-        from rv_check.problems import RvCheckError
+        from rv_check.errors import CannotRun, RvCheckError
         from rv_check.reference import need
 
         if self._failed:
@@ -358,16 +357,15 @@ class BlockCollector(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         from rv_check.blocks import STRUCTURE, checks_of_block, find_contract
-        from rv_check.findings import CannotRun, up_to
-        from rv_check.problems import Problem, RvCheckError, SpecError
+        from rv_check.errors import CannotRun, RvCheckError
+        from rv_check.findings import up_to
         from rv_check.reference import need
 
         try:
             contract = find_contract(self.entry.contract)
         except RvCheckError as error:
-            message, _, expected = str(error).partition("\n  expected: ")
-            problem = Problem(f"{self.entry.name}: {message}", self.entry.place, expected or None)
-            yield UnreadableItem.from_parent(self, name="contract", error=SpecError([problem]))
+            told = error.said_of(self.entry.name)
+            yield UnreadableItem.from_parent(self, name="contract", error=told, line=self.entry.place)
             return
         try:
             need("torch")
@@ -389,8 +387,7 @@ class BlockCollector(pytest.Collector):
         from rv_check.blocks import BlockCheck
         from rv_check.candidates import named_value
         from rv_check.checks import Blocked
-        from rv_check.findings import CannotRun
-        from rv_check.problems import RvCheckError
+        from rv_check.errors import CannotRun, RvCheckError
 
         if self._failed:
             raise Blocked(f"the class: see {self.name}::{self._failed}")
@@ -448,8 +445,8 @@ class CheckItem(pytest.Item):
     def runtest(self) -> None:
         from rv_check.checks import Blocked
         from rv_check.deviations import first_match, settle
-        from rv_check.findings import CannotRun, up_to
-        from rv_check.problems import RvCheckError
+        from rv_check.errors import CannotRun, RvCheckError
+        from rv_check.findings import failures, up_to
 
         if self.level != "spec":
             share_cores(self.config)
@@ -462,7 +459,7 @@ class CheckItem(pytest.Item):
         except CannotRun as error:
             found = [self.finding("skipped", "could not run", reason=str(error))]
         except RvCheckError as error:
-            found = [self.finding("failed", str(error))]
+            found = failures(error, self.finding("failed", ""))
         else:
             found = self.unknown_start() or self.found(run)
         findings = settle(found, up_to(level) if level else (), deviation)
@@ -568,22 +565,25 @@ def share_cores(config: pytest.Config) -> None:
 
 
 class UnreadableItem(pytest.Item):
-    """A spec file that cannot be read: one failure, with every error in it."""
+    """A spec file that cannot be read, or a line that names one: one failure, with every error in it."""
 
-    def __init__(self, *, error: SpecError, **kwargs: Any):
+    def __init__(self, *, error: RvCheckError, line: Place | None = None, **kwargs: Any):
+        from rv_check.errors import SpecError
+
         super().__init__(**kwargs)
-        self.error = error
+        self.error = SpecError(problem.told_at(line) for problem in error.problems)
+        self.line = line or self.error.place
 
     def runtest(self) -> None:
         raise self.error
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        return self.path, location(self.error.problems[0].place)[1] - 1, self.name
+        return self.path, location(self.line)[1] - 1, self.name
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         first, *others = self.error.problems
         message = first.message + (f" (and {len(others)} more)" if others else "")
-        return plain_repr(str(self.error).splitlines(), first.place, message)
+        return plain_repr(str(self.error), first.place, message)
 
 
 class DeviationItem(pytest.Item):
@@ -615,13 +615,12 @@ def location(place: Place | None) -> tuple[str, int]:
 def findings_repr(findings: list[Finding], place: Place | None = None, *more: str) -> ReprExceptionInfo:
     """Failed findings, as the command line shows them, at a place of the user's own where there is one."""
     lines = [*(line for finding in findings for line in finding.lines()), *more]
-    return plain_repr(lines, place or findings[0].place, findings[0].title)
+    return plain_repr("\n".join(lines), place or findings[0].place, findings[0].title)
 
 
-def plain_repr(lines: Iterable[str], place: Place | None, message: str) -> ReprExceptionInfo:
-    """Lines instead of a traceback, and the place and message of pytest's summary; it survives the way to xdist."""
-    text = "".join(f"{line}\n" for line in lines)
-    traceback = ReprTraceback([ReprEntryNative([text])], None, style="native")
+def plain_repr(text: str, place: Place | None, message: str) -> ReprExceptionInfo:
+    """Words instead of a traceback, and the place and message of pytest's summary; it survives the way to xdist."""
+    traceback = ReprTraceback([ReprEntryNative([f"{text}\n"])], None, style="native")
     return ReprExceptionInfo(traceback, ReprFileLocation(*location(place), message))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def joined(device: str) -> Iterator[Ranks]:
     if device.startswith("cuda"):
         local = int(os.environ["LOCAL_RANK"])
         if local >= torch.cuda.device_count():
-            raise RvCheckError(f"{torch.cuda.device_count()} GPUs for process {local}\n  expected: one for each")
+            raise RvCheckError(f"{torch.cuda.device_count()} GPUs for process {local}", expected="one for each")
         device = f"cuda:{local}"
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")

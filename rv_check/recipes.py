@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 DROP = 10.0  # what the learning rate is divided by
 
@@ -38,7 +38,7 @@ class Recipe:
     def of(self, images: int, layers: int) -> Plan:
         """What it comes to for a training set and a network. Raises: RvCheckError for fewer images than a batch."""
         if images < self.batch:
-            raise RvCheckError(f"{images} images are less than a batch of {self.batch}\n  expected: a smaller --batch")
+            raise RvCheckError(f"{images} images are less than a batch of {self.batch}", expected="a smaller --batch")
         steps = images // self.batch  # the rest has its turn in another epoch
         total = self.iterations or self.epochs * steps
         return Plan(self, steps, total, self.warm_iterations if self.warm_from and layers >= self.warm_from else 0)

@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from rv_check.arch import Arch
-from rv_check.findings import CannotRun
-from rv_check.problems import RvCheckError, nearest, quote
+from rv_check.errors import CannotRun, RvCheckError, meant
+from rv_check.text import first_line, nearest, quote
 from rv_check.tree import definition_scope, with_defaults
 
 
@@ -32,7 +32,7 @@ def need_device(device: str) -> None:
     try:
         torch.ones(1, dtype=torch.float64, device=device).cpu()
     except Exception as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]
+        reason = first_line(error).partition(". ")[0]
         raise CannotRun(f"device {quote(device)} cannot be used here: {reason}") from None
 
 
@@ -50,8 +50,8 @@ class Torchvision:
         models = need("torchvision.models")
         known = models.list_models(module=models)
         if name not in known:
-            near = nearest(name, known)
-            hint = f", did you mean: {near}" if near else ""
+            near = nearest(name, known)  # on the same line, as a finding of one line is all that a table shows
+            hint = f", {meant(near)}" if near else ""
             raise RvCheckError(f"torchvision.models has no builder {quote(name)}{hint}")
         return models.get_model_builder(name)(weights=None, **arguments)
 

@@ -48,8 +48,8 @@ from rv_check.analyses import ReceptiveField, Row
 from rv_check.arch import Arch
 from rv_check.checks import QUOTED, hold, value_of
 from rv_check.findings import LEVELS, Finding, Report
-from rv_check.problems import quote_plain
 from rv_check.spec import Published
+from rv_check.text import quote_plain, shown_shape
 
 SHOW_SCHEMA = "rv-check/show/1"
 REPORT_SCHEMA = "rv-check/report/1"
@@ -115,7 +115,7 @@ def show_text(arch: Arch, fold_at: int | None = None) -> str:
     ]
     headers = ("name", "op", "in", "out", "params", "MACs", "receptive field")
     lines = [
-        f"{arch.name}  input {' '.join(map(str, arch.input))}",
+        f"{arch.name}  input {shown_shape(arch.input)}",
         table(headers, layers, "llllrrl"),
         "",
         f"params            {arch.params:,}",
@@ -126,7 +126,7 @@ def show_text(arch: Arch, fold_at: int | None = None) -> str:
         f"receptive field   {arch.receptive_field}  (size/stride/padding{_notes(arch.receptive_field)})",
     ]
     if arch.tree.unchecked:
-        declared = " ".join(map(str, arch.declared_input))
+        declared = shown_shape(arch.declared_input)
         lines.append(f"{arch.tree.unchecked} shape: lines hold at input {declared} and were not checked")
     return "\n".join(lines)
 

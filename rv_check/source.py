@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from rv_check.problems import Collector, Document, Enough, Place, Problem, SpecError, quote
+from rv_check.errors import Collector, Document, Enough, Place, Problem, SpecError
+from rv_check.text import quote
 
 MAX_BYTES = 256 * 1024  # the shipped families take about 20 kB
 MAX_NESTING = 40

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from rv_check.errors import Collector, Document, Enough, Place, Problem, SpecError, in_order
 from rv_check.expr import WORDS, Argument, Call, Expr, Scope, Value, dotted_call, literal, parse, parse_call, show
 from rv_check.ops import OPS, Op
-from rv_check.problems import Collector, Document, Enough, Place, Problem, SpecError, in_order, listed, nearest, quote
 from rv_check.source import Fields, Items, Node, Text, kind, read_all
+from rv_check.text import listed, nearest, quote
 
 JOINS = ("sum", "concat", "product")
 STEP_WORDS = (*JOINS, "shape", "repeat", "steps", "index", "if", "then", "else", "identity", "none")
@@ -732,10 +733,12 @@ class _File(Collector):
         found = {}
         for name, (key, node) in self.mapping(top, "archs", "an entry for each arch, with build:").items():
             with self.collect():
-                found[name] = self.arch(family, key, node)
+                entry = self.arch(family, key, node)
+                if entry is not None:
+                    found[name] = entry
         return found
 
-    def arch(self, family: str, key: Text, node: Node) -> ArchEntry:
+    def arch(self, family: str, key: Text, node: Node) -> ArchEntry | None:
         if not _NAME.fullmatch(key.text) or len(key.text) > MAX_NAME:
             expected = f"letters, digits and _, at most {MAX_NAME}"
             self.add(f"{quote(key.text)} cannot be the name of an arch", key.place, expected)
@@ -755,7 +758,7 @@ class _File(Collector):
         published = self.published(node)
         source = self.prose(node, "source")
         if build is None:
-            raise SpecError([])  # said already
+            return None  # said already
         return ArchEntry(key.text, build, size, reference, contract, published, source, key.place)
 
     def build(self, arch: Fields, family: str, what: str) -> Call:
@@ -883,10 +886,11 @@ class _File(Collector):
         found = []
         for item in node.items:
             with self.collect():
-                found.append(self.published_number(item))
+                number = self.published_number(item)
+                found += [number] if number is not None else []
         return tuple(found)
 
-    def published_number(self, node: Node) -> Published:
+    def published_number(self, node: Node) -> Published | None:
         if not isinstance(node, Fields):
             raise _error(f"a published number is {kind(node)}", node.place, "METRIC: number, and its source:")
         metric = self.metric(node)
@@ -900,7 +904,7 @@ class _File(Collector):
         with self.collect():
             verdict = self.verdict(node)
         if metric is None:
-            raise SpecError([])  # said already
+            return None  # said already
         text = self.text(node.get(metric), metric, "a number, as printed")
         printed = text.text.strip()
         if metric == "receptive_field" and "/" in printed:

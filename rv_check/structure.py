@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Literal
 
 from rv_check.arch import Arch, small_inputs
 from rv_check.counts import macs_of
+from rv_check.errors import RvCheckError
 from rv_check.expected import BATCH, expected
 from rv_check.explain import Told, tell
 from rv_check.foreign import guarded
 from rv_check.graph import Graph, Shape
 from rv_check.match import Slot, match
-from rv_check.problems import RvCheckError
+from rv_check.text import first_line, shown_shape
 
 if TYPE_CHECKING:
     from rv_check.observe import Subject
@@ -86,7 +87,7 @@ def compare(
     Raises: RvCheckError where the module does not run at `x`.
     """
     result = Structure(x)
-    seen = guarded(f"the module does not run at {_shape(x)}", lambda: subject.observe(x, False))
+    seen = guarded(f"the module does not run at {shown_shape(x)}", lambda: subject.observe(x, False))
     result.real = subject.why_real
     wanted = graph_of(x, False, BATCH, False)
     if not seen.outputs:
@@ -196,10 +197,6 @@ def guess(structure: Structure) -> dict[str, Slot] | None:
     return None if any(name in seen.parameters for name in left) else slots
 
 
-def _shape(x: Shape) -> str:
-    return " ".join(map(str, x))
-
-
 def _output(wanted: Graph, seen: Graph) -> str:
     """Where in what the module returns the expected output stands: by what it is, else by its shape."""
     end = wanted.outputs[""]
@@ -222,14 +219,16 @@ def _extra(wanted: Graph, seen: Graph, where: str) -> list[str]:
     """Tensors that are returned besides. The feature maps of a network up to a step are no surprise."""
     own, known = seen.outputs[where], {node.key for node in wanted.steps.values()} if wanted.is_cut else set()
     extra = [(at, node) for at, node in seen.outputs.items() if node is not own and node.key not in known]
-    return [f"{at} {_shape(node.shape[1:])}" for at, node in extra]
+    return [f"{at} {shown_shape(node.shape[1:])}" for at, node in extra]
 
 
 def _in_training(
     subject: Subject, x: Shape, graph_of: Expected, result: Structure, here: bool, sides: tuple[str, str]
 ) -> None:
     """What shows in train mode only is told besides."""
-    seen = guarded(f"the module does not run in train mode at {_shape(x)}", lambda: subject.observe(x, True, here=here))
+    seen = guarded(
+        f"the module does not run in train mode at {shown_shape(x)}", lambda: subject.observe(x, True, here=here)
+    )
     wanted = graph_of(x, True, BATCH, here)
     where = result.where if result.where in seen.outputs else _output(wanted, seen)
     found = match(wanted, seen.only(where))
@@ -258,7 +257,7 @@ def _at(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> No
     try:
         seen = subject.observe(x, False)
     except Exception as error:  # whatever the module raises at a size that is not its own
-        why = f"at {_shape(x)} it raises {type(error).__name__}: {_line(error)}"
+        why = f"at {shown_shape(x)} it raises {type(error).__name__}: {first_line(error)}"
         _until_it_raises(subject, x, graph_of, result)
         result.elsewhere = result.elsewhere or why
         return
@@ -275,7 +274,7 @@ def _at(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> No
         title, result.elsewhere_step = first.title, result.elsewhere_step or first.step
     else:
         title = "it returns something else"
-    result.elsewhere = result.elsewhere or f"at {_shape(x)}: {title}"
+    result.elsewhere = result.elsewhere or f"at {shown_shape(x)}: {title}"
 
 
 def _until_it_raises(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> None:
@@ -294,12 +293,12 @@ def _alone(subject: Subject, x: Shape, graph_of: Expected, result: Structure) ->
     try:
         seen = subject.observe(x, False, 1, here=True)
     except Exception as error:  # whatever the module raises
-        result.alone = f"with a batch of one image it raises {type(error).__name__}: {_line(error)}"
+        result.alone = f"with a batch of one image it raises {type(error).__name__}: {first_line(error)}"
         return
     where = result.where if result.where in seen.outputs else next(iter(seen.outputs), "")
     shape, end = seen.outputs[where].shape, wanted.outputs[""].shape
     if shape != end:
-        result.alone = f"with a batch of one image the output is {_shape(shape)}, expected {_shape(end)}"
+        result.alone = f"with a batch of one image the output is {shown_shape(shape)}, expected {shown_shape(end)}"
         return
     found = match(wanted, seen.only(where))
     if not found.same:
@@ -334,7 +333,3 @@ def _params(graph: Graph) -> int:
 def _macs(graph: Graph) -> int:
     """Multiply-adds of one image, of what the output needs."""
     return sum(map(macs_of, graph.live)) // graph.input.shape[0]
-
-
-def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rv_check.arch import Arch
 from rv_check.blocks import STANDARD, Checked, Contract, best_calls, find_contract, parse_how
+from rv_check.errors import RvCheckError
 from rv_check.expected import expected
 from rv_check.expr import Argument, Partial, Value, parse
 from rv_check.facts import Facts, facts
 from rv_check.foreign import guarded
 from rv_check.graph import Graph
 from rv_check.ops import Op, OpError, Shape
-from rv_check.problems import RvCheckError, listed, quote
 from rv_check.reference import need
 from rv_check.source import Text
 from rv_check.spec import Block, CallStep, GroupStep, Step, Steps
+from rv_check.text import listed, quote, shown_shape
 from rv_check.tree import with_defaults
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Variant:
             return expected(self.arch, training, batch=batch, raw=True)
         from rv_check.observe import Subject
 
-        what = f"{self.arch.name} does not run at {' '.join(map(str, self.arch.input))}"
+        what = f"{self.arch.name} does not run at {shown_shape(self.arch.input)}"
         graph: Graph = guarded(what, lambda: Subject(self.build()).observe(self.arch.input, training, batch, raw=True))
         return graph
 
@@ -74,7 +75,7 @@ def own_block(arch: Arch) -> tuple[str, Partial]:
     for name, value in values.items():
         if isinstance(value, Partial) and isinstance(value.target, Block) and list(_stages(arch.family.body, name)):
             return name, value
-    raise RvCheckError(f"{arch.name} has no stages that are given a block\n  expected: an arch such as resnet50")
+    raise RvCheckError(f"{arch.name} has no stages that are given a block", expected="an arch such as resnet50")
 
 
 def standard(arch: Arch, stages: Sequence[str] = ()) -> Variant:
@@ -124,7 +125,9 @@ def with_class(
         tried = ", ".join(contract.name for contract in contracts)
         expected_ = '--call "in_channels=C, out_channels=4*width, stride=stride"'
         raise RvCheckError(
-            f"no call of {name} gives the shapes of {tried}\n  tried: {checked.how.text}\n  expected: {expected_}"
+            f"no call of {name} gives the shapes of {tried}",
+            details=[f"tried: {checked.how.text}"],
+            expected=expected_,
         )
     variant = _variant(arch, Partial(op_of(checked)), stages, name)
     words = checked.how.text + ("" if call else f" (inferred, as of {checked.contract.name}; --call ARGUMENTS)")
@@ -180,7 +183,7 @@ def _chosen(arch: Arch, argument: str, stages: Sequence[str]) -> tuple[str, ...]
         name = every[int(stage) - 1] if stage.isdecimal() and 1 <= int(stage) <= len(every) else stage
         if name not in every:
             raise RvCheckError(
-                f"{arch.name} has no stage {quote(stage)}\n  expected: 1 to {len(every)}, or {listed(every)}"
+                f"{arch.name} has no stage {quote(stage)}", expected=f"1 to {len(every)}, or {listed(every)}"
             )
         wanted.add(name)
     return tuple(name for name in every if name in wanted or not stages)
@@ -218,12 +221,12 @@ class _Observed(Op):
 
         key = (*self._values.items(), x)
         if key not in self.seen:
-            where = f"{self.checked.name} ({self.checked.how.text}) does not run at {' '.join(map(str, x))}"
+            where = f"{self.checked.name} ({self.checked.how.text}) does not run at {shown_shape(x)}"
             try:
                 module = self.checked.make(self._values, x)
                 graph = guarded(where, lambda: Subject(module).observe(x, False, raw=True))
             except RvCheckError as error:
-                raise OpError(str(error)) from None
+                raise OpError(error.message, expected=error.expected, details=error.details) from None
             outputs = list(graph.outputs.values())
             if len(outputs) != 1:
                 raise OpError(f"{self.checked.name} gives {len(outputs)} tensors", expected="one")
@@ -289,7 +292,7 @@ def first_gradient(variant: Variant, seeds: int, input: Shape) -> Gradient:
         (gradient,) = torch.autograd.grad(loss, weight)
         return name, float(gradient.norm())
 
-    what = f"{variant.arch.name} does not train at {' '.join(map(str, input))}"
+    what = f"{variant.arch.name} does not train at {shown_shape(input)}"
     found: list[tuple[str, float]] = [guarded(what, partial(once, seed)) for seed in range(seeds)]
     return Gradient(found[0][0], tuple(norm for _, norm in found))
 

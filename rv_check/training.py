@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, astuple, dataclass, fields
@@ -23,12 +22,13 @@ from torch import distributed as dist
 
 from rv_check.arch import Arch
 from rv_check.datasets import Data
+from rv_check.errors import RvCheckError
 from rv_check.foreign import guarded
 from rv_check.model import build
 from rv_check.numbers import seeded, steady
-from rv_check.problems import RvCheckError
 from rv_check.ranks import ALONE, Ranks
 from rv_check.recipes import Plan, Recipe
+from rv_check.writing import write_bytes, write_text
 
 CHECKPOINT = "rv-check/checkpoint/1"
 PADDING = 4  # pixels on each side, before a crop
@@ -131,7 +131,7 @@ def _go_on(
                 else "there is no good one yet"
             )
             what = f"the loss of {task.name} is {loss} in epoch {number}"
-            raise RvCheckError(f"{what}\n  {good}\n  expected: a smaller --rate")
+            raise RvCheckError(what, details=[good], expected="a smaller --rate")
         if not ranks.first:
             log.append(Epoch(number, rate, loss, error, math.nan))
             continue
@@ -231,18 +231,8 @@ def _save(
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([field.name for field in fields(Epoch)])
     rows.writerows(map(astuple, log))
-    _write(task.path.with_name(f"{task.path.name}.pt"), buffer.getvalue())
-    _write(task.path.with_name(f"{task.path.name}.csv"), text.getvalue().encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whoever is killed on the way leaves the file as it was."""
-    beside = path.with_name(f"{path.name}.new")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    except OSError as error:
-        raise RvCheckError(f"{path} cannot be written: {error.strerror or error}") from None
+    write_bytes(task.path.with_name(f"{task.path.name}.pt"), buffer.getvalue())
+    write_text(task.path.with_name(f"{task.path.name}.csv"), text.getvalue())
 
 
 def _resume(task: Task, ranks: Ranks, model: nn.Module, optimiser: torch.optim.Optimizer) -> list[Epoch]:
@@ -253,7 +243,7 @@ def _resume(task: Task, ranks: Ranks, model: nn.Module, optimiser: torch.optim.O
     load: Callable[[], Any] = lambda: torch.load(path, map_location=ranks.device, weights_only=True)  # noqa: E731
     state = guarded(f"the checkpoint {path} cannot be read (--fresh begins anew)", load)
     if not isinstance(state, dict) or state.get("schema") != CHECKPOINT:
-        raise RvCheckError(f"{path} is no checkpoint of a study\n  expected: schema {CHECKPOINT}; --fresh begins anew")
+        raise RvCheckError(f"{path} is no checkpoint of a study", expected=f"schema {CHECKPOINT}; --fresh begins anew")
     _see_that_it_fits(path, state["settings"], task.settings(ranks.size))
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
@@ -265,4 +255,4 @@ def _see_that_it_fits(path: Path, found: Mapping[str, Any], expected: Mapping[st
     if differ:
         name = differ[0]
         what = f"the checkpoint {path} is of {name} {found.get(name)}, and this is {name} {expected[name]}"
-        raise RvCheckError(f"{what}\n  expected: another --output, or --fresh, which begins anew")
+        raise RvCheckError(what, expected="another --output, or --fresh, which begins anew")

@@ -17,13 +17,14 @@ from pathlib import Path
 from rv_check import arch as archs
 from rv_check import counts, memory, ops
 from rv_check.arch import Arch
+from rv_check.errors import Document, Place, RvCheckError
 from rv_check.expected import expected
 from rv_check.expr import Scope, parse_call
 from rv_check.graph import Graph
 from rv_check.memory import Memory
 from rv_check.ops import OPS, OpError, Shape
-from rv_check.problems import Document, Place, RvCheckError, listed, nearest, quote
 from rv_check.source import Text
+from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.tree import Item, Layer, Module, Seq, Tree, bind, child, children
 
 HEADS = "a list of ops, as in dropout(0.5), linear(2)"
@@ -50,7 +51,7 @@ def head_of(root: Module) -> str:
         path += name
         if isinstance(item.node, Layer):
             if item.node.op.name != "linear":
-                raise RvCheckError(f"the last layer, {path}, is {item.node.op.name}\n  expected: linear, as its head")
+                raise RvCheckError(f"the last layer, {path}, is {item.node.op.name}", expected="linear, as its head")
             return path
         assert isinstance(item.node, Module)
         path, module = f"{path}.", item.node
@@ -70,7 +71,7 @@ def _grafted(module: Module, path: Sequence[str], head: tuple[Item, ...]) -> Mod
     else:
         new = Module("", _sequence(head))
     if item not in module.seq.items:
-        raise RvCheckError(f"the head {'.'.join(path)} stands in a join or a repeat\n  expected: a step of its own")
+        raise RvCheckError(f"the head {'.'.join(path)} stands in a join or a repeat", expected="a step of its own")
     items = tuple(replace(one, node=new) if one is item else one for one in module.seq.items)
     changed = replace(module.seq, items=items, y=new.y, layers=module.seq.layers - item.node.layers + new.layers)
     return replace(module, seq=changed)
@@ -90,15 +91,14 @@ def parse_head(text: str, x: Shape) -> tuple[Item, ...]:
     for part in re.split(r",\s*(?![^(]*\))", text):
         call = parse_call(Text(part.strip(), place), "a layer of a head", HEADS)
         if call.name not in OPS:
-            near = nearest(call.name, OPS)
-            hint = f"    did you mean: {near}" if near else ""
-            raise RvCheckError(f"the head has no op {quote(call.name)}\n  expected: {listed(OPS)}{hint}")
+            message, near = f"the head has no op {quote(call.name)}", nearest(call.name, OPS)
+            raise RvCheckError(message, expected=listed(OPS), near=near)
         told = {one.keyword: one for one in call.arguments}
         width = told.pop("in_features", None)
         if width is not None and width.value.integer(Scope({})) != x[-1]:
             raise RvCheckError(
-                f"the head does not fit: {part.strip()} takes {width.value.text} features, and {x[-1]:,} come in\n"
-                f"  expected: in_features={x[-1]}, or none, since it is known"
+                f"the head does not fit: {part.strip()} takes {width.value.text} features, and {x[-1]:,} come in",
+                expected=f"in_features={x[-1]}, or none, since it is known",
             )
         call = replace(call, arguments=tuple(one for one in call.arguments if one is not width))
         default = {"bias": True} if call.name == "linear" and "bias" not in told else {}
@@ -228,9 +228,8 @@ def see_parts(freeze: Sequence[str], names: Sequence[str]) -> None:
     for part in freeze:
         if not any(is_under(name, (part,)) for name in names):
             known = list(dict.fromkeys(name.partition(".")[0] for name in names))
-            near = nearest(part, known)
-            hint = f"    did you mean: {near}" if near else ""
-            raise RvCheckError(f"there is no parameter in {quote(part)} to freeze\n  expected: {listed(known)}{hint}")
+            message, near = f"there is no parameter in {quote(part)} to freeze", nearest(part, known)
+            raise RvCheckError(message, expected=listed(known), near=near)
 
 
 def plan(
@@ -247,13 +246,13 @@ def plan(
     row = before.step(path)
     assert row is not None
     if classes is None and head is None:
-        raise RvCheckError("a transfer needs a head\n  expected: --classes N, or --head")
+        raise RvCheckError("a transfer needs a head", expected="--classes N, or --head")
     items = parse_head(head or f"linear({classes})", row.x)
     y = items[-1].node.y
     if classes is not None and y != (classes,):
-        found = " ".join(map(str, y))
+        found = shown_shape(y)
         raise RvCheckError(
-            f"the head gives {found}, and there are {classes} classes\n  expected: linear({classes}) last"
+            f"the head gives {found}, and there are {classes} classes", expected=f"linear({classes}) last"
         )
     fitted = Fitted(before.family, before.entry, before.values, before.overrides, before.input, before.budget, items)
     made = Plan(before, fitted, path, tuple(freeze))

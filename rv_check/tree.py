@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rv_check import ops
+from rv_check.errors import Frame, Place, Problem, SpecError, once_per_place
 from rv_check.expr import Argument, Call, Expr, Partial, Scope, Value, key, kind, show
 from rv_check.library import check_call, find
 from rv_check.ops import Op, OpError, Shape
-from rv_check.problems import Frame, Place, Problem, SpecError, once_per_place, quote
 from rv_check.spec import (
     ArchEntry,
     Block,
@@ -33,6 +33,7 @@ from rv_check.spec import (
     Step,
     Steps,
 )
+from rv_check.text import quote, shown_shape
 
 MAX_SIZE = 1_000_000  # layers, blocks and joins, every round of a repeat counted
 MAX_STEPS = 30_000  # steps that are expanded, since they are not equal to earlier ones: about a second of work
@@ -366,8 +367,8 @@ class _Expander:
         chain = tuple(self.chain)
         self.problems += [replace(problem, chain=problem.chain or chain) for problem in problems]
 
-    def fail(self, message: str, place: Place, expected: str | None = None) -> _Stop:
-        self.note([Problem(message, place, expected)])
+    def fail(self, message: str, place: Place, expected: str | None = None, details: tuple[str, ...] = ()) -> _Stop:
+        self.note([Problem(message, place, expected, details=details)])
         return _Stop()
 
     def read(self) -> _Reading:
@@ -448,7 +449,7 @@ class _Expander:
 
     def inputs(self, block: Block, scope: Scope, x: Shape) -> Scope:
         """The scope with the letters of `in:`. What else stands there must hold."""
-        found = f"the input of {block.name} is {_shown(x)}"
+        found = f"the input of {block.name} is {shown_shape(x)}"
         if len(block.inputs) != len(x):
             wanted = " ".join(term.letter or (term.expr.text if term.expr else "_") for term in block.inputs)
             raise self.fail(found, block.inputs[0].place, wanted)
@@ -464,7 +465,7 @@ class _Expander:
         """What `out:` says must hold; what comes after goes on with the shape that is there."""
         if not block.outputs:
             return
-        found = f"the output of {block.name} is {_shown(y)}"
+        found = f"the output of {block.name} is {shown_shape(y)}"
         if len(block.outputs) != len(y):
             wanted = " ".join(term.expr.text if term.expr else "_" for term in block.outputs)
             self.note([Problem(found, block.outputs[0].place, wanted)])
@@ -529,7 +530,9 @@ class _Expander:
                 x = item.node.y
                 position += item.node.slots
             if max(x) > MAX_AXIS:
-                raise self.fail(f"the shape after this is {_shown(x)}", step.place, f"at most {MAX_AXIS:,} of each")
+                raise self.fail(
+                    f"the shape after this is {shown_shape(x)}", step.place, f"at most {MAX_AXIS:,} of each"
+                )
         self.depth -= 1
         return self.seq(items, begin, x, steps)
 
@@ -605,8 +608,8 @@ class _Expander:
         except OpError as error:
             places = {name: argument.value.place for name, argument in arguments_of(cls, call)}
             place = places.get(error.argument or "", call.place)
-            message = error.message if error.message.startswith(cls.name) else f"{cls.name}: {error.message}"
-            raise self.fail(message, place, error.expected) from None
+            message = f"{cls.name}: {error.message}" if error.argument else error.message
+            raise self.fail(message, place, error.expected, error.details) from None
         return Layer(op, x, y)
 
     def shape(self, step: ShapeStep, scope: Scope, x: Shape) -> None:
@@ -617,7 +620,7 @@ class _Expander:
         with self.read():
             wanted = [None if term is None else term.integer(scope) for term in step.terms]
         expected = " ".join("_" if size is None else str(size) for size in wanted)
-        problem = Problem(f"the shape here is {_shown(x)}", step.place, expected)
+        problem = Problem(f"the shape here is {shown_shape(x)}", step.place, expected)
         if len(wanted) != len(x):
             self.note([problem])
             return
@@ -691,17 +694,13 @@ class _Expander:
                 return tuple(max(axis) for axis in zip(*shapes, strict=True))
         if step.kind == "sum" and all(s == first for s in shapes):
             return first
-        shown = ", ".join(f"{label} {_shown(branch.y)}" for label, branch in branches)
+        shown = ", ".join(f"{label} {shown_shape(branch.y)}" for label, branch in branches)
         expected = {
             "sum": "equal shapes",
             "concat": "shapes that differ in channels only",
             "product": "equal shapes, or axes of size 1",
         }[step.kind]
         raise self.fail(f"the branches of {step.kind} differ: {shown}", step.place, expected)
-
-
-def _shown(x: Shape) -> str:
-    return " ".join(map(str, x))
 
 
 def _named(item: Item) -> bool:

@@ -14,9 +14,9 @@ from math import gcd, lcm, prod
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from rv_check.analyses import ReceptiveField, union
+from rv_check.errors import RvCheckError
 from rv_check.graph import Graph, Node, Shape, describe
 from rv_check.ops import Pair, Slide
-from rv_check.problems import RvCheckError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -189,7 +189,7 @@ class Walk(Generic[V]):
     def __init__(self, graph: Graph, maps: Maps[V], image: V):
         n, c, *sides = graph.input.shape
         if len(sides) != 2:
-            raise RvCheckError(f"the input has shape {graph.input.shape}\n  expected: images, (N, C, H, W)")
+            raise RvCheckError(f"the input has shape {graph.input.shape}", expected="images, (N, C, H, W)")
         layout: Layout = ((("n", n),), (("c", c),), (("h", sides[0]),), (("w", sides[1]),))
         self.maps = maps
         self.values: dict[Node, Seen[V] | None] = {graph.input: Seen(image, layout)}
@@ -300,7 +300,7 @@ def _lost(node: Node, why: str = "") -> RvCheckError:
     reason = f" ({why})" if why else ""
     what = describe(node) if len(describe(node)) < 60 else node.kind
     message = f"a receptive field cannot be followed through {what}{reason}, in {where}"
-    return RvCheckError(f"{message}\n  expected: {FOLLOWED}")
+    return RvCheckError(message, expected=FOLLOWED)
 
 
 def _spatial(layout: Layout, axis: int) -> bool:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from rv_check.arch import Arch
 from rv_check.candidates import PRETRAINED, is_module_name, load_module
 from rv_check.conformance import check
-from rv_check.findings import CannotRun
-from rv_check.problems import RvCheckError, listed, nearest, quote
+from rv_check.errors import CannotRun, RvCheckError
 from rv_check.reference import need
+from rv_check.text import first_line, listed, nearest, quote
 
 WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # of what is meant to be a file, where there is none
@@ -30,7 +30,7 @@ def load_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise RvCheckError(
-            f"{path}: there is no such file\n  expected: a checkpoint, or the name of torchvision's weights"
+            f"{path}: there is no such file", expected="a checkpoint, or the name of torchvision's weights"
         )
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -38,17 +38,17 @@ def load_checkpoint(path: Path) -> dict[str, Tensor]:
         words = str(error)
         if "Unsupported global" in words or "Unsupported class" in words:
             wanted = "torch.save(model.state_dict(), path); objects are not loaded, since they can run anything"
-            raise RvCheckError(f"{path} holds Python objects\n  expected: {wanted}") from None
-        short = words.partition("\n")[0] or type(error).__name__
-        raise RvCheckError(f"{path} cannot be read, it may be cut off: {short}\n  expected: all of the file") from None
+            raise RvCheckError(f"{path} holds Python objects", expected=wanted) from None
+        short = first_line(error) or type(error).__name__
+        raise RvCheckError(f"{path} cannot be read, it may be cut off: {short}", expected="all of the file") from None
     for key in WITHIN:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping) or not found:
-        raise RvCheckError(f"{path} holds a {type(found).__name__}\n  expected: a state_dict, tensors by name")
+        raise RvCheckError(f"{path} holds a {type(found).__name__}", expected="a state_dict, tensors by name")
     other = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
     if other:
-        raise RvCheckError(f"{path}: {listed(other[:5])} is no tensor\n  expected: a state_dict, tensors by name")
+        raise RvCheckError(f"{path}: {listed(other[:5])} is no tensor", expected="a state_dict, tensors by name")
     return {str(name): value for name, value in found.items()}
 
 
@@ -56,18 +56,16 @@ def torchvision_weights(arch: str, name: str) -> Any:
     """The member of torchvision's weights of that name, as `IMAGENET1K_V1` or `DEFAULT`. Raises: RvCheckError."""
     models = need("torchvision.models")
     if name.lower() in ("pretrained", "pretrained=true", "true"):
-        raise RvCheckError(PRETRAINED)
+        raise RvCheckError(PRETRAINED.message, expected=PRETRAINED.expected)
     try:
         weights = models.get_model_weights(arch)
     except ValueError:
-        raise RvCheckError(f"torchvision has no weights of {quote(arch)}\n  expected: a file") from None
+        raise RvCheckError(f"torchvision has no weights of {quote(arch)}", expected="a file") from None
     name = name.rpartition(".")[2]
     if name not in weights.__members__:
         near = nearest(name, weights.__members__)
-        hint = f"    did you mean: {near}" if near else ""
-        raise RvCheckError(
-            f"{arch} has no weights {quote(name)}\n  expected: {listed(weights.__members__)}, or a file{hint}"
-        )
+        expected = f"{listed(weights.__members__)}, or a file"
+        raise RvCheckError(f"{arch} has no weights {quote(name)}", expected=expected, near=near)
     return weights[name]
 
 
@@ -91,7 +89,7 @@ def read_map(path: Path) -> dict[str, str]:
     try:
         names = json.loads(path.read_text(encoding="utf-8"))["map"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RvCheckError(f"{path} is no map of names: {error}\n  expected: what check --save-map writes") from None
+        raise RvCheckError(f"{path} is no map of names: {error}", expected="what check --save-map writes") from None
     return {str(ours): str(theirs) for ours, theirs in names.items()}
 
 
@@ -104,7 +102,7 @@ def names_of(told: str, arch: Arch) -> dict[str, str]:
         return read_map(Path(told))
     found = check(load_module(told).module, arch, level="structure")
     if not found.map:
-        raise RvCheckError(f"{told} is not {arch.name}, so it tells no names\n{found.verdict}")
+        raise RvCheckError(f"{told} is not {arch.name}, so it tells no names", details=[found.verdict])
     return dict(found.map)
 
 
@@ -137,7 +135,9 @@ class Account:
             self.notes,
         )
 
-    def __str__(self) -> str:
+    @property
+    def lines(self) -> list[str]:
+        """What it says, in words."""
         lines = [f"{len(self.fits)} tensors fit", *self.notes]
         if self.missing:
             lines.append(f"{len(self.missing)} are missing: {listed(self.missing[:5])}{_more(self.missing)}")
@@ -145,7 +145,7 @@ class Account:
             lines.append(f"{len(self.unknown)} belong nowhere: {listed(self.unknown[:5])}{_more(self.unknown)}")
         for name, (found, wanted) in list(self.shapes.items())[:5]:
             lines.append(f"{name} is {list(found)}, expected {list(wanted)}")
-        return "\n  ".join(lines)
+        return lines
 
 
 def _more(names: Sequence[str]) -> str:
@@ -187,7 +187,7 @@ def account(
 def load_into(module: nn.Module, found: Account) -> None:
     """Give a module what fits, if all of it does; else it stays as it is. Raises: RvCheckError, with the account."""
     if not found.is_whole:
-        raise RvCheckError(f"these are not this network's weights, and none are loaded\n  {found}")
+        raise RvCheckError("these are not this network's weights, and none are loaded", details=found.lines)
     own = module.state_dict(keep_vars=True)
     with torch.no_grad():
         for name, value in found.fits.items():

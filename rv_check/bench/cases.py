@@ -14,11 +14,12 @@ from typing import Any
 
 from rv_check import arch as archs
 from rv_check.arch import Arch, parse_size
+from rv_check.errors import RvCheckError, unknown
 from rv_check.library import SUFFIXES
 from rv_check.ops import Shape
 from rv_check.options import is_module
-from rv_check.problems import RvCheckError, listed, nearest, quote, shown_path
 from rv_check.spec import BENCH_AXES, CUDA_ONLY, BenchEntry, Family
+from rv_check.text import listed, quote, shown_path
 
 DEFAULTS = {"dtype": "float32", "format": "contiguous", "mode": "eager", "pass": "inference"}
 IMAGE: Shape = (3, 224, 224)  # of a module, which does not say what it takes
@@ -114,9 +115,7 @@ def parse_words(text: str, axis: str) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(text.split(",")))
     for word in words:
         if word not in known:
-            near = nearest(word, known)
-            hint = f"    did you mean: {near}" if near else ""
-            raise RvCheckError(f"unknown {axis} {quote(word)}\n  expected: {listed(known)}{hint}")
+            raise unknown(axis, word, known)
     return words
 
 
@@ -124,7 +123,7 @@ def parse_batches(text: str) -> tuple[int, ...]:
     """`1,8,32`. Raises: RvCheckError."""
     words = text.split(",")
     if not all(re.fullmatch(r"[1-9]\d{0,6}", word) for word in words):
-        raise RvCheckError(f"--batch is {quote(text)}\n  expected: numbers of images, as in 1,8,32")
+        raise RvCheckError(f"--batch is {quote(text)}", expected="numbers of images, as in 1,8,32")
     return tuple(dict.fromkeys(map(int, words)))
 
 
@@ -132,7 +131,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     """`2/8`: which of how many. Raises: RvCheckError."""
     match = re.fullmatch(r"([1-9]\d{0,4})/([1-9]\d{0,4})", text)
     if match is None or int(match[1]) > int(match[2]):
-        raise RvCheckError(f"--shard is {quote(text)}\n  expected: which of how many, from 1/8 to 8/8")
+        raise RvCheckError(f"--shard is {quote(text)}", expected="which of how many, from 1/8 to 8/8")
     return int(match[1]), int(match[2])
 
 
@@ -169,9 +168,9 @@ def _see_that_device_has(selection: Selection) -> None:
     for axis, word in CUDA_ONLY.items():
         if selection.kind != "cuda" and word in selection.axes.get(axis, ()):
             others = listed(other for other in BENCH_AXES[axis] if other != word)
-            raise RvCheckError(f"{word} is of CUDA devices only\n  expected: on the {selection.kind} {others}")
+            raise RvCheckError(f"{word} is of CUDA devices only", expected=f"on the {selection.kind} {others}")
     if selection.kind != "cuda" and selection.warm_cache:
-        raise RvCheckError("--warm-cache is of CUDA devices only\n  expected: no such option; no cache is flushed")
+        raise RvCheckError("--warm-cache is of CUDA devices only", expected="no such option; no cache is flushed")
 
 
 def _standard(families: Iterable[Family], selection: Selection, with_reference: bool) -> list[Group]:
@@ -189,7 +188,7 @@ def _standard(families: Iterable[Family], selection: Selection, with_reference: 
     if not groups:
         where = listed(shown_path(family.path) for family in families)
         raise RvCheckError(
-            f"no `bench:` section has a case for {selection.kind}: {where}\n  expected: the name of an arch"
+            f"no `bench:` section has a case for {selection.kind}: {where}", expected="the name of an arch"
         )
     return _unique(groups)
 
@@ -214,7 +213,7 @@ def _of_arch(arch: Arch, with_reference: bool) -> tuple[Subject, ...]:
     if not with_reference:
         return (subject,)
     if arch.entry.reference is None:
-        raise RvCheckError(f"{arch.name} has no reference to be timed beside\n  expected: an arch with `reference:`")
+        raise RvCheckError(f"{arch.name} has no reference to be timed beside", expected="an arch with `reference:`")
     return subject, Subject(f"{arch.name} by {arch.entry.reference.name}", arch, by_reference=True)
 
 

@@ -35,8 +35,8 @@ from rv_check import Arch, build, load, numbers
 from rv_check.checks import CHECKS, Pair, Run, input_sizes, run_check
 from rv_check.conformance import ModuleRun
 from rv_check.copies import copy_of, unwrapped
+from rv_check.errors import RvCheckError
 from rv_check.findings import Finding
-from rv_check.problems import RvCheckError
 from rv_check.structure import Structure, guess
 
 RATES = Path(__file__).with_name("rates.json")

@@ -18,7 +18,7 @@ from score import EQUAL, LEVELS, RATES, REWRITES, Item, Row, Verdict
 
 from rv_check import check, numbers
 from rv_check.arch import archs
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 README = Path(__file__).parents[2] / "README.md"
 MARKS = "<!-- table: rates -->", "<!-- end of table -->"

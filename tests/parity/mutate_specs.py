@@ -49,8 +49,8 @@ from rv_check import arch as arch_module
 from rv_check import library
 from rv_check.arch import Arch
 from rv_check.checks import Check, Run, checks_of, run_check
+from rv_check.errors import SpecError
 from rv_check.ops import OPS
-from rv_check.problems import SpecError
 from rv_check.spec import INIT_METHODS, INIT_WORDS, VERDICTS, Family
 from rv_check.tree import Item, Join, Layer, Module, Repeat, Seq
 

@@ -26,8 +26,8 @@ from torchvision.models.vgg import VGG, make_layers
 from rv_check import arch as arch_module
 from rv_check import library, numbers
 from rv_check.arch import Arch
+from rv_check.errors import RvCheckError, SpecError
 from rv_check.model import build
-from rv_check.problems import RvCheckError, SpecError
 from rv_check.reference import applies, build_reference
 from rv_check.spec import Family
 

@@ -14,7 +14,7 @@ from PIL import Image
 from rv_check import accuracy, build, load
 from rv_check.accuracy import Counts, Share, measure, published
 from rv_check.cli import main
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 ARCH = "resnet18(width=8, classes=6)"
 MANY = (5, 3, 2, 1, 2, 3)  # images of each class

@@ -14,9 +14,9 @@ from rv_check import analyses
 from rv_check.analyses import ReceptiveField
 from rv_check.arch import Arch, load
 from rv_check.axes import Axis
+from rv_check.errors import RvCheckError
 from rv_check.model import build
 from rv_check.ops import OPS
-from rv_check.problems import RvCheckError
 
 
 class Folder:

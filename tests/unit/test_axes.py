@@ -23,8 +23,8 @@ from rv_check.axes import (
     span,
     union,
 )
+from rv_check.errors import RvCheckError
 from rv_check.ops import Slide
-from rv_check.problems import RvCheckError
 
 Reach = Callable[[int], set[int]]  # the pixels that a unit sees, of a line without ends
 

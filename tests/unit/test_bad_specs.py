@@ -16,7 +16,7 @@ import pytest
 
 from rv_check import library
 from rv_check.arch import load, load_archs
-from rv_check.problems import RvCheckError, SpecError
+from rv_check.errors import RvCheckError, SpecError
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent / "bad_specs"
@@ -413,7 +413,7 @@ MEASURED = """
 import json, resource, sys, time
 from pathlib import Path
 from rv_check.arch import load_archs
-from rv_check.problems import SpecError
+from rv_check.errors import SpecError
 resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
 start = time.process_time()
 try:

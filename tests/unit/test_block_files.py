@@ -11,8 +11,8 @@ import pytest
 
 from rv_check import library
 from rv_check.arch import load_archs
+from rv_check.errors import RvCheckError
 from rv_check.library import shipped_folder
-from rv_check.problems import RvCheckError
 from rv_check.spec import PROPERTIES, Block
 
 CONTRACT = """\

@@ -18,8 +18,8 @@ from wrong_blocks import WRONG, BasicBlock, BottleneckBlock, PreActivation, Sque
 from rv_check import cli_block
 from rv_check.blocks import BlockArch, block_arch, check_block, find_contract
 from rv_check.cli import parse
+from rv_check.errors import RvCheckError
 from rv_check.findings import Finding, Report
-from rv_check.problems import RvCheckError
 from rv_check.properties import PROPERTIES, STACKED
 from rv_check.spec import PROPERTIES as NAMES
 

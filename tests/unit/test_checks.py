@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from rv_check import load, ops
 from rv_check.arch import Arch
 from rv_check.checks import CHECKS, Judge, Run, check_arch, checks_of, hold, input_sizes, run_check
+from rv_check.errors import Document, Place, RvCheckError
 from rv_check.findings import Finding, Report
 from rv_check.library import shipped_folder
-from rv_check.problems import Document, Place, RvCheckError
 from rv_check.reference import PROVIDERS
 from rv_check.spec import Published
 

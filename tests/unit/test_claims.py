@@ -11,9 +11,8 @@ import pytest
 
 from rv_check import claims, reference
 from rv_check.cli import main
-from rv_check.findings import CannotRun
+from rv_check.errors import CannotRun, SpecError
 from rv_check.printed import HOLDS, TRUNCATED, WRONG, parse_printed
-from rv_check.problems import SpecError
 
 SPECS = Path(__file__).parents[2] / "specs"
 FACTS = SPECS / "claims"

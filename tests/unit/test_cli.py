@@ -711,7 +711,7 @@ def test_error_output_that_fails_late(
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     status, out, err = ask(capsys, "report", net, "--level", "spec", "-o", str(tmp_path / "report"))
     assert status == 2
     assert "1,150" in out

@@ -16,8 +16,8 @@ from rv_check import build, load
 from rv_check.arch import archs
 from rv_check.checks import fvcore_counts
 from rv_check.counts import FILE, Convention, Operation, conventions, of_arch, operations
+from rv_check.errors import RvCheckError
 from rv_check.observe import Subject
-from rv_check.problems import RvCheckError
 
 SMALL = [(arch.name, 64) for arch in archs()]
 

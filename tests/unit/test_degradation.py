@@ -23,8 +23,9 @@ from rv_check.cli import main
 from rv_check.datasets import Data
 from rv_check.degradation import Result, Trained, arch_of, tasks
 from rv_check.library import shipped_folder
-from rv_check.progress import Progress, duration
+from rv_check.progress import Progress
 from rv_check.recipes import RECIPES, Recipe
+from rv_check.text import duration
 from rv_check.training import Epoch, Task, augmented, train
 
 TINY = replace(RECIPES["quick"], epochs=3, batch=8, width=2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rv_check.errors import Document, Place, Problem, SpecError
 from rv_check.expr import (
     MAX_NUMBER,
     MAX_TERMS,
@@ -25,7 +26,6 @@ from rv_check.expr import (
     show,
 )
 from rv_check.ops import OPS
-from rv_check.problems import Document, Place, Problem, SpecError
 from rv_check.source import Text
 
 

@@ -22,6 +22,7 @@ from rv_check.axes import Axis, Phases
 from rv_check.checks import check_arch
 from rv_check.cli import parse
 from rv_check.effective import Effective, draw, effective_fields
+from rv_check.errors import RvCheckError
 from rv_check.expected import expected
 from rv_check.fields import (
     compare_fields,
@@ -39,7 +40,6 @@ from rv_check.findings import up_to
 from rv_check.library import shipped_folder
 from rv_check.model import build
 from rv_check.observe import Subject
-from rv_check.problems import RvCheckError
 
 STUDIES = shipped_folder() / "studies"
 

@@ -13,7 +13,8 @@ import rv_check
 FOLDER = Path(rv_check.__file__).parent
 BENCH = ("samples", "timing", "cases", "results", "devices", "workloads", "roofline", "run", "tables")
 ORDER = (
-    *("problems", "source", "expr", "kinds", "ops", "axes", "spec", "library", "tree", "analyses", "arch"),
+    *("text", "errors", "writing", "source", "expr", "kinds", "ops", "axes", "spec", "library", "tree", "analyses"),
+    "arch",
     *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
     *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "facts", "effective"),
     *("structure", "identify", "initial", "numbers", "deviations", "printed", "checks", "conformance", "candidates"),

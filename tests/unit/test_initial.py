@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import init
 
+from rv_check.errors import Document, Place
 from rv_check.initial import Start, start_of, statistics
-from rv_check.problems import Document, Place
 from rv_check.spec import InitRule
 
 Draw = Callable[[Tensor], Any]

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import rv_check
 from rv_check import aten, counts, normal
 from rv_check.arch import load
+from rv_check.errors import RvCheckError
 from rv_check.expected import expected
 from rv_check.facts import facts
 from rv_check.fields import graph_field
@@ -26,7 +27,6 @@ from rv_check.kinds import KINDS, LEAVES, Kind, enter, kind_of
 from rv_check.memory import kept_for_backward, measured_for_backward
 from rv_check.observe import Subject
 from rv_check.ops import OPS
-from rv_check.problems import RvCheckError
 
 PACKAGE = Path(rv_check.__file__).parent
 

@@ -14,8 +14,8 @@ from rv_check import expr, library, source, spec, tree
 from rv_check.analyses import rows
 from rv_check.arch import Arch, archs_of, load, load_archs
 from rv_check.checks import check_arch
+from rv_check.errors import SpecError
 from rv_check.ops import OPS
-from rv_check.problems import SpecError
 from rv_check.tree import Join, Module, Repeat, Seq, child
 
 PAGE = Path(__file__).parents[2] / "specs" / "README.md"

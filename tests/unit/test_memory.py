@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from rv_check import build, load, memory
 from rv_check.arch import archs
+from rv_check.errors import RvCheckError
 from rv_check.expected import expected
 from rv_check.kinds import KINDS
 from rv_check.memory import costs, kept_for_backward, least_peak, measured_for_backward, measured_peak
 from rv_check.observe import Subject
-from rv_check.problems import RvCheckError
 
 
 def kept(name: str, batch: int = 2, side: int = 224, size: int = 4) -> int:

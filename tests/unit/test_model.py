@@ -19,8 +19,8 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.arch import Arch, load
+from rv_check.errors import RvCheckError
 from rv_check.model import SpecModule, build
-from rv_check.problems import RvCheckError
 
 NARROW = ["resnet18(width=8)", "resnet50(width=4)", "resnext50_32x4d(width=32)", "vgg11(width=2)", "vgg11_bn(width=2)"]
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rv_check import numbers
+from rv_check.errors import RvCheckError
 from rv_check.model import build
 from rv_check.numbers import Difference, Trace, compare, differences, generic_point
-from rv_check.problems import RvCheckError
 
 NAN, INF = math.nan, math.inf
 TOLERANCE = numbers.TOLERANCE[torch.float64]

@@ -17,9 +17,9 @@ from torchvision.ops import StochasticDepth
 
 from rv_check import ops
 from rv_check.axes import PIXEL, over, span
+from rv_check.errors import Document, Place
 from rv_check.expr import Scope, parse_call
 from rv_check.ops import OPS, POINT, Op, OpError, Shape, Slide
-from rv_check.problems import Document, Place
 from rv_check.source import Text
 
 

@@ -33,8 +33,8 @@ from rv_check import (
     pytest_plugin,
     structure,  # noqa: F401
 )
+from rv_check.errors import Document, Place
 from rv_check.findings import LEVELS
-from rv_check.problems import Document, Place
 from rv_check.spec import PROPERTIES
 
 pytest_plugins = "pytester"
@@ -228,7 +228,7 @@ def test_error_claims(pytester: pytest.Pytester) -> None:
 def test_claims_that_cannot_be_looked_up(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """An accuracy without torchvision is a skip, and a failure where the level is required."""
     from rv_check import reference
-    from rv_check.findings import CannotRun
+    from rv_check.errors import CannotRun
 
     def missing(module: str, extra: str = "torch") -> None:
         raise CannotRun(f"{module} cannot be imported")

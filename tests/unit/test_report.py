@@ -15,8 +15,8 @@ from tiny import SPEC, World, broken
 
 from rv_check import Arch, Finding, Report, load, report
 from rv_check.checks import check_arch
+from rv_check.errors import Document, Place
 from rv_check.findings import Level, Status
-from rv_check.problems import Document, Place
 from rv_check.report import (
     CSV_HEADERS,
     FORMATS,

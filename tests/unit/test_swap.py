@@ -16,7 +16,7 @@ from rv_check.arch import Arch
 from rv_check.bench import run
 from rv_check.bench.timing import Plan
 from rv_check.cli import main
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 from rv_check.swap import BATCH, Variant, first_gradient, own_block, pareto, standard, with_block, with_class
 
 FILE = Path(wrong_blocks.__file__)
