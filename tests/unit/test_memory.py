@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from measured_memory import measured_for_backward, measured_peak
 from torch import Tensor, nn
 
 from rv_check import build, load, memory
 from rv_check.arch import archs
 from rv_check.expected import expected
-from rv_check.memory import costs, kept_for_backward, least_peak, measured_for_backward, measured_peak
+from rv_check.memory import costs, kept_for_backward, least_peak
 from rv_check.observe import Subject
 from rv_check.problems import RvCheckError
 
