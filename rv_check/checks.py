@@ -130,10 +130,6 @@ class Run:
         """What a known deviation may call a check."""
         return ids_of(self.arch, check)
 
-    def claims(self) -> list[Check]:
-        """The checks that a known deviation may speak of."""
-        return checks_of(self.arch)
-
     def structure(self) -> Structure:
         """How the structure of what is checked compares with what the spec expects."""
         return self.shared("the structure", self.compare_structure)
@@ -807,9 +803,9 @@ class Judge:
     starting: Callable[[str], None] = lambda what: None  # "resnet50::eval, 4 of 12"
     seen: Callable[[Finding], None] = lambda finding: None
 
-    def findings(self, run: Run, checks: Sequence[Check]) -> tuple[Finding, ...]:
-        """Run the checks, cheapest first, and settle what they find."""
-        ids = [id_ for check in (*run.claims(), *checks) for id_ in run.ids(check)]
+    def findings(self, run: Run, checks: Sequence[Check], others: Sequence[Check] = ()) -> tuple[Finding, ...]:
+        """Run the checks, cheapest first, and settle what they find. A known deviation may speak of `others`, too."""
+        ids = [id_ for check in (*others, *checks) for id_ in run.ids(check)]
         found = [d.unmatched for d in self.deviations if d.speaks_of(run.name) and not d.matches(ids)]
         for finding in found:
             self.seen(finding)
@@ -832,7 +828,7 @@ def ids_of(arch: Arch, check: Check) -> list[str]:
 def check_arch(arch: Arch, levels: Iterable[Level] = LEVELS, device: str = "cpu", judge: Judge | None = None) -> Report:
     """A spec against its reference and what is published."""
     levels = tuple(levels)
-    findings = (judge or Judge()).findings(Run(arch, device), checks_of(arch, levels))
+    findings = (judge or Judge()).findings(Run(arch, device), checks_of(arch, levels), checks_of(arch))
     compared = _has_reference(arch) and {"structure", "numbers"} & set(levels)
     reference = arch.entry.reference if compared else None
     return Report(arch.name, reference.name if reference else None, findings)

@@ -18,6 +18,7 @@ from rv_check.checks import (
     Outcome,
     Pair,
     Run,
+    checks_of,
     hold_states,
     input_sizes,
     of_told,
@@ -300,7 +301,7 @@ def check(
     run = ModuleRun(module, arch, device, until)
     with run.lent:
         observe(run)
-        report = _report(run, name, arch.name, checks_of_module(level, fresh), judge)
+        report = _report(run, name, arch.name, checks_of_module(level, fresh), judge, checks_of(arch))
     report = replace(report, notes=tuple(notes))
     if run.structure().told and not notes:
         report = replace(report, notes=tuple(_rather(module, arch)))
@@ -322,8 +323,10 @@ def observe(run: Run) -> None:
         run.structure()
 
 
-def _report(run: Run, name: str, against: str, checks: Sequence[Check], judge: Judge | None) -> Report:
-    findings = (judge or Judge()).findings(run, checks)
+def _report(
+    run: Run, name: str, against: str, checks: Sequence[Check], judge: Judge | None, others: Sequence[Check] = ()
+) -> Report:
+    findings = (judge or Judge()).findings(run, checks, others)
     structure = run.structure()
     slots = {} if structure.differs(training=False) else structure.map
     names = {ours: slot.name for ours, slot in slots.items()}
@@ -399,9 +402,6 @@ class SameRun(ComparedRun):
 
     def ids(self, check: Check) -> list[str]:
         return [f"{self.name}::{check.name}"]
-
-    def claims(self) -> list[Check]:
-        return []
 
     def pair_by(self, structure: Structure) -> Pair:
         expected, found = (

@@ -1,27 +1,22 @@
 """How many bytes a network needs, and how fast a device could run it at best.
 
-Computed from the graph of its operations, and measured on a module as it runs. Words: activations for backward are the
-values that autograd keeps from the forward pass, parameters and buffers apart; the peak of a forward pass without
-gradients is that of one which drops each value after its last use, and does nothing in place.
+Computed from the graph of its operations. Words: activations for backward are the values that autograd keeps from the
+forward pass, parameters and buffers apart; the peak of a forward pass without gradients is that of one which drops each
+value after its last use, and does nothing in place.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rv_check.counts import macs_of, trained
 from rv_check.errors import RvCheckError, unknown
 from rv_check.graph import Graph, Node
 from rv_check.kinds import INDEX, LEAVES
 from rv_check.text import quote
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 OPTIMISERS = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that are kept for each parameter, in its own type
@@ -156,60 +151,6 @@ def least_peak(graph: Graph, size: int = 4) -> int:
             live[node] = _bytes(node, size)
         peak = max(peak, sum(live.values()))
         live = {value: bytes_ for value, bytes_ in live.items() if last.get(value, -1) > at}
-    return peak
-
-
-def measured_for_backward(module: nn.Module, x: torch.Tensor) -> int:
-    """The bytes that autograd really keeps of a forward pass in the module's mode, parameters and buffers apart."""
-    import torch
-
-    own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
-    kept: dict[int, tuple[torch.Tensor, int]] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = (tensor, storage.nbytes())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = module(x)
-    del output
-    return sum(bytes_ for _, bytes_ in kept.values())
-
-
-def measured_peak(module: nn.Module, x: torch.Tensor) -> int:
-    """The most bytes of values that are alive at once in a forward pass without gradients, as the module runs it."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
-
-    class Alive(TorchDispatchMode):
-        def __init__(self) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
-            self.known: list[tuple[weakref.ref[torch.Tensor], int, int]] = []
-            self.peak: int = 0
-            self.note(x)
-
-        def note(self, tensor: torch.Tensor) -> None:
-            storage = tensor.untyped_storage()
-            if storage._cdata not in own:
-                self.known.append((weakref.ref(tensor), storage._cdata, storage.nbytes()))
-            self.known = [one for one in self.known if one[0]() is not None]
-            self.peak = max(self.peak, sum({place: bytes_ for _, place, bytes_ in self.known}.values()))
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
-            for one in result if isinstance(result, tuple | list) else (result,):
-                if isinstance(one, torch.Tensor):
-                    self.note(one)
-            return result
-
-    with torch.no_grad(), Alive() as alive:
-        output = module(x)
-    del output
-    peak: int = alive.peak
     return peak
 
 

@@ -81,6 +81,22 @@ def _flow(step: str | _JoinPlan) -> str:
     return f"{step.kind}({', '.join(branches)})"
 
 
+class _Layers:
+    """What ops are built from: the layers of torch.nn, and one that only torchvision has."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(nn, name)
+
+    @property
+    def StochasticDepth(self) -> Any:
+        from torchvision.ops import StochasticDepth
+
+        return StochasticDepth
+
+
+LAYERS = _Layers()
+
+
 def build(arch: Arch | str, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> SpecModule:
     """The model of an arch, freshly initialised as the spec's `init:` says; the reference is never imported.
 
@@ -144,7 +160,7 @@ def _plan(seq: Seq, position: int, indices: Mapping[str, int], fresh: bool, modu
             case Layer() | Module():
                 name = step_name(item, position, indices)
                 modules[name] = (
-                    node.op.build(nn, node.x, fresh) if isinstance(node, Layer) else _module(node.label, node.seq)
+                    node.op.build(LAYERS, node.x, fresh) if isinstance(node, Layer) else _module(node.label, node.seq)
                 )
                 plan.append(name)
             case Join():

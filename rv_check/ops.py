@@ -150,7 +150,7 @@ class Op:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "bias"}
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
-        """The torch module. `nn` is torch.nn; `inplace` says that the input may be overwritten."""
+        """The torch module. `nn` is torch.nn with a StochasticDepth; `inplace`: the input may be overwritten."""
         raise NotImplementedError
 
 
@@ -554,9 +554,7 @@ class DropPath(Op):
         return {"p": round(self.p, 12), "of": "images"} if training else None
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
-        from torchvision.ops import StochasticDepth  # torch.nn has none
-
-        return StochasticDepth(self.p, "row")
+        return nn.StochasticDepth(self.p, "row")
 
 
 @op(Kind("pad_channels", "itself", "nothing", "nothing", projects=True))

@@ -158,7 +158,34 @@ class SpecFile(pytest.File):
                 yield ArchCollector.from_parent(self, name=arch.name, arch=arch)
 
 
-class ArchCollector(pytest.Collector):
+class Checked(pytest.Collector):
+    """What is checked, item by item: an arch, a module, a block."""
+
+    fresh = True  # whether it was built for this, so that how it starts can be said
+
+    @property
+    def place(self) -> Place:
+        """The line that asks for it."""
+        raise NotImplementedError
+
+    def run(self, check: str) -> Any:
+        """What its checks share, of which `check` needs it now. Raises: RvCheckError; Blocked where that was said."""
+        raise NotImplementedError
+
+    def ids(self, check: Check | None, name: str) -> list[str]:
+        """What a known deviation may call a check, beside the item's own id."""
+        return [f"{self.name}::{name}"]
+
+    def again(self, check: str) -> str:
+        """The command that makes one check alone, outside pytest."""
+        raise NotImplementedError
+
+    def own_place(self, findings: list[Finding]) -> Place | None:
+        """The line of the user's that is to blame, where it is not the one that the findings name."""
+        return None
+
+
+class ArchCollector(Checked):
     """An arch: an item for each check that makes a claim about it."""
 
     def __init__(self, *, arch: Arch, **kwargs: Any):
@@ -180,6 +207,18 @@ class ArchCollector(pytest.Collector):
         if self._run is None:
             self._run = Run(self.arch, self.config.getoption("--rv-device"))
         return self._run
+
+    @property
+    def place(self) -> Place:
+        return self.arch.entry.place
+
+    def ids(self, check: Check | None, name: str) -> list[str]:
+        from rv_check.checks import ids_of
+
+        return ids_of(self.arch, check) if check is not None else super().ids(check, name)
+
+    def again(self, check: str) -> str:
+        return shlex.join(["rv-check", "check", f"{self.place.document.shown}::{self.name}"])
 
     def teardown(self) -> None:
         """The models go before those of the next arch come."""
@@ -289,14 +328,13 @@ class CandidatesFile(pytest.File):
             yield UnreadableItem.from_parent(self, name="blocks", error=error)
 
 
-class CandidateCollector(pytest.Collector):
+class CandidateCollector(Checked):
     """A module of the user's: an item for each check that is made of it."""
 
     def __init__(self, *, entry: Entry, **kwargs: Any):
         super().__init__(**kwargs)
         self.entry = entry
         self._run: Run | None = None
-        self.fresh = True  # whether the module was built for this, so that how it starts can be said
         self._failed = ""  # the check that met what keeps the module from being built or run
 
     def collect(self) -> Iterator[pytest.Item]:
@@ -341,12 +379,26 @@ class CandidateCollector(pytest.Collector):
             self._run = run
         return self._run
 
+    @property
+    def place(self) -> Place:
+        return self.entry.place
+
+    def again(self, check: str) -> str:
+        entry = self.entry
+        parts = [entry.module, "--as", entry.arch]
+        parts += ["--kwargs", json.dumps(entry.kwargs)] if entry.kwargs else []
+        parts += ["--until", entry.until] if entry.until else []
+        return shlex.join(["rv-check", "check", *parts])
+
+    def own_place(self, findings: list[Finding]) -> Place | None:
+        return findings[0].call
+
     def teardown(self) -> None:
         """The models go before the next ones come."""
         self._run = None
 
 
-class BlockCollector(pytest.Collector):
+class BlockCollector(Checked):
     """A block of the user's: an item for each check of its contract, which is each property."""
 
     def __init__(self, *, entry: BlockEntry, **kwargs: Any):
@@ -405,8 +457,14 @@ class BlockCollector(pytest.Collector):
                 raise
         return self._run
 
+    @property
+    def place(self) -> Place:
+        return self.entry.place
+
+    def own_place(self, findings: list[Finding]) -> Place | None:
+        return self.entry.place
+
     def again(self, check: str) -> str:
-        """The command that makes one check alone, outside pytest."""
         entry = self.entry
         parts = ["rv-check", "block", entry.cls, "--as", entry.contract]
         parts += ["--call", entry.call] if entry.call else []
@@ -426,7 +484,7 @@ class BlockCollector(pytest.Collector):
 class CheckItem(pytest.Item):
     """One check of one arch, or of a module that should be one."""
 
-    parent: ArchCollector | CandidateCollector | BlockCollector
+    parent: Checked
 
     def __init__(self, *, level: Level, check: Check | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -436,11 +494,7 @@ class CheckItem(pytest.Item):
     @property
     def ids(self) -> list[str]:
         """What a known deviation may call it."""
-        from rv_check.checks import ids_of
-
-        if self.check is None or not isinstance(self.parent, ArchCollector):
-            return [f"{self.parent.name}::{self.name}", self.nodeid]
-        return [*ids_of(self.parent.arch, self.check), self.nodeid]
+        return [*self.parent.ids(self.check, self.name), self.nodeid]
 
     def runtest(self) -> None:
         from rv_check.checks import Blocked
@@ -475,7 +529,7 @@ class CheckItem(pytest.Item):
 
     def unknown_start(self) -> list[Finding]:
         """How a module started that was built before is not known."""
-        if self.name != "init" or not isinstance(self.parent, CandidateCollector) or self.parent.fresh:
+        if self.name != "init" or self.parent.fresh:
             return []
         reason = "the module was built before; name a class or a factory instead"
         return [self.finding("skipped", "could not run", reason=reason)]
@@ -489,21 +543,7 @@ class CheckItem(pytest.Item):
     @property
     def place(self) -> Place:
         """The line that asks for it."""
-        return self.parent.arch.entry.place if isinstance(self.parent, ArchCollector) else self.parent.entry.place
-
-    @property
-    def again(self) -> str:
-        """The command that checks it alone, outside pytest."""
-        if isinstance(self.parent, CandidateCollector):
-            entry = self.parent.entry
-            parts = [entry.module, "--as", entry.arch]
-            parts += ["--kwargs", json.dumps(entry.kwargs)] if entry.kwargs else []
-            parts += ["--until", entry.until] if entry.until else []
-        elif isinstance(self.parent, BlockCollector):
-            return self.parent.again(self.name)
-        else:
-            parts = [f"{self.place.document.shown}::{self.parent.name}"]
-        return shlex.join(["rv-check", "check", *parts])
+        return self.parent.place
 
     def record(self, findings: list[Finding]) -> None:
         """For JUnit XML: the place of the contract, and the largest difference measured."""
@@ -521,9 +561,7 @@ class CheckItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, DoesNotHold):
             findings = excinfo.value.findings
-            own = findings[0].call if isinstance(self.parent, CandidateCollector) else None
-            own = self.place if isinstance(self.parent, BlockCollector) else own
-            return findings_repr(findings, own, f"again: {self.again}")
+            return findings_repr(findings, self.parent.own_place(findings), f"again: {self.parent.again(self.name)}")
         return super().repr_failure(excinfo, style)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from measured_memory import measured_for_backward
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,7 +25,7 @@ from rv_check.facts import facts
 from rv_check.fields import graph_field
 from rv_check.graph import Graph, Node
 from rv_check.kinds import KINDS, LEAVES, Kind, enter, kind_of
-from rv_check.memory import kept_for_backward, measured_for_backward
+from rv_check.memory import kept_for_backward
 from rv_check.observe import Subject
 from rv_check.ops import OPS
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from measured_memory import measured_for_backward, measured_peak
 from torch import Tensor, nn
 
 from rv_check import build, load, memory
@@ -13,7 +14,7 @@ from rv_check.arch import archs
 from rv_check.errors import RvCheckError
 from rv_check.expected import expected
 from rv_check.kinds import KINDS
-from rv_check.memory import costs, kept_for_backward, least_peak, measured_for_backward, measured_peak
+from rv_check.memory import costs, kept_for_backward, least_peak
 from rv_check.observe import Subject
 
 
