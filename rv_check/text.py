@@ -1,4 +1,4 @@
-"""Words for people: names, quotes, shapes, paths and spans of time, as every message shows them."""
+"""Words for people: names in quotes, lists of names, the name that was probably meant, shapes, durations."""
 
 from __future__ import annotations
 

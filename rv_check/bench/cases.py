@@ -12,13 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rv_check import arch as archs
-from rv_check.arch import Arch, parse_size
+from rv_check.archs import load as archs
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import archs_of, load, load_archs, parse_size
 from rv_check.errors import RvCheckError, unknown
-from rv_check.library import SUFFIXES
-from rv_check.ops import Shape
-from rv_check.options import is_module
-from rv_check.spec import BENCH_AXES, CUDA_ONLY, BenchEntry, Family
+from rv_check.language.definitions import BenchEntry, Family
+from rv_check.language.files import SUFFIXES
+from rv_check.language.vocabulary import BENCH_AXES, CUDA_ONLY
+from rv_check.modules.named import is_module
+from rv_check.ops.op import Shape
 from rv_check.text import listed, quote, shown_path
 
 DEFAULTS = {"dtype": "float32", "format": "contiguous", "mode": "eager", "pass": "inference"}
@@ -156,7 +158,7 @@ def select(
     if not names:
         return _standard(archs.families(), selection, with_reference)
     if len(names) == 1 and names[0].endswith(SUFFIXES) and "::" not in names[0]:
-        return _standard([archs.load_archs(Path(names[0]))[0].family], selection, with_reference)
+        return _standard([load_archs(Path(names[0]))[0].family], selection, with_reference)
     subjects = [subject for name in names for subject in _subjects(name, arguments or {}, with_reference)]
     return _unique(
         Group(tuple(at(subject, point) for subject in dict.fromkeys(subjects)), point, tolerance)
@@ -176,7 +178,7 @@ def _see_that_device_has(selection: Selection) -> None:
 def _standard(families: Iterable[Family], selection: Selection, with_reference: bool) -> list[Group]:
     groups = []
     for family in families:
-        by_name = {arch.name: arch for arch in archs.archs_of(family)}
+        by_name = {arch.name: arch for arch in archs_of(family)}
         for entry in family.bench:
             for name in entry.archs:
                 subjects = _of_arch(by_name[name], with_reference)
@@ -204,7 +206,7 @@ def _unique(groups: Iterable[Group]) -> list[Group]:
 def _subjects(name: str, arguments: Mapping[str, Any], with_reference: bool) -> tuple[Subject, ...]:
     if is_module(name):
         return (Subject(name, arguments=arguments),)
-    return _of_arch(archs.load(name), with_reference)
+    return _of_arch(load(name), with_reference)
 
 
 def _of_arch(arch: Arch, with_reference: bool) -> tuple[Subject, ...]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rv_check.cli import main
-from rv_check.counts import conventions
+from rv_check.cli.main import main
+from rv_check.costs.conventions import conventions
 
 NET = """
 import torch

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import rv_check
-from rv_check.checks import Mismatch
+from rv_check.checks.findings import Finding, failures
+from rv_check.checks.states import Mismatch
 from rv_check.errors import (
     MAX_PROBLEMS,
     CannotRun,
@@ -27,7 +28,6 @@ from rv_check.errors import (
     meant,
     unknown,
 )
-from rv_check.findings import Finding, failures
 
 PACKAGE = Path(rv_check.__file__).parent
 NOWHERE = Path("/nowhere")

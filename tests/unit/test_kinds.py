@@ -17,17 +17,20 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import rv_check
-from rv_check import aten, counts, normal
-from rv_check.arch import load
+from rv_check.archs.load import load
+from rv_check.blocks.totals import facts
+from rv_check.costs.memory import kept_for_backward
+from rv_check.costs.operations import macs_of, operations
 from rv_check.errors import RvCheckError
-from rv_check.expected import expected
-from rv_check.facts import facts
-from rv_check.fields import graph_field
-from rv_check.graph import Graph, Node
-from rv_check.kinds import KINDS, LEAVES, Kind, enter, kind_of
-from rv_check.memory import kept_for_backward
-from rv_check.observe import Subject
-from rv_check.ops import OPS
+from rv_check.graphs import builder as graphs_builder
+from rv_check.graphs import rules
+from rv_check.graphs.expected import expected
+from rv_check.graphs.graph import Graph, Node
+from rv_check.modules import aten
+from rv_check.modules.observe import Subject
+from rv_check.ops.kinds import KINDS, LEAVES, Kind, enter, kind_of
+from rv_check.ops.op import OPS
+from rv_check.receptive_fields.formula import graph_field
 
 PACKAGE = Path(rv_check.__file__).parent
 
@@ -238,7 +241,7 @@ def test_what_it_multiplies(kind: str) -> None:
     module = Sample(SAMPLES[kind]).to("meta")
     with FlopCounterMode(display=False) as counter:
         module(torch.ones((2, 4, 6, 6), device="meta"))
-    assert counter.get_total_flops() == 2 * sum(operation.macs for operation in counts.operations(observed(kind))) > 0
+    assert counter.get_total_flops() == 2 * sum(operation.macs for operation in operations(observed(kind))) > 0
 
 
 def test_what_attention_multiplies() -> None:
@@ -248,7 +251,7 @@ def test_what_attention_multiplies() -> None:
     node = Node("_scaled_dot_product_flash_attention_for_cpu", values, (2, 1, 6, 3))
     with FlopCounterMode(display=False) as counter:
         F.scaled_dot_product_attention(*(torch.ones(shape) for shape in shapes))
-    assert counts.macs_of(node) == 2 * 6 * 5 * (4 + 3) == counter.get_total_flops() / 2
+    assert macs_of(node) == 2 * 6 * 5 * (4 + 3) == counter.get_total_flops() / 2
 
 
 def test_nothing_else_multiplies() -> None:
@@ -300,7 +303,7 @@ def test_of_an_unknown_kind_all_is_unknown() -> None:
     graph = Subject(Sample(lambda x: x.cumprod(1))).observe((4, 6, 6), True, batch=2, raw=True)
     (node,) = graph.outputs.values()
     with pytest.raises(RvCheckError, match="no rule counts the operation 'cumprod'"):
-        counts.operations(graph)
+        operations(graph)
     with pytest.raises(RvCheckError, match="it is not known what 'cumprod'"):
         list(kept_for_backward(graph))
     with pytest.raises(RvCheckError, match="cannot be followed through cumprod"):
@@ -333,7 +336,7 @@ def made_kinds(source: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [aten, normal], ids=["readers", "rules"])
+@pytest.mark.parametrize("module", [aten, rules], ids=["readers", "rules"])
 def test_what_readers_and_rules_make_has_a_row(module: object) -> None:
     """Every kind that a reader of torch's operators or a rule of the normal form can give is known."""
     source = Path(str(module.__file__)).read_text(encoding="utf-8")  # type: ignore[attr-defined]
@@ -385,7 +388,7 @@ def reader_result(name: str) -> list[Node]:
         arguments |= {"dim0": 1, "dim1": 2}
     if name in ("_to_copy", "to"):
         arguments["dtype"] = torch.float64
-    builder = normal.Builder(raw=True)
+    builder = graphs_builder.Builder(raw=True)
     node = aten.read(builder, name, arguments, (2, 4, 6, 6))
     return [node, *builder.made]
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rv_check.align import align, flow
 from rv_check.errors import Document, Place
-from rv_check.explain import Told, tell
-from rv_check.graph import Graph, Node, State
-from rv_check.kinds import KINDS
-from rv_check.match import Kind, Match, Slot, match
-from rv_check.observe import Subject
+from rv_check.graphs.align import align, flow
+from rv_check.graphs.explain import Told, tell
+from rv_check.graphs.graph import Graph, Node, State
+from rv_check.graphs.match import Kind, Match, Slot, match
+from rv_check.modules.observe import Subject
+from rv_check.ops.kinds import KINDS
 
 Function = Callable[[Any, Tensor], Any]
 SHAPE = (2, 4, 8, 8)

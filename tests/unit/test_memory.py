@@ -9,13 +9,15 @@ import torch
 from measured_memory import measured_for_backward, measured_peak
 from torch import Tensor, nn
 
-from rv_check import build, load, memory
-from rv_check.arch import archs
+from rv_check import build, load
+from rv_check.archs.load import archs
+from rv_check.costs import memory
+from rv_check.costs.memory import kept_for_backward, least_peak
+from rv_check.costs.roofline import costs
 from rv_check.errors import RvCheckError
-from rv_check.expected import expected
-from rv_check.kinds import KINDS
-from rv_check.memory import costs, kept_for_backward, least_peak
-from rv_check.observe import Subject
+from rv_check.graphs.expected import expected
+from rv_check.modules.observe import Subject
+from rv_check.ops.kinds import KINDS
 
 
 def kept(name: str, batch: int = 2, side: int = 224, size: int = 4) -> int:

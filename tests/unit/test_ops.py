@@ -15,13 +15,15 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import StochasticDepth
 
-from rv_check import ops
-from rv_check.axes import PIXEL, over, span
+from rv_check.archs.axes import PIXEL, over, span
 from rv_check.errors import Document, Place
-from rv_check.expr import Scope, parse_call
-from rv_check.model import LAYERS
-from rv_check.ops import OPS, POINT, Op, OpError, Shape, Slide
-from rv_check.source import Text
+from rv_check.language.expressions import Scope, parse_call
+from rv_check.language.yaml_nodes import Text
+from rv_check.modules.build import LAYERS
+from rv_check.ops import op as ops
+from rv_check.ops.activations import Activation
+from rv_check.ops.arguments import OpError
+from rv_check.ops.op import OPS, POINT, Op, Shape, Slide
 
 
 def read(text: str) -> Op:
@@ -589,7 +591,7 @@ def test_every_op_has_a_row_in_every_table() -> None:
 
 def test_an_op_without_rows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin of the test above: a new op fails it in each table."""
-    monkeypatch.setitem(OPS, "tanh", ops.Activation)
+    monkeypatch.setitem(OPS, "tanh", Activation)
     assert {f"tanh in {table}" for table in TABLES} == without_a_row()
 
 
