@@ -17,11 +17,11 @@ from rv_check.bench.cases import Group, Point, Subject
 from rv_check.bench.results import Results
 from rv_check.bench.timing import Plan, in_turn, times, warm_up
 from rv_check.cli.main import main
+from tests import ROOT
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="torch sees no CUDA device here; run on a machine that has one"
 )
-ROOT = Path(__file__).parents[2]
 NETS = """\
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Devices: clocks, settings and their end, memory that runs out. What needs CUDA is in test_bench_cuda.py."""
+"""Devices: clocks, settings and their end, memory that runs out. What needs CUDA is in test_cuda.py."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from rv_check.cli.main import parse
+from tests import ROOT
 
 pytest.importorskip("pytest_benchmark")
-ROOT = Path(__file__).parents[2]
 ITEM = "resnet18-inference-float32-contiguous-eager-batch-1-3x224x224-cpu"
 
 

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-import wrong_blocks
 from torch import Tensor, nn
-from wrong_blocks import WRONG, BasicBlock, BottleneckBlock, PreActivation, SqueezeExcitation
 
 from rv_check.blocks.check import check_block
 from rv_check.blocks.contract import BlockArch, block_arch, find_contract
@@ -23,6 +21,8 @@ from rv_check.cli.commands import block
 from rv_check.cli.main import parse
 from rv_check.errors import RvCheckError
 from rv_check.language.vocabulary import PROPERTIES as NAMES
+from tests.unit import wrong_blocks
+from tests.unit.wrong_blocks import WRONG, BasicBlock, BottleneckBlock, PreActivation, SqueezeExcitation
 
 pytest.importorskip("hypothesis")
 FILE = Path(wrong_blocks.__file__)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-import wrong_blocks
 from torch import nn
 
 from rv_check import load
@@ -19,6 +18,7 @@ from rv_check.blocks.swap import BATCH, Variant, first_gradient, own_block, pare
 from rv_check.cli.commands import swap
 from rv_check.cli.main import main
 from rv_check.errors import RvCheckError
+from tests.unit import wrong_blocks
 
 FILE = Path(wrong_blocks.__file__)
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import Block, Net, World, broken, broken_block
 from torch import Tensor, nn
 
 from rv_check import load
@@ -33,6 +32,7 @@ from rv_check.ops.convolutions import Conv, Linear
 from rv_check.ops.dropouts import Dropout
 from rv_check.ops.pools import AdaptiveAvgPool, MaxPool
 from rv_check.ops.shapes import Flatten
+from tests.unit.tiny import Block, Net, World, broken, broken_block
 
 CHECK = {check.name: check for check in CHECKS}
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torchvision
-from tiny import Block, Net, World, broken, broken_block
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -23,6 +22,7 @@ from rv_check import RvCheckError, SpecError, assert_conforms, build, check, loa
 from rv_check.archs.arch import small_inputs
 from rv_check.checks.findings import Finding, Report
 from rv_check.checks.of_two import compare_modules
+from tests.unit.tiny import Block, Net, World, broken, broken_block
 
 
 def of(report: Report) -> dict[str, set[str]]:
@@ -761,7 +761,7 @@ def test_error_shows_the_lines_of_the_module(world: World) -> None:
     with pytest.raises(RvCheckError) as raised:
         check(Raising(), world.arch())
     message = str(raised.value)
-    assert "tests/unit/test_conformance.py" in message
+    assert "tests/unit/checks/test_conformance.py" in message
     assert "in forward: return self.fc(x)" in message
     assert "site-packages" not in message
     assert "rv_check/" not in message

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import World
 
 from rv_check import SpecError
 from rv_check.checks.deviations import Deviation, first_match, load_deviations, settle
@@ -14,6 +13,7 @@ from rv_check.checks.findings import Finding, Level, Report, Status
 from rv_check.checks.judge import Judge
 from rv_check.checks.registry import check_arch
 from rv_check.errors import Document, Place
+from tests.unit.tiny import World
 
 PLACE = Place(Document(Path("known.yaml"), ("deviations:", "  - check: net::macs")), 2, 12)
 KNOWN = Deviation("net::macs", "on purpose", "https://example.org/1", PLACE)

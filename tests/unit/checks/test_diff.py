@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import Net, World, broken, broken_block
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rv_check import Report, RvCheckError, load
 from rv_check.checks.of_two import assert_same, compare_archs, compare_modules
+from tests.unit.tiny import Net, World, broken, broken_block
 
 IMAGE = (3, 32, 32)
 
@@ -196,7 +196,7 @@ def test_a_mistake_fails(new: Callable[[], nn.Module], old: Callable[[], nn.Modu
     assert {f.check for f in failed} == {"structure"}
     mistake = next(f for f in failed if kind in str(f.kind) and words in f.title)
     assert mistake.call is not None
-    assert mistake.call.document.shown.startswith("tests/unit/")
+    assert mistake.call.document.shown.startswith("tests/unit/checks/")
     assert next(f for f in report.findings if f.check == "train").status == "blocked"
     with pytest.raises(AssertionError, match="does not hold"):
         assert_same(new(), old(), IMAGE)
@@ -248,7 +248,7 @@ def test_error_one_that_does_not_run(training: bool, side: int) -> None:
     with pytest.raises(RvCheckError) as raised:
         compare_modules(pair[0], pair[1], IMAGE)
     assert "ValueError: here" in str(raised.value)
-    assert "tests/unit/test_diff.py" in str(raised.value)
+    assert "tests/unit/checks/test_diff.py" in str(raised.value)
 
 
 def test_a_batch_of_one_that_neither_takes() -> None:

@@ -15,8 +15,9 @@ from rv_check.claims.file import load_claims
 from rv_check.cli.main import main
 from rv_check.errors import CannotRun, SpecError
 from rv_check.modules import reference
+from tests import ROOT
 
-SPECS = Path(__file__).parents[2] / "specs"
+SPECS = ROOT / "specs"
 FACTS = SPECS / "claims"
 
 # Printed, the exact value, and the verdict with the right value, worked by hand.

@@ -20,8 +20,8 @@ from rv_check.bench.devices import Cpu
 from rv_check.bench.results import Results
 from rv_check.bench.timing import Plan
 from rv_check.cli.main import main
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 NETS = """\
 import time
 import torch

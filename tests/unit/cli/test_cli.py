@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tiny import World, broken_block
 
 from rv_check.cli import common
 from rv_check.cli.main import main
+from tests import ROOT
+from tests.unit.tiny import World, broken_block
 
-ROOT = Path(__file__).parents[2]
 Captured = pytest.CaptureFixture[str]
 
 
@@ -149,9 +149,9 @@ def test_check_json(capsys: Captured, world: World) -> None:
 MODULE = """\
 from __future__ import annotations
 import sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {root!r})
 from dataclasses import dataclass
-from tiny import Net, broken, broken_block
+from tests.unit.tiny import Net, broken, broken_block
 import beside
 
 print("loading")
@@ -248,7 +248,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "beside.py").write_text("def fail():\n    raise KeyError('weights')\n")
     path = folder / "mynet.py"
-    path.write_text(MODULE.format(tests=str(ROOT / "tests" / "unit")))
+    path.write_text(MODULE.format(root=str(ROOT)))
     return path
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from measured_memory import measured_for_backward, measured_peak
 from torch import Tensor, nn
 
 from rv_check import build, load
@@ -18,6 +17,7 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs.expected import expected
 from rv_check.modules.observe import Subject
 from rv_check.ops.kinds import KINDS
+from tests.unit.measured_memory import measured_for_backward, measured_peak
 
 
 def kept(name: str, batch: int = 2, side: int = 224, size: int = 4) -> int:

@@ -17,8 +17,8 @@ import pytest
 from rv_check.archs.load import load, load_archs
 from rv_check.errors import RvCheckError, SpecError
 from rv_check.language import files as spec_files
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent / "bad_specs"
 HELPERS = {Path("twice/cell.yaml")}  # a block beside its family, on purpose
 

@@ -280,9 +280,8 @@ def test_error_a_contract_as_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_budgets_of_a_class(tmp_path: Path) -> None:
     """A bottleneck is within the budget of a bottleneck; two full 3x3 convolutions are not."""
     pytest.importorskip("hypothesis")
-    from wrong_blocks import BasicBlock, BottleneckBlock
-
     from rv_check.blocks.check import check_block
+    from tests.unit.wrong_blocks import BasicBlock, BottleneckBlock
 
     path = write(tmp_path, ("  - residual", "  - residual\n  - cost"))
     assert check_block(BottleneckBlock, str(path)).passed
@@ -298,9 +297,8 @@ def test_budgets_of_a_class(tmp_path: Path) -> None:
 def test_budget_of_a_receptive_field(limit: str, status: str, tmp_path: Path) -> None:
     """One 3x3 between two 1x1 sees 3 pixels."""
     pytest.importorskip("hypothesis")
-    from wrong_blocks import BottleneckBlock
-
     from rv_check.blocks.check import check_block
+    from tests.unit.wrong_blocks import BottleneckBlock
 
     path = write(tmp_path, ("exactly 3", limit), ("- shape\n  - residual", "- cost"))
     (found,) = check_block(BottleneckBlock, str(path)).findings
@@ -311,9 +309,8 @@ def test_budget_of_a_receptive_field(limit: str, status: str, tmp_path: Path) ->
 def test_budget_of_activations(limit: str, status: str, tmp_path: Path) -> None:
     """Two convolutions of 16 to 16 channels at 8x8 give 2*16*64 elements."""
     pytest.importorskip("hypothesis")
-    from wrong_blocks import BasicBlock
-
     from rv_check.blocks.check import check_block
+    from tests.unit.wrong_blocks import BasicBlock
 
     path = write(tmp_path, ("receptive_field: exactly 3", f"activations: {limit}"), ("- shape\n  - residual", "- cost"))
     text = path.read_text().replace("params: at most bottleneck(width=out/4)", "params: at least 1")

@@ -20,8 +20,9 @@ from rv_check.errors import SpecError
 from rv_check.language import expressions, library, vocabulary, yaml_nodes
 from rv_check.language import files as spec_files
 from rv_check.ops.op import OPS
+from tests import ROOT
 
-PAGE = Path(__file__).parents[2] / "specs" / "README.md"
+PAGE = ROOT / "specs" / "README.md"
 
 
 def write(folder: Path, files: dict[str, str]) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from measured_memory import measured_for_backward
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,6 +30,7 @@ from rv_check.modules.observe import Subject
 from rv_check.ops.kinds import KINDS, LEAVES, Kind, enter, kind_of
 from rv_check.ops.op import OPS
 from rv_check.receptive_fields.formula import graph_field
+from tests.unit.measured_memory import measured_for_backward
 
 PACKAGE = Path(rv_check.__file__).parent
 

@@ -16,7 +16,6 @@ import pytest
 # What a run within this process uses is imported here: pytester forgets what is imported during one.
 import torch._dynamo  # noqa: F401
 import torchvision.models  # noqa: F401
-from tiny import SPEC
 
 from rv_check.checks.findings import LEVELS
 from rv_check.errors import Document, Place
@@ -24,10 +23,11 @@ from rv_check.language import files
 from rv_check.language.vocabulary import PROPERTIES
 from rv_check.pytest_plugin import hooks
 from rv_check.pytest_plugin import shown as pytest_plugin_shown
+from tests import ROOT
+from tests.unit.tiny import SPEC
 
 pytest_plugins = "pytester"
 
-ROOT = Path(__file__).parents[2]
 CONFTEST = (ROOT / "conftest.py").read_text()
 STATIC = ["shapes", "contract", "params", "macs", "depth", "receptive_field"]
 NUMBERS = ["state_dict", "init", "logits", "eval", "train", "counters", "field"]
@@ -528,8 +528,8 @@ wide = {{ module = "nets.py:make", as = "tiny.yaml::net(classes=3)", kwargs = {{
 """
 NETS = f"""\
 import sys
-sys.path.insert(0, {str(ROOT / "tests" / "unit")!r})
-from tiny import Net, broken, broken_block
+sys.path.insert(0, {str(ROOT)!r})
+from tests.unit.tiny import Net, broken, broken_block
 
 def make(classes): return Net(classes)
 
@@ -846,9 +846,9 @@ OF_BASIC = ["structure", *(name for name in PROPERTIES if name != "compile")]
 def write_blocks(pytester: pytest.Pytester, more: str = "") -> None:
     """A project with a right block and a wrong one."""
     pytest.importorskip("hypothesis")
-    path = str(ROOT / "tests" / "unit")
+    path = str(ROOT)
     names = "BasicBlock, DetachesTheBranch, ReluBeforeTheSum"
-    text = f"import sys\nsys.path.insert(0, {path!r})\nfrom wrong_blocks import {names}\n"
+    text = f"import sys\nsys.path.insert(0, {path!r})\nfrom tests.unit.wrong_blocks import {names}\n"
     write(pytester, text, "blocks.py")
     write(pytester, BLOCKS + more, "pyproject.toml")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import SPEC, World, broken
 
 from rv_check import Arch, Finding, Report, load
 from rv_check.checks.findings import Level, Status
@@ -34,6 +33,7 @@ from rv_check.report.comparison import (
 from rv_check.report.findings import check_json
 from rv_check.report.layers import show_json, show_text
 from rv_check.report.tables import FORMATS
+from tests.unit.tiny import SPEC, World, broken
 
 
 def finding(check: str, level: Level, status: Status, **more: Any) -> Finding:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from measured_memory import measured_for_backward
-from tiny import SPEC
 from torch import Tensor, nn
 
 from rv_check import build, check_transfer, load
@@ -19,6 +17,8 @@ from rv_check.cli.main import main
 from rv_check.errors import CannotRun, RvCheckError
 from rv_check.weights.checkpoints import account, load_checkpoint, load_into, torchvision_weights, weights_of
 from rv_check.weights.transfer import is_under, parse_head, plan
+from tests.unit.measured_memory import measured_for_backward
+from tests.unit.tiny import SPEC
 
 FREEZE = ["layer1", "layer2"]
 
