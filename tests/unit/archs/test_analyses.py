@@ -18,6 +18,7 @@ from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.errors import RvCheckError
 from rv_check.modules.build import build
 from rv_check.ops.op import OPS
+from tests.unit.seeds import seeds
 
 
 class Folder:
@@ -799,7 +800,7 @@ def random_body(rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@seeds(40)
 def test_a_field_is_what_the_gradient_reaches(folder: Folder, seed: int) -> None:
     """In a random network a unit in the middle reaches back to exactly the pixels of the formula, at both ends."""
     rng, side = random.Random(seed), 90

@@ -25,6 +25,7 @@ from rv_check.archs.axes import (
 )
 from rv_check.errors import RvCheckError
 from rv_check.ops.op import Slide
+from tests.unit.seeds import seeds
 
 Reach = Callable[[int], set[int]]  # the pixels that a unit sees, of a line without ends
 
@@ -106,7 +107,7 @@ def test_by_hand(name: str) -> None:
     assert isinstance(along, Axis) == (len(phases) == 1)
 
 
-@pytest.mark.parametrize("seed", range(400))
+@seeds(400)
 def test_random_layers(seed: int) -> None:
     """Up to five layers, and the sum of two paths: every unit sees exactly from its first pixel to its last."""
     rng = random.Random(seed)
@@ -162,7 +163,7 @@ def test_a_wrong_rule_is_seen(wrong: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert failed >= 10
 
 
-@pytest.mark.parametrize("seed", range(100))
+@seeds(100)
 def test_composition(seed: int) -> None:
     """Behind units in order, layers may be taken together first: what blocks that are analysed once rest on."""
     rng = random.Random(seed)

@@ -22,6 +22,7 @@ from rv_check.graphs.graph import Graph, Node, State
 from rv_check.graphs.match import Kind, Match, Slot, match
 from rv_check.modules.observe import Subject
 from rv_check.ops.kinds import KINDS
+from tests.unit.seeds import seeds
 
 Function = Callable[[Any, Tensor], Any]
 SHAPE = (2, 4, 8, 8)
@@ -93,7 +94,7 @@ def renamed(name: str) -> str:
     return f"other.{name[::-1]}" if name else ""
 
 
-@pytest.mark.parametrize("seed", range(60))
+@seeds(60)
 def test_same_by_another_name(seed: int) -> None:
     """A network is itself, whatever its layers are called; the map gives each parameter's name."""
     network = by_chance(random.Random(seed), 4 + seed % 20)
@@ -108,7 +109,7 @@ def test_same_by_another_name(seed: int) -> None:
     assert found.map == expected
 
 
-@pytest.mark.parametrize("seed", range(60))
+@seeds(60)
 def test_same_in_another_order(seed: int) -> None:
     """Nor does the order of the terms of a sum matter."""
     chance = random.Random(seed)
@@ -181,7 +182,7 @@ def without(network: Network, at: int) -> Network:
     return [replace(step, inputs=tuple(i - (i > at) for i in step.inputs)) for step in left]
 
 
-@pytest.mark.parametrize("seed", range(150))
+@seeds(150)
 def test_no_change_is_missed(seed: int) -> None:
     """One change at random, and the networks are not the same, in either direction; something is told."""
     chance = random.Random(seed)
@@ -193,7 +194,7 @@ def test_no_change_is_missed(seed: int) -> None:
         assert tell(found)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@seeds(40)
 def test_different_networks(seed: int) -> None:
     """Two networks that have nothing to do with each other are not the same, and comparing them is no error."""
     a, b = (graph_of(by_chance(random.Random(1000 * seed + i), 3 + seed % 9)) for i in (1, 2))

@@ -22,6 +22,7 @@ from rv_check.archs.arch import Arch
 from rv_check.archs.load import load
 from rv_check.errors import RvCheckError
 from rv_check.modules.build import SpecModule, build
+from tests.unit.seeds import seeds
 
 NARROW = ["resnet18(width=8)", "resnet50(width=4)", "resnext50_32x4d(width=32)", "vgg11(width=2)", "vgg11_bn(width=2)"]
 
@@ -1119,7 +1120,7 @@ def indent(lines: list[str], by: int) -> list[str]:
     return [" " * by + line for line in lines]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@seeds(60)
 def test_nothing_is_overwritten_in_a_random_network(folder: Folder, seed: int) -> None:
     """Joins, groups, choices and activations at random: never a value or a gradient that functions would not give."""
     rng = random.Random(seed)

@@ -15,6 +15,7 @@ from torch.nn import init
 from rv_check.errors import Document, Place
 from rv_check.language.definitions import InitRule
 from rv_check.modules.initial import Start, start_of, statistics
+from tests.unit.seeds import seeds
 
 Draw = Callable[[Tensor], Any]
 SEEDS = 200
@@ -290,7 +291,7 @@ def test_start_in_words() -> None:
     assert str(Start(0, 1 / 3, True)) == "uniform, mean 0, standard deviation 0.3333"
 
 
-@pytest.mark.parametrize("seed", range(10))
+@seeds(10)
 def test_statistics_agree_with_fits(seed: int) -> None:
     """What fits a start is told in the start's own words."""
     for draw, given in ((default, None), (kaiming("fan_in"), IN)):

@@ -41,6 +41,7 @@ from rv_check.receptive_fields.inputs import smallest_input
 from rv_check.receptive_fields.measured import compare_fields, measured_field, measured_lines, observed
 from rv_check.receptive_fields.pictures import draw
 from rv_check.receptive_fields.published import compare_published
+from tests.unit.seeds import seeds
 
 STUDIES = shipped_folder() / "studies"
 
@@ -493,7 +494,7 @@ class Hourglass(nn.Module):
         return self.after(x + y if self.skip else y)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@seeds(40)
 def test_random_encoders_and_decoders(seed: int) -> None:
     """Every part of it: measured is what the formula says, in every phase, on axes with strides of their own."""
     rng = random.Random(seed)
