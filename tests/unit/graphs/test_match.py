@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import time
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +23,7 @@ from rv_check.graphs.match import Kind, Match, Slot, match
 from rv_check.modules.observe import Subject
 from rv_check.ops.kinds import KINDS
 from tests.unit.seeds import seeds
+from tests.unit.work import lines_of
 
 Function = Callable[[Any, Tensor], Any]
 SHAPE = (2, 4, 8, 8)
@@ -859,50 +860,86 @@ def test_what_is_besides_is_a_thing_of_its_own() -> None:
 
 
 CYCLE = ("conv", "batchnorm", "relu", "conv", "batchnorm", "silu")
-LONG = [CYCLE[at % 6] for at in range(2000)]
+CHAINS: dict[str, tuple[Callable[[list[str]], Graph], int, float]] = {
+    # what a chain is held against, how many differences there are, and how the work grows with four times the length
+    "itself": (chain, 0, 4.1),
+    "another argument": (lambda kinds: chain(kinds, len(kinds) // 2), 1, 4.1),
+    "one more at the beginning": (lambda kinds: chain(["silu", *kinds]), 1, 4.1),
+    "one missing": (lambda kinds: chain(kinds[: len(kinds) // 2] + kinds[len(kinds) // 2 + 1 :]), 1, 4.1),
+    # all that lies between the two is aligned
+    "one more at two places": (
+        lambda kinds: chain(["relu", *kinds[: len(kinds) * 3 // 4], "sigmoid", *kinds[len(kinds) * 3 // 4 :]]),
+        2,
+        16.1,
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("other", "differences"),
-    [
-        (chain(LONG), 0),
-        (chain(LONG, 999), 1),
-        (chain(["silu", *LONG]), 1),
-        (chain(LONG[:1000] + LONG[1001:]), 1),
-        (chain(["relu", *LONG[:1500], "sigmoid", *LONG[1500:]]), 2),
-    ],
-    ids=["itself", "another argument", "one more at the beginning", "one missing", "one more at two places"],
-)
-def test_long_chains(other: Graph, differences: int) -> None:
-    """2,000 operations are held against as many in a second or two, at whatever end they differ."""
-    begun = time.process_time()
-    found = match(chain(LONG), other)
-    assert len(found.differences) == differences
-    assert time.process_time() - begun < 10  # within two, on an idle machine
+def cycles(n: int) -> list[str]:
+    """The kinds of a chain of n operations."""
+    return [CYCLE[at % 6] for at in range(n)]
+
+
+@pytest.mark.parametrize(("other", "differences", "growth"), CHAINS.values(), ids=CHAINS)
+def test_long_chains(other: Callable[[list[str]], Graph], differences: int, growth: float) -> None:
+    """More operations than Python may call one within another, and the work grows as the alignment says it does."""
+    kinds = cycles(sys.getrecursionlimit() + 200)
+    assert len(match(chain(kinds), other(kinds)).differences) == differences
+    short, long = ((chain(cycles(n)), other(cycles(n))) for n in (60, 240))
+    assert lines_of(lambda: match(*long)) < growth * lines_of(lambda: match(*short))
 
 
 def test_long_chains_that_have_nothing_in_common() -> None:
-    """It does not take longer where everything differs, and no recursion limit is met."""
-    begun = time.process_time()
-    found = match(chain(["relu"] * 2000), chain(["maxpool"] * 2000))
-    assert {d.kind for d in found.differences} <= {"missing", "extra", "replaced", "output", "moved"}
-    assert not found.same
-    assert tell(found)
-    assert time.process_time() - begun < 20
+    """No recursion limit is met where everything differs, and four times the length is sixteen times the work."""
+
+    def held(n: int) -> Match:
+        found = match(chain(["relu"] * n), chain(["maxpool"] * n))
+        assert {d.kind for d in found.differences} <= {"missing", "extra", "replaced", "output", "moved"}
+        assert not found.same
+        assert tell(found)
+        return found
+
+    held(sys.getrecursionlimit() + 200)
+    assert lines_of(lambda: held(240)) < 16.1 * lines_of(lambda: held(60))
+
+
+def test_work_that_grows_faster_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: an alignment that looks at every pair of two equal chains."""
+
+    def every_pair(expected: Sequence[Node], found: Sequence[Node]) -> dict[Node, Node]:
+        return {e: o for e in expected for o in found if align([e], [o]) and e.key == o.key}
+
+    monkeypatch.setattr("rv_check.graphs.match.align", every_pair)
+    short, long = (chain(cycles(n)) for n in (15, 60))
+    assert lines_of(lambda: match(long, long)) > 10 * lines_of(lambda: match(short, short))
+
+
+def test_longer_chains_are_aligned_within_a_band(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the alignment would have too many cells it looks at those near the diagonal, and finds the same."""
+    other, differences, _ = CHAINS["one more at two places"]
+    kinds = cycles(240)
+    whole = lines_of(lambda: match(chain(kinds), other(kinds)))
+    monkeypatch.setattr("rv_check.graphs.align.MOST_CELLS", 240 * 10)
+    assert len(match(chain(kinds), other(kinds)).differences) == differences
+    assert lines_of(lambda: match(chain(kinds), other(kinds))) < whole / 2
 
 
 def test_deep_residual_networks() -> None:
-    """Sums of sums, 1,500 deep: the paths through them are not counted."""
-    steps: Network = []
-    for at in range(1500):
-        last = 2 * at - 1
-        steps += [Step("conv", (last,), (), f"layer{at}"), Step("sum", (2 * at, last))]
-    changed = [*steps[:1000], replace(steps[1000], arguments=(("groups", 2),)), *steps[1001:]]
-    begun = time.process_time()
-    assert match(graph_of(steps), graph_of(steps, renamed)).same
-    (told,) = tell(match(graph_of(steps), graph_of(changed)))
+    """Sums of sums, 1,500 deep: the paths through them are not counted, but four times the depth is as much work."""
+
+    def sums(n: int, changed: int = -1) -> Network:
+        steps: Network = []
+        for at in range(n):
+            last = 2 * at - 1
+            groups = 2 if at == changed else 1
+            steps += [Step("conv", (last,), (("groups", groups),), f"layer{at}"), Step("sum", (2 * at, last))]
+        return steps
+
+    assert match(graph_of(sums(1500)), graph_of(sums(1500), renamed)).same
+    (told,) = tell(match(graph_of(sums(1500)), graph_of(sums(1500, 500))))
     assert (told.kind, told.step) == ("arguments", "layer500")
-    assert time.process_time() - begun < 20
+    short, long = ((graph_of(sums(n)), graph_of(sums(n, n // 3), renamed)) for n in (60, 240))
+    assert lines_of(lambda: tell(match(*long))) < 4.2 * lines_of(lambda: tell(match(*short)))
 
 
 def test_deep_observed_network() -> None:
