@@ -10,7 +10,7 @@ import functools
 import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,15 +80,17 @@ def load(path: Path) -> Family | Block:
     """
     path = Path(os.path.abspath(path))
     found = _check(path)
-    chains: dict[Path, tuple[Frame, ...]] = {path: ()}
+    used_by: dict[Path, tuple[Path, Frame] | None] = {path: None}  # each by the first that uses it
     problems: list[Problem] = []
     size = found.size
     for file in (queue := [path]):  # which grows on the way
         checked = _check(file)
-        problems += [replace(problem, chain=chains[file]) for problem in checked.problems]
+        if checked.problems:
+            chain = _chain(file, used_by)
+            problems += [replace(problem, chain=chain) for problem in checked.problems]
         for use in checked.uses:
-            if use.path not in chains:
-                chains[use.path] = (*chains[file], use.frame)
+            if use.path not in used_by:
+                used_by[use.path] = (file, use.frame)
                 queue.append(use.path)
                 size += use.size
         if size > MAX_BYTES and not problems:
@@ -100,6 +102,15 @@ def load(path: Path) -> Family | Block:
         raise SpecError(problems)
     assert found.definition is not None
     return found.definition
+
+
+def _chain(file: Path, used_by: Mapping[Path, tuple[Path, Frame] | None]) -> tuple[Frame, ...]:
+    """How the first file leads to this one."""
+    frames: list[Frame] = []
+    while (use := used_by[file]) is not None:
+        file, frame = use
+        frames.append(frame)
+    return tuple(reversed(frames))
 
 
 @dataclass(frozen=True)
@@ -249,6 +260,7 @@ class _Names(Collector):
         self.used: set[str] = set()
         self.targets: dict[str, Any] = {}  # what has been looked up
         self.uses: list[_Use] = []
+        self.used_bytes = 0
 
     @functools.cached_property
     def blocks(self) -> list[str]:
@@ -269,15 +281,15 @@ class _Names(Collector):
         for default in d.arguments.values():
             if default is not None:
                 self.expression(default, ())
-        scope = tuple(d.arguments)
+        scope = dict.fromkeys(d.arguments)  # grows and shrinks on the way
         if isinstance(d, Block):
             for term in d.inputs:
                 if term.expr is not None:
                     self.expression(term.expr, scope, hint="or one capital letter, which the input binds")
-            scope += tuple(term.letter for term in d.inputs if term.letter is not None)
+            scope |= dict.fromkeys(term.letter for term in d.inputs if term.letter is not None)
         for name, expr in d.let:
             self.expression(expr, scope)
-            scope += (name,)
+            scope[name] = None
         if isinstance(d, Block):
             for term in d.outputs:
                 if term.expr is not None:
@@ -290,7 +302,7 @@ class _Names(Collector):
             for arch in d.archs.values():
                 self.arch(d, arch)
 
-    def compared(self, call: Call, scope: tuple[str, ...]) -> None:
+    def compared(self, call: Call, scope: Collection[str]) -> None:
         """A block that a budget is compared with; arguments that it is not given are passed on by their names."""
         for argument in call.arguments:
             self.expression(argument.value, scope)
@@ -315,7 +327,7 @@ class _Names(Collector):
             check_call(family, arch.build, ())
         before = set(self.used)
         for argument in arch.reference.arguments if arch.reference else ():
-            self.expression(argument.value, tuple(family.arguments))
+            self.expression(argument.value, family.arguments)
         self.used = before  # an argument that only the reference is told makes no difference to the spec
 
     def unused(self) -> None:
@@ -325,7 +337,7 @@ class _Names(Collector):
             if name not in self.used and name not in letters:
                 self.add(f"{quote(name)} is never used", place, "a use, or no such name")
 
-    def steps(self, steps: Steps, scope: tuple[str, ...]) -> None:
+    def steps(self, steps: Steps, scope: dict[str, None]) -> None:
         for step in steps:
             match step:
                 case CallStep():
@@ -343,18 +355,22 @@ class _Names(Collector):
                         self.steps(branch, scope)
                 case RepeatStep():
                     self.expression(step.times, scope)
-                    self.steps(step.steps, (*scope, step.index) if step.index else scope)
+                    if step.index is not None:
+                        scope[step.index] = None
+                    self.steps(step.steps, scope)
+                    if step.index is not None:
+                        del scope[step.index]
                 case IfStep():
                     self.expression(step.condition, scope)
                     self.steps(step.then, scope)
                     self.steps(step.otherwise, scope)
 
-    def name(self, name: Name | None, scope: tuple[str, ...]) -> None:
+    def name(self, name: Name | None, scope: Collection[str]) -> None:
         for part in name.parts if name else ():
             if isinstance(part, Expr):
                 self.expression(part, scope)
 
-    def call(self, call: Call, scope: tuple[str, ...]) -> None:
+    def call(self, call: Call, scope: Collection[str]) -> None:
         """A step: an op, a block, or an argument, of which is known only at its use what it holds."""
         for argument in call.arguments:
             self.expression(argument.value, scope)
@@ -371,7 +387,7 @@ class _Names(Collector):
             if target is not UNREADABLE:
                 check_call(target, call, ())
 
-    def expression(self, expr: Expr, scope: tuple[str, ...], hint: str = "") -> None:
+    def expression(self, expr: Expr, scope: Collection[str], hint: str = "") -> None:
         calls = list(expr.calls())
         called = {call.name for call in calls}
         for call in calls:
@@ -383,7 +399,7 @@ class _Names(Collector):
                 with self.collect():
                     self.other_name(node.id, expr.place_of(node), scope, hint)
 
-    def other_name(self, name: str, place: Place, scope: tuple[str, ...], hint: str) -> None:
+    def other_name(self, name: str, place: Place, scope: Collection[str], hint: str) -> None:
         """A name in an expression that is not in scope must be an op's or a block's."""
         declared = self.definition.declared.get(name)
         if declared is not None:
@@ -394,7 +410,7 @@ class _Names(Collector):
             expected = ", ".join(filter(None, (listed(scope, none="" if hint else "no name here"), hint)))
             raise SpecError([Problem(f"unknown name {quote(name)}", place, expected, near)])
 
-    def partial(self, call: Call, scope: tuple[str, ...]) -> None:
+    def partial(self, call: Call, scope: Collection[str]) -> None:
         """A call within an expression passes an op or a block on, with some arguments filled."""
         if call.name in scope:
             return
@@ -418,8 +434,10 @@ class _Names(Collector):
         path = _find_file(name, self.folder, place)
         if path is None:
             return None
-        self.uses.append(_Use(path, _version(path)[1], Frame(name, place)))
-        if sum(use.size for use in self.uses) > MAX_BYTES:
+        use = _Use(path, _version(path)[1], Frame(name, place))
+        self.uses.append(use)
+        self.used_bytes += use.size
+        if self.used_bytes > MAX_BYTES:
             raise Enough  # `load` says so
         parsed = _parse(path)
         return UNREADABLE if parsed.problems else _block(parsed, name, place)

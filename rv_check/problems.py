@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 SHOWN_WIDTH = 160  # characters of a source line that a message shows
 SHOWN_NAMES = 30  # names that a message lists
+LONGEST_NAME = 160  # characters of a name that is looked for among others, and of these
+SEARCHED_NAMES = 1_000  # names that are searched for the one that was meant
 SHOWN_LINKS = 10  # links of a chain: the first three and the last ones
 MAX_PROBLEMS = 100  # of one file; whoever has more mends these first
 
@@ -176,8 +179,15 @@ def once_per_place(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that looks most like `name`, if one does."""
-    found = difflib.get_close_matches(name, list(known), n=1)
+    """The known name that looks most like `name`, if one does.
+
+    Comparing two texts takes the product of their lengths, and up to a hundred names of a file are looked for: only
+    what can be a name is compared, with the first of many.
+    """
+    if len(name) > LONGEST_NAME:
+        return None
+    some = [other for other in itertools.islice(known, SEARCHED_NAMES) if len(other) <= LONGEST_NAME]
+    found = difflib.get_close_matches(name, some, n=1)
     return found[0] if found else None
 
 
