@@ -2,5 +2,5 @@
 
 from importlib.metadata import entry_points
 
-if not any(entry.value == "rv_check.pytest_plugin" for entry in entry_points(group="pytest11")):
-    pytest_plugins = ["rv_check.pytest_plugin"]
+if not any(entry.value == "rv_check.pytest_plugin.hooks" for entry in entry_points(group="pytest11")):
+    pytest_plugins = ["rv_check.pytest_plugin.hooks"]

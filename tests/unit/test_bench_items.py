@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rv_check.cli import parse
+from rv_check.cli.main import parse
 
 pytest.importorskip("pytest_benchmark")
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rv_check.bench import devices
 from rv_check.bench.devices import Cpu, DoesNotFit, EventClock, attempt, device_of, largest, no_memory, settings
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 ROOT = Path(__file__).parents[2]
 

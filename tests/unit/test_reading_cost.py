@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from rv_check import library
-from rv_check.claims import load_claims
-from rv_check.deviations import load_deviations
-from rv_check.problems import LONGEST_NAME, SEARCHED_NAMES, SpecError, nearest
-from rv_check.source import Text, read
+from rv_check.checks.deviations import load_deviations
+from rv_check.claims.file import load_claims
+from rv_check.errors import SpecError
+from rv_check.language import library
+from rv_check.language.yaml_nodes import Text, read
+from rv_check.text import LONGEST_NAME, SEARCHED_NAMES, nearest
 
 
 class Compared(str):

@@ -8,15 +8,15 @@ import pytest
 import yaml
 
 from rv_check import load
-from rv_check.arch import archs
-from rv_check.blocks import find_contract
-from rv_check.candidates import load_blocks, load_candidates
-from rv_check.checks import check_arch
-from rv_check.cli import main, parse
-from rv_check.deviations import load_deviations
-from rv_check.findings import Report
-from rv_check.library import shipped_folder
-from rv_check.report import HEADERS, Line, table_rows
+from rv_check.archs.load import archs
+from rv_check.blocks.contract import find_contract
+from rv_check.checks.deviations import load_deviations
+from rv_check.checks.findings import Report
+from rv_check.checks.registry import check_arch
+from rv_check.cli.main import main, parse
+from rv_check.language.files import shipped_folder
+from rv_check.pytest_plugin.pyproject import load_blocks, load_candidates
+from rv_check.report.comparison import HEADERS, Line, table_rows
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
