@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+import pkgutil
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 import torch._dynamo  # noqa: F401
 import torchvision.models  # noqa: F401
 
+import rv_check
 from rv_check.checks.findings import LEVELS
 from rv_check.errors import Document, Place
 from rv_check.language import files
@@ -25,6 +28,10 @@ from rv_check.pytest_plugin import hooks
 from rv_check.pytest_plugin import shown as pytest_plugin_shown
 from tests import ROOT
 from tests.unit.tiny import SPEC
+
+for _module in pkgutil.walk_packages(rv_check.__path__, "rv_check."):
+    if _module.name != "rv_check.__main__":
+        import_module(_module.name)
 
 pytest_plugins = "pytester"
 
