@@ -24,7 +24,9 @@ from rv_check.blocks.trial import Fails, Limit, NoSum, Split, Trial, Unfit, befo
 from rv_check.checks.findings import Level
 from rv_check.costs.operations import operations
 from rv_check.errors import CannotRun, RvCheckError
+from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Node, State, describe
+from rv_check.graphs.network import At
 from rv_check.modules import generic_point, trace
 from rv_check.modules.observe import Subject
 from rv_check.modules.torch_state import seeded
@@ -67,7 +69,7 @@ def cost(trial: Trial) -> str:
     """Parameters, multiply-adds and receptive field are within the budgets."""
     module = trial.fresh()
     params = sum(parameter.numel() for parameter in module.parameters())
-    graph = Subject(module).observe(trial.x, False, 1, raw=True)
+    graph = Subject(module).observe(At(trial.x, batch=1), Form.AS_RUN)
     try:
         macs = sum(operation.macs for operation in operations(graph))
     except RvCheckError as error:

@@ -53,11 +53,12 @@ class Node:
         name: str = "",
         place: Place | None = None,
         rules: tuple[str, ...] = (),
+        caller: Caller = "layer",
     ):
         self.kind, self.inputs, self.shape = kind, inputs, shape
         self.attributes, self.tensors = dict(attributes or {}), dict(tensors or {})
         self.name, self.place, self.rules = name, place, rules
-        self.caller: Caller = "layer"
+        self.caller = caller
         self.fixed: bool = kind in FIXED or (bool(inputs or tensors) and all(feed.fixed for feed in self.feeds))
         self.nonnegative = _is_nonnegative(self)
         self.key = b""  # equal for equal computations, whatever the tensors are called; set by Graph

@@ -23,7 +23,7 @@ from torch import distributed as dist
 from rv_check.archs.arch import Arch
 from rv_check.errors import RvCheckError
 from rv_check.modules.build import build
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.modules.processes import ALONE, Ranks
 from rv_check.modules.torch_state import seeded, steady
 from rv_check.studies.datasets import Data
@@ -241,7 +241,7 @@ def _resume(task: Task, ranks: Ranks, model: nn.Module, optimiser: torch.optim.O
     if not path.exists():
         return []
     load: Callable[[], Any] = lambda: torch.load(path, map_location=ranks.device, weights_only=True)  # noqa: E731
-    state = guarded(f"the checkpoint {path} cannot be read (--fresh begins anew)", load)
+    state = run_theirs(f"the checkpoint {path} cannot be read (--fresh begins anew)", load)
     if not isinstance(state, dict) or state.get("schema") != CHECKPOINT:
         raise RvCheckError(f"{path} is no checkpoint of a study", expected=f"schema {CHECKPOINT}; --fresh begins anew")
     _see_that_it_fits(path, state["settings"], task.settings(ranks.size))

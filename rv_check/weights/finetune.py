@@ -14,7 +14,7 @@ from rv_check.errors import RvCheckError
 from rv_check.modules.build import build
 from rv_check.modules.copies import Borrowed, copy_of, unwrapped
 from rv_check.modules.generic_point import CHANCE, generic_point, image
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.modules.torch_state import seeded, steady
 from rv_check.modules.trace import forward
 from rv_check.ops.op import Shape
@@ -65,7 +65,7 @@ def check_transfer(
     with steady(), ExitStack() as lent:
         copy = _copy(model, lent)
         findings = list(_flags(copy, freeze, name))
-        step = guarded(
+        step = run_theirs(
             f"{name} cannot be trained for a step", lambda: _Step(copy, input, train or nn.Module.train, optimiser)
         )
     findings += _trained(step, freeze, name)

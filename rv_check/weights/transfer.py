@@ -22,8 +22,9 @@ from rv_check.costs import memory
 from rv_check.costs.memory import Memory
 from rv_check.costs.operations import operations
 from rv_check.errors import Document, Place, RvCheckError
-from rv_check.graphs.expected import expected
+from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
+from rv_check.graphs.of_arch import graph_of
 from rv_check.language.expressions import Scope, parse_call
 from rv_check.language.yaml_nodes import Text
 from rv_check.ops import op as ops
@@ -167,7 +168,7 @@ class Plan:
         return [Part(name, trainable, frozen) for name, (trainable, frozen) in sizes.items()]
 
     def _graph(self, training: bool, batch: int) -> Graph:
-        return expected(self.arch, training, batch=batch, raw=True)
+        return graph_of(self.arch, training=training, batch=batch, form=Form.AS_RUN)
 
     def graph(self, training: bool = True, batch: int = 1) -> Graph:
         """Its operations, those of frozen parameters without gradients of their own."""
