@@ -24,7 +24,7 @@ from rv_check.graphs.match import match
 from rv_check.graphs.network import At
 from rv_check.modules import aten
 from rv_check.modules.observe import Subject, pick, record, tensors_of
-from rv_check.ops.kinds import KINDS, LEAVES
+from rv_check.ops import kinds
 
 F = functional
 Function = Callable[[Any, Tensor], Any]
@@ -1310,7 +1310,7 @@ UNREAD = {  # kinds without a row that readers pass on because they do not know 
 
 def rowless(graph: Graph) -> set[str]:
     """The kinds of operation in a graph of which nothing is known."""
-    return {node.kind for node in graph.nodes if node.kind not in LEAVES and node.kind not in KINDS}
+    return {node.kind for node in graph.nodes if node.kind not in kinds.LEAVES and node.kind not in kinds.KINDS}
 
 
 def test_a_kind_without_a_row_is_seen() -> None:
