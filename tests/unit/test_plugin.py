@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+import pkgutil
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -18,12 +20,17 @@ import torch._dynamo  # noqa: F401
 import torchvision.models  # noqa: F401
 from tiny import SPEC
 
+import rv_check
 from rv_check.checks.findings import LEVELS
 from rv_check.errors import Document, Place
 from rv_check.language import files
 from rv_check.language.vocabulary import PROPERTIES
 from rv_check.pytest_plugin import hooks
 from rv_check.pytest_plugin import shown as pytest_plugin_shown
+
+for _module in pkgutil.walk_packages(rv_check.__path__, "rv_check."):
+    if _module.name != "rv_check.__main__":
+        import_module(_module.name)
 
 pytest_plugins = "pytester"
 
@@ -305,7 +312,7 @@ def test_a_failure_reads_like_a_finding(pytester: pytest.Pytester) -> None:
         consecutive=False,
     )
     assert "Traceback" not in result.stdout.str()
-    assert "pytest_plugin.py" not in result.stdout.str()
+    assert "pytest_plugin/" not in result.stdout.str()
 
 
 def test_all_findings_of_a_check_are_one_failure(pytester: pytest.Pytester) -> None:
