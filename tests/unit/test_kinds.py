@@ -459,13 +459,9 @@ def test_trees_and_graphs_disagree_where_a_row_is_wrong(
 # No table of kinds elsewhere
 
 
-<<<<<<< HEAD
-HOMES = {"kinds.py", "aten.py", "rules.py", "explain.py"}  # rows, readers, rules and hints; ops have rows of their own
-=======
 HOMES = {  # rows, readers, rules and hints
-    *("ops/kinds.py", "modules/aten.py", "graphs/builder.py", "graphs/rules.py", "graphs/explain.py"),
+    *("ops/kinds.py", "modules/aten.py", "graphs/rules.py", "graphs/explain.py"),
 }
->>>>>>> folders-mended
 WORDS_OF_THE_LANGUAGE = {"sum", "concat", "product"}
 
 
