@@ -215,7 +215,7 @@ def _play(node: Node, inputs: list[Tensor], state: Mapping[str, Tensor]) -> Tens
         return F.conv2d(inputs[0], tensors["weight"], bias, a["stride"], pads, a["dilation"], a["groups"])
     if node.kind == "batchnorm" and a.get("statistics") == "running":
         mean, var = tensors["running_mean"], tensors["running_var"]
-        return F.batch_norm(inputs[0], mean, var, tensors.get("weight"), tensors.get("bias"), False, 0.0, a["eps"])
+        return F.batch_norm(inputs[0], mean, var, tensors.get("weight"), tensors.get("bias"), eps=a["eps"])
     if node.kind == "avgpool" and a.get("divisor") is None:
         return F.avg_pool2d(inputs[0], a["kernel"], a["stride"], a["padding"], a["ceil_mode"], a["count_include_pad"])
     raise Unfit

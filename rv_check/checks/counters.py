@@ -73,7 +73,7 @@ def fvcore_counts(model: nn.Module, x: Shape) -> dict[str, int]:
         for tensor in real.state_dict().values():
             tensor.fill_(1)
         analysis = counter.FlopCountAnalysis(real, torch.zeros((1, *x)))
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        analysis.unsupported_ops_warnings(enabled=False).uncalled_modules_warnings(enabled=False)
         logger.setLevel(logging.ERROR)
         try:
             return {name: int(number) for name, number in analysis.by_operator().items() if number}

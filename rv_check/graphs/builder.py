@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rv_check.errors import Place
-from rv_check.graphs.graph import Caller, Node, Shape, State
+from rv_check.graphs.graph import Caller, Graph, Node, Shape, State
+from rv_check.ops.kinds import LEAVES
 
 Rule = Callable[["Builder", Node], "Node | None"]
 
@@ -104,6 +106,46 @@ class Builder:
     def reshape(self, value: Node, shape: Shape, like: Node | None = None) -> Node:
         """The value in another shape, its elements in the same order."""
         return self.make("reshape", value, shape=shape, like=like, to=shape)
+
+    def finish(self, graph: Graph) -> Graph:
+        """A graph whose operations have been made: in the order of time, or with sums of sums made one, and keys."""
+        if self.form is Form.AS_RUN:
+            known = set(graph.nodes)
+            leaves = (node for node in graph.nodes if node.kind in LEAVES)
+            return replace(graph, nodes=(*leaves, *(node for node in self.work.made if node in known)))
+        _flatten_sums(graph)
+        graph = replace(graph, nodes=())
+        for node in graph.nodes:
+            node.key, node.height = _key(node), 1 + max((feed.height for feed in node.feeds), default=-1)
+        return graph
+
+
+def _flatten_sums(graph: Graph) -> None:
+    """(a + b) + c is a + b + c, where nobody else uses a + b. Rounding aside, addition is associative."""
+    uses = graph.uses()
+    outputs = set(graph.outputs.values())
+    for node in graph.nodes:
+        if not node.row.commutes:
+            continue
+        flat: list[Node] = []
+        for feed in node.inputs:
+            inner = feed.kind == node.kind and len(uses[feed]) == 1 and feed not in outputs
+            flat += feed.inputs if inner and feed.shape == node.shape else [feed]
+        node.inputs = tuple(flat)
+
+
+def _key(node: Node) -> bytes:
+    feeds = [feed.key for feed in node.inputs]
+    if node.row.commutes:
+        feeds.sort()
+    tensors = [
+        (role, tensor.key if isinstance(tensor, Node) else tensor.shape)
+        for role, tensor in sorted(node.tensors.items())
+    ]
+    name = node.name if node.kind == "unregistered" else ""
+    shape = node.shape if node.kind in LEAVES else ()
+    words = repr((node.kind, name, shape, sorted(node.attributes.items()), feeds, tensors))
+    return blake2b(words.encode(), digest_size=16).digest()
 
 
 def state_of(value: Node) -> State | Node:

@@ -63,8 +63,7 @@ class _Reading:
         parameters = frozenset(self.parameters)
         rules = frozenset(self.builder.work.used)
         graph = Graph(x, {"": y}, self.state, parameters, self.counters, rules, steps=self.steps)
-        as_run = self.builder.form is Form.AS_RUN
-        graph = graph.in_time(self.builder.work.made) if as_run else graph.finished()
+        graph = self.builder.finish(graph)
         return graph if self.until is None else _cut(graph)
 
     def seq(self, seq: Seq, x: Node, prefix: str, position: int, indices: Mapping[str, int]) -> Node:

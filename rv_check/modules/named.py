@@ -52,14 +52,14 @@ def load_module(name: str, arguments: Mapping[str, Any] | None = None) -> Candid
     if isinstance(value, torch.nn.Module):
         if arguments:
             raise RvCheckError(f"{name} is a module, built already", expected="no arguments for it")
-        return Candidate(value, False)
+        return Candidate(value, fresh=False)
     if not callable(value):
         raise RvCheckError(f"{name} is a {type(value).__name__}", expected="a torch.nn.Module, or what makes one")
     _see_that_it_takes(name, value, arguments)
     made = run_theirs(f"{name}() cannot be built", lambda: _explained(lambda: value(**arguments)))
     if not isinstance(made, torch.nn.Module):
         raise RvCheckError(f"{name}() gives a {type(made).__name__}", expected="a torch.nn.Module")
-    return Candidate(made, True)
+    return Candidate(made, fresh=True)
 
 
 def _explained(action: Callable[[], Any]) -> Any:

@@ -426,9 +426,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
         rules = frozenset(self.builder.work.used)
         graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
-        if self.builder.form is Form.AS_RUN:
-            return graph.in_time(self.builder.work.made)
-        return graph.finished()
+        return self.builder.finish(graph)
 
 
 LAYERS = tuple(  # where torch has its layers; what holds other modules is none

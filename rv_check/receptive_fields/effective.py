@@ -146,7 +146,7 @@ def _maps(model: nn.Module, x: Tensor, steps: Mapping[str, Any], statistics: Sta
             expected = None if near else listed(filter(None, parts))
             raise RvCheckError(f"the network has no part {quote(step)}", expected=expected, near=near)
     materialise(model, x)
-    model.requires_grad_(False)
+    model.requires_grad_(requires_grad=False)
     if statistics == "frozen":
         _freeze(model, x)
     else:

@@ -92,7 +92,7 @@ def train(
         )
         log = [] if fresh else _resume(task, ranks, model, optimiser)
         for epoch in log:
-            _tell(tell, epoch, True)
+            _tell(tell, epoch, was_there=True)
         if len(log) < task.plan.epochs:
             _go_on(task, ranks, model, optimiser, log, tell)
         return tuple(log)
@@ -137,10 +137,10 @@ def _go_on(
             continue
         log.append(Epoch(number, rate, loss, error, _error(model, tests, test_labels, task.amp)))
         _save(task, ranks, model, optimiser, log)
-        _tell(tell, log[-1], False)
+        _tell(tell, log[-1], was_there=False)
 
 
-def _tell(tell: Callable[[Epoch, bool], None] | None, epoch: Epoch, was_there: bool) -> None:
+def _tell(tell: Callable[[Epoch, bool], None] | None, epoch: Epoch, *, was_there: bool) -> None:
     if tell is not None:
         tell(epoch, was_there)
 

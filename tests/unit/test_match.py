@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from rv_check.errors import Document, Place
 from rv_check.graphs.align import align, flow
+from rv_check.graphs.builder import Builder
 from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.graph import Graph, Node, State
 from rv_check.graphs.match import Kind, Match, Slot, match
@@ -86,7 +87,7 @@ def graph_of(network: Network, rename: Callable[[str], str] = str, chance: rando
         path = name or rename(f"step{at}")
         arguments = {**SLIDING, **dict(step.arguments)} if step.kind == "conv" else dict(step.arguments)
         nodes.append(Node(step.kind, tuple(feeds), SHAPE, arguments, tensors, path))
-    return Graph(x, {"": nodes[-1]}, state, frozenset(state)).finished()
+    return Builder().finish(Graph(x, {"": nodes[-1]}, state, frozenset(state)))
 
 
 def renamed(name: str) -> str:
@@ -498,7 +499,7 @@ def stack(count: int, change: Callable[[int], dict[str, Any]], places: bool = Tr
         y = Node(
             "batchnorm", (y,), SHAPE, {"eps": eps, **change(at)}, tensors["batchnorm"], names["batchnorm"], lines[1]
         )
-    return Graph(x, {"": y}, state, frozenset(state)).finished()
+    return Builder().finish(Graph(x, {"": y}, state, frozenset(state)))
 
 
 @pytest.mark.parametrize("count", [2, 5, 50])

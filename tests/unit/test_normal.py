@@ -654,7 +654,7 @@ def both(row: Row) -> tuple[Graph, Graph]:
     if row.built is not None:
         x = Node("input", shape=(BATCH, *row.x), name="input")
         builder = Builder(Form.AT_THIS_SIZE if row.here else Form.AT_ANY_SIZE)
-        return Graph(x, {"": row.built(builder, x)}).finished(), second
+        return builder.finish(Graph(x, {"": row.built(builder, x)})), second
     return observed(rewritten, row.x, row.training, row.here), second
 
 
@@ -1534,7 +1534,7 @@ def test_normal_form_is_stable() -> None:
                 node.kind, *inputs, shape=node.shape, tensors=tensors, like=node, **node.attributes
             )
             made[node] = again
-        again = Graph(made[graph.input], {"": made[graph.outputs[""]]}).finished().outputs[""]
+        again = Builder().finish(Graph(made[graph.input], {"": made[graph.outputs[""]]})).outputs[""]
         assert again.key == graph.outputs[""].key, row.rule
 
 
