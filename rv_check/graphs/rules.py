@@ -2,7 +2,7 @@
 
 A rule takes an operation that is about to be made and gives what stands for it instead, or None. Most are true for
 every input; those marked `at_this_size` at the sizes at hand: that a pool over 7x7 is a mean holds on a map of 7x7.
-Networks are compared without these first, and then at several sizes. tests/unit/test_normal.py proves each rule
+Networks are compared without these first, and then at several sizes. tests/unit/graphs/test_rules.py proves each rule
 numerically.
 """
 

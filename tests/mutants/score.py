@@ -1,6 +1,6 @@
 """What each level of evidence alone says of wrong networks, and of rewrites that change nothing.
 
-`python tests/mutants/score.py --sample 0.01 --jobs 2 -o tests/mutants/rates.json` judges a sample of the mutants of
+`python -m tests.mutants.score --sample 0.01 --jobs 2 -o tests/mutants/rates.json` judges a sample of the mutants of
 every operator, and everything that was written by hand. The README's table is `table` of the file it writes.
 """
 
@@ -20,13 +20,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import foreign
-import nets
-import operators
-import real_mistakes
-import rewrites
 import torch
-from network import INPUT, Network, Step
 from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,6 +36,8 @@ from rv_check.errors import RvCheckError
 from rv_check.modules import generic_point, trace
 from rv_check.modules.copies import copy_of, unwrapped
 from rv_check.modules.torch_state import seeded, steady
+from tests.mutants import foreign, nets, operators, real_mistakes, rewrites
+from tests.mutants.network import INPUT, Network, Step
 
 RATES = Path(__file__).with_name("rates.json")
 LEAST = 6  # mutants of an operator in a sample

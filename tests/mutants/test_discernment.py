@@ -8,18 +8,16 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-import operators
 import pytest
-import rewrites
-import score
 import torch
-from network import Network
-from score import EQUAL, LEVELS, RATES, REWRITES, Item, Row, Verdict
 
 from rv_check import check
 from rv_check.archs.load import archs
 from rv_check.errors import RvCheckError
 from rv_check.modules.torch_state import seeded
+from tests.mutants import operators, rewrites, score
+from tests.mutants.network import Network
+from tests.mutants.score import EQUAL, LEVELS, RATES, REWRITES, Item, Row, Verdict
 
 README = Path(__file__).parents[2] / "README.md"
 MARKS = "<!-- table: rates -->", "<!-- end of table -->"

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from tools import TOOLS, TOTALS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,6 +23,7 @@ from rv_check.costs.operations import Operation, operations, operations_of
 from rv_check.graphs.builder import Form
 from rv_check.graphs.network import At
 from rv_check.modules.observe import Subject
+from tests.parity.tools import TOOLS, TOTALS
 
 RECORDED: dict[str, Any] = json.loads(TOTALS.read_text(encoding="utf-8"))
 OF_TORCHVISION = ("densenet121", "mobilenet_v2", "efficientnet_b0", "googlenet")

@@ -17,8 +17,8 @@ from rv_check.cli.main import main, parse
 from rv_check.language.files import shipped_folder
 from rv_check.pytest_plugin.pyproject import load_blocks, load_candidates
 from rv_check.report.comparison import HEADERS, Line, table_rows
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 TABLE = re.compile(r"(<!-- table: rv-check report --format markdown -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
