@@ -78,12 +78,12 @@ class _File(Collector):
         if nodes is not None and not isinstance(nodes, Items):
             self.add(f"statements is {kind(nodes)}", nodes.place, "a list of statements, each with is: and printed:")
         found: list[Claim] = []
+        first: dict[tuple[str, str], Claim] = {}
         for node in nodes.items if isinstance(nodes, Items) else ():
             with self.collect():
                 claim = self.claim(node)
-                said = (claim.title, claim.source)
-                twice = next((one for one in found if (one.title, one.source) == said), None)
-                if twice:
+                twice = first.setdefault((claim.title, claim.source), claim)
+                if twice is not claim:
                     self.add(f"{quote(claim.title)} stands twice, first in line {twice.place.line}", claim.place)
                 found.append(claim)
         return Claims(title, self.source, self.path, tuple(found), self.aliases)

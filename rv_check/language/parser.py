@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Collection
 from decimal import Decimal
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from rv_check.language.definitions import (
     Term,
     per_round,
 )
-from rv_check.language.expressions import WORDS, Call, Expr, Scope, dotted_call, literal, parse, parse_call
+from rv_check.language.expressions import MAX_TERMS, WORDS, Call, Expr, Scope, dotted_call, literal, parse, parse_call
 from rv_check.language.vocabulary import (
     BENCH_AXES,
     BUDGETS,
@@ -274,9 +275,10 @@ class _File(Collector):
         if line.text.startswith("["):
             raise _error(f"{what} is {_found(line)}", line.place, SHAPE)
         words = _words(line)
-        terms = tuple(None if word.text == "_" else parse(word, f"a term of {what}", SHAPE) for word in words)
-        if len(terms) not in (1, 3):
-            raise _error(f"{what} has {len(terms)} terms", line.place, SHAPE)
+        some = words[:MAX_TERMS]  # what has more is wrong in any case
+        terms = tuple(None if word.text == "_" else parse(word, f"a term of {what}", SHAPE) for word in some)
+        if len(words) not in (1, 3):
+            raise _error(f"{what} has {len(words)} terms", line.place, SHAPE)
         return terms
 
     def inline(self, top: Fields) -> bool:
@@ -304,7 +306,8 @@ class _File(Collector):
         return tuple(found)
 
     def allowed(self, metric: str, line: Text) -> Allowed:
-        match = re.fullmatch(r"(at most|at least|exactly|within (\d{1,3}(?:\.\d{1,9})?)\s*% of) +(.+)", line.text)
+        # No space begins the last group: else each number of spaces before it would be tried.
+        match = re.fullmatch(r"(at most|at least|exactly|within (\d{1,3}(?:\.\d{1,9})?)\s*% of) +([^ ].*)", line.text)
         if match is None:
             raise _error(f"the budget {metric} is {quote(line.text)}", line.place, BUDGET)
         of = Text(match[3], line.at(match.start(3)), line.exact)
@@ -442,7 +445,6 @@ class _File(Collector):
     def repeat(self, node: Fields) -> RepeatStep:
         """`repeat:` with `steps:`, and `index:` for a name that counts the rounds from 0."""
         self.keys(node, "a repeat", ("repeat", "steps"), ("index",))
-        outside = dict(self.scope)
         index = None
         with self.collect():
             if "index" in node:
@@ -450,8 +452,10 @@ class _File(Collector):
                 index = text.text if self.declare(text.text, text.place, "an index") else None
         body = node.get("steps")
         steps = self.steps(body, "steps") if body is not None else ()
-        self.scope = outside
-        used = any(name.id == index for expr in per_round(steps) for name in expr.names())
+        used = False
+        if index is not None:
+            del self.scope[index]
+            used = any(name.id == index for expr in per_round(steps) for name in expr.names())
         times = parse(self.text(node.get("repeat"), "repeat", "a number of rounds"))
         return RepeatStep(times, index, used, steps, node.key("repeat").place)
 
@@ -589,14 +593,14 @@ class _File(Collector):
             self.add(f"bench is {_found(node)}", node.place, "a list of cases, each with its arch:")
             return ()
         archs = top.get("archs")
-        known = tuple(archs.entries) if isinstance(archs, Fields) else ()
+        known = archs.entries if isinstance(archs, Fields) else {}
         found = []
         for item in node.items:
             with self.collect():
                 found.append(self.bench_entry(item, known))
         return tuple(found)
 
-    def bench_entry(self, node: Node, archs: tuple[str, ...]) -> BenchEntry:
+    def bench_entry(self, node: Node, archs: Collection[str]) -> BenchEntry:
         if not isinstance(node, Fields):
             raise _error(f"a case of bench is {kind(node)}", node.place, "arch: and the name of one")
         self.keys(node, "a case of bench", ("arch",), (*BENCH_AXES, "batch", "input", "tolerance"))
@@ -610,7 +614,7 @@ class _File(Collector):
                 others = listed(other for other in BENCH_AXES[axis] if other != word)
                 self.add(f"{word} is of CUDA devices only", node.key(axis).place, f"on the cpu {others}")
         names: tuple[str, ...] = ()
-        batches: list[int] = []
+        batches: dict[str, int] = {}
         size, tolerance = None, None
         with self.collect():
             if "arch" in node:
@@ -618,25 +622,25 @@ class _File(Collector):
         with self.collect():
             if "batch" in node:
                 for size_ in _words(self.text(node.get("batch"), "batch", BATCH)):
-                    if not re.fullmatch(r"[1-9]\d{0,6}", size_.text) or int(size_.text) in batches:
+                    if not re.fullmatch(r"[1-9][0-9]{0,6}", size_.text) or size_.text in batches:
                         raise _error(f"batch is {quote(size_.text)}", size_.place, BATCH)
-                    batches.append(int(size_.text))
+                    batches[size_.text] = int(size_.text)
         with self.collect():
             size = self.input(node)
         with self.collect():
             tolerance = self.percentage(node, "tolerance")
-        return BenchEntry(names, axes, tuple(batches), size, tolerance, node.place)
+        return BenchEntry(names, axes, tuple(batches.values()), size, tolerance, node.place)
 
-    def words(self, node: Fields, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    def words(self, node: Fields, key: str, known: Collection[str]) -> tuple[str, ...]:
         """Some of the known words, each once, with spaces between them."""
-        found: list[str] = []
+        found: dict[str, None] = {}
         for word in _words(self.text(node.get(key), key, listed(known))):
             if word.text not in known:
                 near = nearest(word.text, known)
                 raise _error(f"unknown {key} {quote(word.text)}", word.place, listed(known), near)
             if word.text in found:
                 raise _error(f"{quote(word.text)} stands here already", word.place, f"each {key} once")
-            found.append(word.text)
+            found[word.text] = None
         return tuple(found)
 
     # Published numbers
