@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 SHOWN_NAMES = 30  # names that a message lists
+LONGEST_NAME = 160  # characters of a name that is looked for among others, and of these
+SEARCHED_NAMES = 1_000  # names that are searched for the one that was meant
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that looks most like `name`, if one does."""
-    found = difflib.get_close_matches(name, list(known), n=1)
+    """The known name that looks most like `name`, if one does.
+
+    Comparing two texts takes the product of their lengths, and up to a hundred names of a file are looked for: only
+    what can be a name is compared, with the first of many.
+    """
+    if len(name) > LONGEST_NAME:
+        return None
+    some = [other for other in itertools.islice(known, SEARCHED_NAMES) if len(other) <= LONGEST_NAME]
+    found = difflib.get_close_matches(name, some, n=1)
     return found[0] if found else None
 
 

@@ -28,7 +28,7 @@ from rv_check.claims.quantities import EXPRESSION
 from rv_check.errors import Collector, Enough, Problem, SpecError, in_order
 from rv_check.language import files
 from rv_check.language.expressions import Expr, parse
-from rv_check.language.yaml_nodes import Fields, Items, Node, Text, kind, read_all
+from rv_check.language.yaml_nodes import Fields, Items, Text, YamlNode, kind, read_all
 from rv_check.text import listed, nearest, quote
 
 KEYS = ("is", "printed", "source", "verdict", "within", "says", "note", "needs")
@@ -78,12 +78,12 @@ class _File(Collector):
         if nodes is not None and not isinstance(nodes, Items):
             self.add(f"statements is {kind(nodes)}", nodes.place, "a list of statements, each with is: and printed:")
         found: list[Claim] = []
+        first: dict[tuple[str, str], Claim] = {}
         for node in nodes.items if isinstance(nodes, Items) else ():
             with self.collect():
                 claim = self.claim(node)
-                said = (claim.title, claim.source)
-                twice = next((one for one in found if (one.title, one.source) == said), None)
-                if twice:
+                twice = first.setdefault((claim.title, claim.source), claim)
+                if twice is not claim:
                     self.add(f"{quote(claim.title)} stands twice, first in line {twice.place.line}", claim.place)
                 found.append(claim)
         return Claims(title, self.source, self.path, tuple(found), self.aliases)
@@ -103,7 +103,7 @@ class _File(Collector):
             return ""
         return " ".join(value.text.split())
 
-    def claim(self, node: Node) -> Claim:
+    def claim(self, node: YamlNode) -> Claim:
         if not isinstance(node, Fields):
             raise SpecError([Problem(f"a statement is {kind(node)}", node.place, "is: and printed:")])
         self.keys(node, "a statement", KEYS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,15 +23,17 @@ def load(path: Path) -> Family | Block:
     """
     path = Path(os.path.abspath(path))
     found = _check(path)
-    chains: dict[Path, tuple[Frame, ...]] = {path: ()}
+    used_by: dict[Path, tuple[Path, Frame] | None] = {path: None}  # each by the first that uses it
     problems: list[Problem] = []
     size = found.size
     for file in (queue := [path]):  # which grows on the way
         checked = _check(file)
-        problems += [replace(problem, chain=chains[file]) for problem in checked.problems]
+        if checked.problems:
+            chain = _chain(file, used_by)
+            problems += [replace(problem, chain=chain) for problem in checked.problems]
         for use in checked.uses:
-            if use.path not in chains:
-                chains[use.path] = (*chains[file], use.frame)
+            if use.path not in used_by:
+                used_by[use.path] = (file, use.frame)
                 queue.append(use.path)
                 size += use.size
         if size > MAX_BYTES and not problems:
@@ -42,6 +45,15 @@ def load(path: Path) -> Family | Block:
         raise SpecError(problems)
     assert found.definition is not None
     return found.definition
+
+
+def _chain(file: Path, used_by: Mapping[Path, tuple[Path, Frame] | None]) -> tuple[Frame, ...]:
+    """How the first file leads to this one."""
+    frames: list[Frame] = []
+    while (use := used_by[file]) is not None:
+        file, frame = use
+        frames.append(frame)
+    return tuple(reversed(frames))
 
 
 def _check(path: Path) -> Checked:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from rv_check.errors import Collector, Enough, Frame, Place, Problem, SpecError
+from rv_check.errors import Collector, Enough, Frame, Place, Problem, SpecError, spec_error
 from rv_check.language.definitions import (
     ArchEntry,
     Block,
@@ -39,6 +39,7 @@ class Names(Collector):
         self.used: set[str] = set()
         self.targets: dict[str, Any] = {}  # what has been looked up
         self.uses: list[Use] = []
+        self.used_bytes = 0
 
     @functools.cached_property
     def blocks(self) -> list[str]:
@@ -59,15 +60,15 @@ class Names(Collector):
         for default in d.arguments.values():
             if default is not None:
                 self.expression(default, ())
-        scope = tuple(d.arguments)
+        scope = dict.fromkeys(d.arguments)  # grows and shrinks on the way
         if isinstance(d, Block):
             for term in d.inputs:
                 if term.expr is not None:
                     self.expression(term.expr, scope, hint="or one capital letter, which the input binds")
-            scope += tuple(term.letter for term in d.inputs if term.letter is not None)
+            scope |= dict.fromkeys(term.letter for term in d.inputs if term.letter is not None)
         for name, expr in d.let:
             self.expression(expr, scope)
-            scope += (name,)
+            scope[name] = None
         if isinstance(d, Block):
             for term in d.outputs:
                 if term.expr is not None:
@@ -80,7 +81,7 @@ class Names(Collector):
             for arch in d.archs.values():
                 self.arch(d, arch)
 
-    def compared(self, call: Call, scope: tuple[str, ...]) -> None:
+    def compared(self, call: Call, scope: Collection[str]) -> None:
         """A block that a budget is compared with; arguments that it is not given are passed on by their names."""
         for argument in call.arguments:
             self.expression(argument.value, scope)
@@ -91,7 +92,7 @@ class Names(Collector):
             if not isinstance(target, Block) or target.is_contract:
                 what = "is a contract" if isinstance(target, Block) else "is no block"
                 near = nearest(call.name, self.blocks) if target is None else None
-                raise SpecError([Problem(f"{quote(call.name)} {what}", call.place, "a block with a body", near)])
+                raise spec_error(f"{quote(call.name)} {what}", call.place, "a block with a body", near)
             given = {argument.keyword for argument in call.arguments}
             given |= set(target.argument_names[: sum(argument.keyword is None for argument in call.arguments)])
             passed = [name for name in target.arguments if name in scope and name not in given]
@@ -105,7 +106,7 @@ class Names(Collector):
             check_call(family, arch.build, ())
         before = set(self.used)
         for argument in arch.reference.arguments if arch.reference else ():
-            self.expression(argument.value, tuple(family.arguments))
+            self.expression(argument.value, family.arguments)
         self.used = before  # an argument that only the reference is told makes no difference to the spec
 
     def unused(self) -> None:
@@ -115,7 +116,7 @@ class Names(Collector):
             if name not in self.used and name not in letters:
                 self.add(f"{quote(name)} is never used", place, "a use, or no such name")
 
-    def steps(self, steps: Steps, scope: tuple[str, ...]) -> None:
+    def steps(self, steps: Steps, scope: dict[str, None]) -> None:
         for step in steps:
             match step:
                 case CallStep():
@@ -133,18 +134,22 @@ class Names(Collector):
                         self.steps(branch, scope)
                 case RepeatStep():
                     self.expression(step.times, scope)
-                    self.steps(step.steps, (*scope, step.index) if step.index else scope)
+                    if step.index is not None:
+                        scope[step.index] = None
+                    self.steps(step.steps, scope)
+                    if step.index is not None:
+                        del scope[step.index]
                 case IfStep():
                     self.expression(step.condition, scope)
                     self.steps(step.then, scope)
                     self.steps(step.otherwise, scope)
 
-    def name(self, name: Name | None, scope: tuple[str, ...]) -> None:
+    def name(self, name: Name | None, scope: Collection[str]) -> None:
         for part in name.parts if name else ():
             if isinstance(part, Expr):
                 self.expression(part, scope)
 
-    def call(self, call: Call, scope: tuple[str, ...]) -> None:
+    def call(self, call: Call, scope: Collection[str]) -> None:
         """A step: an op, a block, or an argument, of which is known only at its use what it holds."""
         for argument in call.arguments:
             self.expression(argument.value, scope)
@@ -157,11 +162,11 @@ class Names(Collector):
                 near = nearest(call.name, [*OPS, *self.blocks, *scope])
                 every = f"an op ({listed(OPS)}) or a block ({listed(self.blocks)})"
                 expected = "an op or a block" if near else every
-                raise SpecError([Problem(f"unknown op or block {quote(call.name)}", call.place, expected, near)])
+                raise spec_error(f"unknown op or block {quote(call.name)}", call.place, expected, near)
             if target is not UNREADABLE:
                 check_call(target, call, ())
 
-    def expression(self, expr: Expr, scope: tuple[str, ...], hint: str = "") -> None:
+    def expression(self, expr: Expr, scope: Collection[str], hint: str = "") -> None:
         calls = list(expr.calls())
         called = {call.name for call in calls}
         for call in calls:
@@ -173,18 +178,18 @@ class Names(Collector):
                 with self.collect():
                     self.other_name(node.id, expr.place_of(node), scope, hint)
 
-    def other_name(self, name: str, place: Place, scope: tuple[str, ...], hint: str) -> None:
+    def other_name(self, name: str, place: Place, scope: Collection[str], hint: str) -> None:
         """A name in an expression that is not in scope must be an op's or a block's."""
         declared = self.definition.declared.get(name)
         if declared is not None:
             found = f"{quote(name)} is not known here: it is declared at {declared.short}"
-            raise SpecError([Problem(found, place, listed(scope, none="no name here"))])
+            raise spec_error(found, place, listed(scope, none="no name here"))
         if self.target(name, place) is None:
             near = nearest(name, [*scope, *self.blocks])
             expected = ", ".join(filter(None, (listed(scope, none="" if hint else "no name here"), hint)))
-            raise SpecError([Problem(f"unknown name {quote(name)}", place, expected, near)])
+            raise spec_error(f"unknown name {quote(name)}", place, expected, near)
 
-    def partial(self, call: Call, scope: tuple[str, ...]) -> None:
+    def partial(self, call: Call, scope: Collection[str]) -> None:
         """A call within an expression passes an op or a block on, with some arguments filled."""
         if call.name in scope:
             return
@@ -193,7 +198,7 @@ class Names(Collector):
             if target is None:
                 near = nearest(call.name, [*FUNCTIONS, *self.blocks, *OPS, *scope])
                 expected = f"a function ({listed(FUNCTIONS)}), an op or a block"
-                raise SpecError([Problem(f"unknown function or block {quote(call.name)}", call.place, expected, near)])
+                raise spec_error(f"unknown function or block {quote(call.name)}", call.place, expected, near)
             if target is not UNREADABLE:
                 check_partial(target, call, {})
 
@@ -208,8 +213,10 @@ class Names(Collector):
         path = find_file(name, self.folder, place)
         if path is None:
             return None
-        self.uses.append(Use(path, version(path)[1], Frame(name, place)))
-        if sum(use.size for use in self.uses) > MAX_BYTES:
+        use = Use(path, version(path)[1], Frame(name, place))
+        self.uses.append(use)
+        self.used_bytes += use.size
+        if self.used_bytes > MAX_BYTES:
             raise Enough  # `load` says so
         parsed = parse(path)
         return UNREADABLE if parsed.problems else block(parsed, name, place)

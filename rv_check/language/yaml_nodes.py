@@ -6,7 +6,6 @@ than it shows (anchors, aliases, tags, merge keys, several documents) is an erro
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import stat
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from rv_check.errors import Collector, Document, Enough, Place, Problem, SpecError
+from rv_check.errors import Collector, Document, Enough, Place, Problem, SpecError, spec_error
 from rv_check.text import quote
 
 MAX_BYTES = 256 * 1024  # the shipped families take about 20 kB
@@ -45,7 +44,7 @@ class Text:
 class Items:
     """A list of nodes."""
 
-    items: tuple[Node, ...]
+    items: tuple[YamlNode, ...]
     place: Place
 
 
@@ -53,13 +52,13 @@ class Items:
 class Fields:
     """A mapping: key text to the key's and the value's node, in the order of the file."""
 
-    entries: dict[str, tuple[Text, Node]]
+    entries: dict[str, tuple[Text, YamlNode]]
     place: Place
 
     def __contains__(self, key: str) -> bool:
         return key in self.entries
 
-    def get(self, key: str) -> Node | None:
+    def get(self, key: str) -> YamlNode | None:
         """The value of `key`, or None."""
         entry = self.entries.get(key)
         return entry[1] if entry else None
@@ -69,10 +68,10 @@ class Fields:
         return self.entries[key][0]
 
 
-Node = Text | Items | Fields
+YamlNode = Text | Items | Fields
 
 
-def kind(node: Node) -> str:
+def kind(node: YamlNode) -> str:
     """What a node is, in the words of a message."""
     if isinstance(node, Text):
         return quote(node.text) if node.text else "nothing"
@@ -97,11 +96,9 @@ def read_all(path: Path, expected: str = "keys with their values, one a line") -
     """
     path = Path(os.path.abspath(path))
     document, text = _read_text(path)
-    reader = _Reader(document, text)
+    reader = _Reader(document, text, _loader(text))
     try:
         node = reader.document_node()
-    except Enough:
-        raise SpecError(reader.problems) from None
     except yaml.YAMLError as error:
         raise SpecError([*reader.problems, _not_yaml(document, text, error)]) from None
     if node is None:
@@ -117,7 +114,7 @@ def _read_text(path: Path) -> tuple[Document, str]:
     """The file's text. Only regular files are opened, so that a pipe or a device cannot hang the reader."""
 
     def failed(message: str, expected: str | None = None) -> SpecError:
-        return SpecError([Problem(message, Place(Document(path, ()), 0, 0), expected)])
+        return spec_error(message, Place(Document(path, ()), 0, 0), expected)
 
     try:
         status = path.stat()
@@ -139,7 +136,7 @@ def _read_text(path: Path) -> tuple[Document, str]:
     except UnicodeDecodeError as error:
         before, whole = (data[:end].decode("utf-8", "replace") for end in (error.start, None))
         place = _place_of_character(Document(path, tuple(LINE_BREAK.split(whole))), before)
-        raise SpecError([Problem(f"byte 0x{data[error.start]:02x} is not UTF-8", place, "UTF-8 text")]) from None
+        raise spec_error(f"byte 0x{data[error.start]:02x} is not UTF-8", place, "UTF-8 text") from None
     return Document(path, tuple(LINE_BREAK.split(text))), text
 
 
@@ -167,10 +164,14 @@ YAML_WORDS = (
 
 
 def _not_yaml(document: Document, text: str, error: yaml.YAMLError) -> Problem:
-    """The error of PyYAML's own parser: its words do not depend on whether libyaml is there."""
+    """The error of PyYAML's own parser: its words do not depend on whether libyaml is there.
+
+    It reads the text again within the bounds of the reader, and no further than to the first error. Raises: SpecError
+    where it meets a bound first. libyaml has bounds of its own: from 0.2.6 on it gives up at 1,000 brackets within one
+    another, which it meets before it hands on the first of them.
+    """
     try:
-        for _ in yaml.parse(text, Loader=yaml.SafeLoader):
-            pass
+        _Reader(document, text, yaml.SafeLoader).document_node()
     except yaml.YAMLError as plain:
         error = plain
     if isinstance(error, yaml.reader.ReaderError):
@@ -188,40 +189,59 @@ def _not_yaml(document: Document, text: str, error: yaml.YAMLError) -> Problem:
     return Problem(f"this is not YAML: {words}", Place(document, mark.line + 1, mark.column + 1), expected)
 
 
-@functools.cache
-def _loader() -> Any:
-    """libyaml's parser where PyYAML was built with it, which is about ten times faster."""
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+def _loader(text: str) -> Any:
+    """libyaml's parser where PyYAML was built with it, which is about ten times faster.
+
+    It compares each `%TAG` with all that stand before it, so that a text with them is left to PyYAML's own.
+    """
+    return yaml.SafeLoader if "%TAG" in text else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _events(text: str, loader: Any) -> Iterator[Any]:
+    """The events of the parser. Raises: yaml.YAMLError, also for a number that is none to Python."""
+    parser = loader(text)
+    try:
+        while parser.check_event():
+            yield parser.get_event()
+    except (ValueError, OverflowError):  # `\UFFFFFFFF`, `%YAML 1.` with 5,000 digits, the tag `!<%ED%A0%80>`
+        mark = parser.get_mark() if isinstance(parser, yaml.SafeLoader) else None
+        raise yaml.MarkedYAMLError(problem="there is no such character or number", problem_mark=mark) from None
+    finally:
+        parser.dispose()
 
 
 class _Reader(Collector):
     """Turns the parser's events into nodes, collecting problems on the way."""
 
-    def __init__(self, document: Document, text: str):
+    def __init__(self, document: Document, text: str, loader: Any):
         super().__init__()
         self.document = document
         self.text = text
         self.line_starts = [0, *(match.end() for match in LINE_BREAK.finditer(text))]
-        self.events: Iterator[Any] = yaml.parse(text, Loader=_loader())
+        self.events = _events(text, loader)
         self.nodes = 0
         self.is_broken = False  # a value is not known: whoever went on would report what follows from that
 
     def place(self, mark: Any) -> Place:
         return Place(self.document, mark.line + 1, mark.column + 1)
 
-    def document_node(self) -> Node | None:
-        node: Node | None = None
-        for event in self.events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                if node is not None:
-                    self.add("a second document begins here", self.place(event.start_mark), "one document a file")
-                    break
-                node = self.node(next(self.events), 0)
+    def document_node(self) -> YamlNode | None:
+        """What the file holds, if it holds anything. Raises: yaml.YAMLError; SpecError at a bound."""
+        node: YamlNode | None = None
+        try:
+            for event in self.events:
+                if isinstance(event, yaml.DocumentStartEvent):
+                    if node is not None:
+                        self.add("a second document begins here", self.place(event.start_mark), "one document a file")
+                        break
+                    node = self.node(next(self.events), 0)
+        except Enough:
+            raise SpecError(self.problems) from None
         if isinstance(node, Text) and not node.text:
             return None
         return node
 
-    def node(self, event: Any, depth: int) -> Node:
+    def node(self, event: Any, depth: int) -> YamlNode:
         place = self.place(event.start_mark)
         self.nodes += 1
         if depth > MAX_NESTING:
@@ -252,8 +272,8 @@ class _Reader(Collector):
             return Text(event.value, Place(place.document, place.line, place.column + 1))
         return Text(event.value, place, exact=False)
 
-    def sequence(self, event: Any, place: Place, depth: int) -> Node:
-        items: list[Node] = []
+    def sequence(self, event: Any, place: Place, depth: int) -> YamlNode:
+        items: list[YamlNode] = []
         end = event
         for end in self.events:
             if isinstance(end, yaml.SequenceEndEvent):
@@ -264,8 +284,8 @@ class _Reader(Collector):
             return Text(self.slice(event.start_mark, end.end_mark), place, event.start_mark.line == end.end_mark.line)
         return Items(tuple(items), place)
 
-    def mapping(self, event: Any, place: Place, depth: int) -> Node:
-        entries: dict[str, tuple[Text, Node]] = {}
+    def mapping(self, event: Any, place: Place, depth: int) -> YamlNode:
+        entries: dict[str, tuple[Text, YamlNode]] = {}
         for start in self.events:
             if isinstance(start, yaml.MappingEndEvent):
                 break

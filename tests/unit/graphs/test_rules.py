@@ -118,7 +118,7 @@ class Row:
     @property
     def here(self) -> bool:
         """Whether the rule needs the sizes at hand."""
-        return any(one.here for one in RULES[self.kind] if one.function.__name__ == self.name)
+        return any(one.at_this_size for one in RULES[self.kind] if one.function.__name__ == self.name)
 
 
 def mask(keep: float) -> Callable[[Tensor], Tensor]:
@@ -720,7 +720,7 @@ def test_rule_of_a_size(row: Row) -> None:
 
 def test_every_rule_of_a_size_is_false_at_another() -> None:
     """Each rule that is marked `here` has a row with a size at which it would be wrong."""
-    marked = {(kind, one.function.__name__) for kind, rules in RULES.items() for one in rules if one.here}
+    marked = {(kind, one.function.__name__) for kind, rules in RULES.items() for one in rules if one.at_this_size}
     assert {(row.kind, row.name) for row in SOMEWHERE} == marked
 
 

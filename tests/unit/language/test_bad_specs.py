@@ -13,10 +13,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rv_check.archs.load import load, load_archs
 from rv_check.errors import RvCheckError, SpecError
 from rv_check.language import files as spec_files
+from rv_check.language import library
 from tests import ROOT
 
 FOLDER = Path(__file__).parent / "bad_specs"
@@ -41,6 +43,16 @@ def test_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole text is the one that was written down."""
     monkeypatch.chdir(FOLDER)
     assert path.with_suffix(".txt").read_text(encoding="utf-8") == text_of(path) + "\n"
+
+
+def test_errors_do_not_depend_on_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyYAML's own parser, where it was built without libyaml, is answered in the same words."""
+    monkeypatch.chdir(FOLDER)
+    monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    for known in (spec_files.parse_version, library._check_version):
+        known.cache_clear()
+    for path in files(".yaml"):
+        assert path.with_suffix(".txt").read_text(encoding="utf-8") == text_of(path) + "\n"
 
 
 def test_every_spec_has_its_text() -> None:
@@ -488,6 +500,10 @@ HOSTILE: dict[str, tuple[dict[str, str], str]] = {
         {"net.yaml": "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1},' * 9}]\n" for i in range(1, 30))},
         "net.yaml:1:5: anchor '&a0': specs have no anchors",
     ),
+    "digits of a version": (
+        {"net.yaml": f"%YAML 1.{'1' * 200_000}\n---\na: b\n"},
+        "net.yaml:1:9: this is not YAML: there is no such character or number",
+    ),
     "documents": ({"net.yaml": "---\n" * 60_000}, "net.yaml:2:1: a second document begins here"),
     "a quote": ({"net.yaml": "a: " + "'" * 200_001}, "net.yaml:1:4: this is not YAML: the quote is never closed"),
     "an error at the end": (
@@ -501,6 +517,22 @@ HOSTILE: dict[str, tuple[dict[str, str], str]] = {
     "unknown keys": (
         {"net.yaml": "family: net\n" + "".join(f"xyzzy{i}: 1\n" for i in range(12_000))},
         "net.yaml:2:1: a family has no key 'xyzzy0'",
+    ),
+    "batches": (
+        {
+            "net.yaml": family(
+                "- relu", arch=f"bench:\n  - arch: net\n    batch: {' '.join(map(str, range(1, 35_000)))} 1\n"
+            )
+        },
+        # 11 characters before the first, 9 + 180 + 2,700 + 36,000 + 125,000 digits, 34,999 spaces
+        "net.yaml:10:198900: batch is '1'",
+    ),
+    "spaces before a limit": (
+        {
+            "net.yaml": family("- cell"),
+            "blocks/cell.yaml": f'block: cell\nin: C H W\nout: C H W\nbudgets:\n  macs: "at most{" " * 200_000}1\\n"\n',
+        },
+        "blocks/cell.yaml:5:9: the budget macs is 'at most                                                  ...'",
     ),
     # expressions
     "100,000 terms": (

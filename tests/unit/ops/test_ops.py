@@ -759,10 +759,10 @@ def test_channels_are_padded_where_it_is_said() -> None:
     assert torch.equal(torch.cat([zeros, zeros, x, zeros], 1), y)
 
 
-def reached(op: Op, x: Shape, overwrite: bool) -> list[torch.Tensor]:
+def reached(op: Op, x: Shape, overwrite: bool, training: bool) -> list[torch.Tensor]:
     """Gradients of the input and the parameters under a loss of twice the output, doubled in place or not."""
     torch.manual_seed(0)
-    module = op.build(LAYERS, x, inplace=False).double()
+    module = op.build(LAYERS, x, inplace=False).double().train(training)
     image = torch.randn(3, *x, dtype=torch.float64, requires_grad=True)
     before = image.detach().clone()
     y = module(image)
@@ -772,30 +772,61 @@ def reached(op: Op, x: Shape, overwrite: bool) -> list[torch.Tensor]:
     return [image.grad, *(p.grad for p in module.parameters())]
 
 
-def may_be_overwritten(op: Op, x: Shape) -> bool:
+def may_be_overwritten(op: Op, x: Shape, training: bool) -> bool:
     """Whether writing over the op's output changes neither its input nor any gradient."""
     try:
-        found = reached(op, x, overwrite=True)
+        found = reached(op, x, overwrite=True, training=training)
     except (RuntimeError, AssertionError):
         return False
-    return all(torch.equal(a, b) for a, b in zip(reached(op, x, overwrite=False), found, strict=True))
+    return all(torch.equal(a, b) for a, b in zip(reached(op, x, False, training), found, strict=True))
+
+
+class Copy(nn.Module):
+    """What gives a copy of its input, which nobody needs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
 
 
 FRESH = [row for row in SHAPES if read(row[0]).writes_fresh and row[1] != (3, 224, 224)]
 
 
 @pytest.mark.parametrize(("text", "x", "_"), FRESH, ids=map(ids, FRESH))
-def test_a_fresh_output_may_be_overwritten(text: str, x: Shape, _: Shape) -> None:
-    """What an op that `writes_fresh` gives belongs to nobody else, and no gradient needs it."""
-    assert may_be_overwritten(read(text), x)
+def test_a_fresh_output_may_be_overwritten(text: str, x: Shape, _: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an op that `writes_fresh` gives belongs to nobody else, and no gradient needs it; a bare input would."""
+    op = read(text)
+    assert may_be_overwritten(op, x, training=True)
+    assert may_be_overwritten(op, x, training=False)
+    monkeypatch.setattr(type(op), "build", lambda *_, inplace: nn.Identity())
+    assert not may_be_overwritten(op, x, training=True)
 
 
-@pytest.mark.parametrize("text", ["relu", "silu", "sigmoid", "dropout", "flatten"])
-def test_an_output_that_is_needed_may_not_be_overwritten(text: str) -> None:
-    """The twin: these give their input itself, or need their output for the gradient, or do not claim more."""
+NEEDED = [  # with the mode in which the output is the input itself, or needed for the gradient
+    ("relu", True),
+    ("sigmoid", True),
+    ("flatten", True),
+    ("dropout", False),
+    ("drop_path(0.5)", False),
+]
+
+
+@pytest.mark.parametrize(("text", "training"), NEEDED, ids=[text for text, _ in NEEDED])
+def test_an_output_that_is_needed_may_not_be_overwritten(
+    text: str, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These give their input itself, or need their output for the gradient; over a copy one might write."""
     op = read(text)
     assert not op.writes_fresh
-    assert text in ("silu", "dropout") or not may_be_overwritten(op, (4, 3, 3))
+    assert not may_be_overwritten(op, (4, 3, 3), training)
+    monkeypatch.setattr(type(op), "build", lambda *_, inplace: Copy())
+    assert may_be_overwritten(op, (4, 3, 3), training)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_silu_claims_less_than_it_might(training: bool) -> None:
+    """Its gradient needs its input alone, so that its output might be written over; it does not say so."""
+    assert may_be_overwritten(read("silu"), (4, 3, 3), training)
+    assert not read("silu").writes_fresh
 
 
 # Sizes that no network has. Everything is exact, and nothing takes long.
