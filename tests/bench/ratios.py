@@ -24,9 +24,12 @@ from torch import nn
 
 from rv_check import load
 from rv_check.archs.arch import Arch
-from rv_check.checks.check import Pair, Run, run_check
+from rv_check.checks.check import Pair, run_check
+from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.registry import CHECKS
 from rv_check.checks.sizes import input_sizes
+from rv_check.graphs.builder import Form
+from rv_check.graphs.network import At
 from rv_check.modules.build import build
 from rv_check.modules.reference import build_reference
 
@@ -136,7 +139,7 @@ def numbers(rounds: int) -> None:
     wanted = [c for c in CHECKS if c.name in ("init", "state_dict", "logits", "eval", "train")]
 
     def checks() -> None:
-        run = Run(arch)
+        run = ArchRun(arch)
         for check in wanted:
             assert all(f.status == "passed" for f in run_check(check, run))
 
@@ -188,7 +191,7 @@ def counting(rounds: int) -> None:
             return [rule.total(done) for rule in rules]
 
         def of_run(arch: Arch = arch, module: nn.Module = module) -> list[int]:
-            done = operations(Subject(module).observe(arch.input, False, batch=1, raw=True))
+            done = operations(Subject(module).observe(At(arch.input, batch=1), Form.AS_RUN))
             return [rule.total(done) for rule in rules]
 
         assert of_spec() == of_run()

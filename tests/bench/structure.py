@@ -61,14 +61,15 @@ def one_size(name: str) -> Action:
     from dataclasses import replace
 
     from rv_check import load
-    from rv_check.graphs.expected import expected
     from rv_check.graphs.match import match
+    from rv_check.graphs.network import At
+    from rv_check.graphs.of_arch import graph_of
     from rv_check.modules.observe import Subject
 
     module, arch = built(name)[0], load(name)
 
     def run() -> object:
-        found = match(expected(replace(arch), False), Subject(module).observe((3, SIDE, SIDE), False))
+        found = match(graph_of(replace(arch)), Subject(module).observe(At((3, SIDE, SIDE))))
         assert found.same
         return found
 

@@ -12,7 +12,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from functools import cache, cached_property
 from multiprocessing import get_context
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rv_check import Arch, build, load
-from rv_check.checks.check import Pair, Run, run_check
+from rv_check.checks.check import Pair, run_check
 from rv_check.checks.findings import Finding
 from rv_check.checks.of_module import ModuleRun
 from rv_check.checks.registry import CHECKS
@@ -165,15 +165,14 @@ class Subject:
     @cached_property
     def run(self) -> ModuleRun:
         """The run of rv_check's checks."""
-        return ModuleRun(self.module, self.arch, "cpu")
+        return ModuleRun(self.module, self.arch)
 
     @cached_property
     def structure(self) -> Structure | None:
         """None where it does not run."""
-        self.run.check = "structure"
         try:
             with steady():
-                return self.run.structure()
+                return self.run.asked_by("structure").structure
         except RvCheckError:
             return None
 
@@ -221,7 +220,7 @@ def structure(subject: Subject) -> Verdict:
     return Verdict(True, len(found), bool(places & subject.item.steps), f"at {step}: {title}")
 
 
-def failed(run: Run, name: str) -> list[Finding]:
+def failed(run: ModuleRun, name: str) -> list[Finding]:
     """What a check of rv_check complains of."""
     (check,) = [check for check in CHECKS if check.name == name]
     return [finding for finding in run_check(check, run) if finding.status == "failed"]
@@ -238,7 +237,7 @@ def measured(subject: Subject) -> Verdict:
         return Verdict(True)  # it does not run, or has other parameters
     try:
         with steady():
-            pair = subject.run.pair_by(replace(found, map=slots)).at_generic_point(torch.float64)
+            pair = subject.run.pair_by(slots, found.output).at_generic_point(torch.float64)
             sizes = input_sizes(subject.arch)[:2]
             runs = ((sizes[0], False), (sizes[-1], False), (sizes[0], True))
             return Verdict(any(differ(pair, x, train) for x, train in runs) or differ_again(pair, sizes[0]))
@@ -261,7 +260,7 @@ def differ(pair: Pair, x: tuple[int, ...], train: bool) -> bool:
     data = generic_point.image(x, 2, torch.float64, "cpu")
     slots = pair.map or {}
     expected = trace.limited(trace.run(pair.expected, data, train, ()), slots)
-    found = trace.renamed(trace.run(pair.found, data, train, (), pair.where), slots, expected)
+    found = trace.renamed(trace.run(pair.found, data, train, (), pair.output), slots, expected)
     tolerance = trace.TOLERANCE[torch.float64]
     return any(d.decides and not d.within(tolerance) for d in trace.differences(expected, found, train))
 
@@ -271,7 +270,7 @@ def differ_again(pair: Pair, x: tuple[int, ...]) -> bool:
     data = generic_point.image(x, 2, torch.float64, "cpu", seed=4)
     with torch.no_grad():
         expected = trace.forward(pair.expected.eval(), data)
-        found = trace.forward(pair.found.eval(), data, pair.where)
+        found = trace.forward(pair.found.eval(), data, pair.output)
     return not trace.compare("output", expected, found).within(trace.TOLERANCE[torch.float64])
 
 

@@ -45,7 +45,8 @@ from rv_check.archs import load
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import archs_of
 from rv_check.archs.tree import Item, Join, Layer, Module, Repeat, Seq
-from rv_check.checks.check import Check, Run, run_check
+from rv_check.checks.check import Check, run_check
+from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.registry import checks_of
 from rv_check.errors import SpecError
 from rv_check.language import files as spec_files
@@ -644,7 +645,7 @@ class Mutated:
     mutant: Mutant
     folder: Path
     changed: list[str] = field(default_factory=list)  # archs whose signature is not that of the shipped one
-    run: Run | None = None  # of one arch at a time: it holds models
+    run: ArchRun | None = None  # of one arch at a time: it holds models
 
     @cached_property
     def archs(self) -> dict[str, Arch]:
@@ -657,7 +658,7 @@ class Mutated:
     def fails(self, arch: Arch, check: Check) -> str | None:
         """The first finding that says that something does not hold. A check that could not run has caught nothing."""
         if self.run is None or self.run.arch is not arch:
-            self.run = Run(arch)
+            self.run = ArchRun(arch)
         for finding in run_check(check, self.run):
             if finding.status in ("failed", "blocked"):
                 return f"{finding.id}: {finding.message}"

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from rv_check import load
 from rv_check.archs.arch import Arch
-from rv_check.checks.check import Run, run_check
+from rv_check.checks.check import run_check
 from rv_check.checks.findings import Finding, Report
 from rv_check.checks.judge import Judge
+from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.published import hold
 from rv_check.checks.registry import CHECKS, check_arch, checks_of
 from rv_check.checks.sizes import input_sizes
@@ -39,7 +40,7 @@ CHECK = {check.name: check for check in CHECKS}
 
 def run(check: str, arch: Arch) -> list[Finding]:
     """What one check finds."""
-    return run_check(CHECK[check], Run(arch))
+    return run_check(CHECK[check], ArchRun(arch))
 
 
 def test_what_is_right_passes_every_check(world: World) -> None:
@@ -394,13 +395,13 @@ def test_a_reference_that_does_not_build_is_one_failure(world: World) -> None:
 def test_a_check_sees_nothing_of_those_before(world: World) -> None:
     """Whatever ran before has moved weights and statistics; each check begins where it would have alone."""
     world.reference = SLOW
-    run = Run(world.arch())
+    run = ArchRun(world.arch())
     order = ("train", "eval", "logits", "init", "state_dict", "train", "init")
     became = [{f.status for f in run_check(CHECK[name], run)} for name in order]
     passed, failed = {"passed"}, {"failed"}
     assert became == [failed, passed, passed, passed, passed, failed, passed]
     world.reference = broken(start=fan_in)
-    run = Run(world.arch())
+    run = ArchRun(world.arch())
     assert [f.status for name in ("logits", "init") for f in run_check(CHECK[name], run)] == ["passed", "failed"]
 
 
@@ -414,7 +415,7 @@ def test_names_that_differ_are_one_failure(world: World) -> None:
     assert found["structure"] == found["trainable"] == {"passed"}
     assert found["state_dict"] == {"failed"}
     assert found["init"] == found["logits"] == found["eval"] == found["train"] == {"blocked"}
-    run = Run(world.arch())
+    run = ArchRun(world.arch())
     assert [f.status for name in ("train", "state_dict") for f in run_check(CHECK[name], run)] == ["failed", "blocked"]
 
 
@@ -484,7 +485,7 @@ def test_without_torchvision_the_comparison_is_skipped(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("device", ["cuda:99", "meta", "no-such-device"])
 def test_without_the_device_the_comparison_is_skipped(device: str, world: World) -> None:
     """A device that is not here, or cannot hold numbers, is named in the reason."""
-    for finding in run_check(CHECK["logits"], Run(world.arch(), device)):
+    for finding in run_check(CHECK["logits"], ArchRun(world.arch(), device)):
         assert finding.status == "skipped"
         assert f"device '{device}' cannot be used here: " in (finding.reason or "")
 
@@ -647,7 +648,7 @@ def test_a_network_at_one_size_only(world: World, pool: str) -> None:
         ("- shape: _ 16 16", ""),
         ("  - avgpool: adaptive_avgpool(1)\n", pool),
     )
-    run = Run(world.arch(*changes))
+    run = ArchRun(world.arch(*changes))
     assert [f.status for f in run_check(CHECK["logits"], run)] == ["passed"]
     found = run_check(CHECK["eval"], run)
     unfit = [f.message for f in found if f.status == "failed"]

@@ -14,7 +14,9 @@ from rv_check.costs import memory
 from rv_check.costs.memory import kept_for_backward, least_peak
 from rv_check.costs.roofline import costs
 from rv_check.errors import RvCheckError
-from rv_check.graphs.expected import expected
+from rv_check.graphs.builder import Form
+from rv_check.graphs.network import At
+from rv_check.graphs.of_arch import graph_of
 from rv_check.modules.observe import Subject
 from rv_check.ops.kinds import KINDS
 from tests.unit.measured_memory import measured_for_backward, measured_peak
@@ -22,7 +24,7 @@ from tests.unit.measured_memory import measured_for_backward, measured_peak
 
 def kept(name: str, batch: int = 2, side: int = 224, size: int = 4) -> int:
     """By the formula."""
-    graph = expected(load(name).at((3, side, side)), training=True, batch=batch, raw=True)
+    graph = graph_of(load(name).at((3, side, side)), training=True, batch=batch, form=Form.AS_RUN)
     return sum(bytes_ for _, bytes_ in kept_for_backward(graph, size))
 
 
@@ -31,12 +33,12 @@ def test_by_hand() -> None:
     net = nn.Sequential(
         *(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 5))
     )
-    graph = Subject(net).observe((3, 8, 8), True, batch=2, raw=True)
+    graph = Subject(net).observe(At((3, 8, 8), batch=2, training=True), Form.AS_RUN)
     image, maps, pooled = 2 * 3 * 64, 2 * 4 * 64, 2 * 4 * 16
     expected_bytes = 4 * (image + maps + maps + pooled) + 4 * 2 * 4 + 8 * pooled  # statistics; where the maxima are
     assert sum(bytes_ for _, bytes_ in kept_for_backward(graph)) == expected_bytes
     assert measured_for_backward(net.train(), torch.zeros(2, 3, 8, 8)) == expected_bytes
-    assert least_peak(Subject(net).observe((3, 8, 8), False, batch=2, raw=True)) == 4 * (maps + maps)
+    assert least_peak(Subject(net).observe(At((3, 8, 8), batch=2), Form.AS_RUN)) == 4 * (maps + maps)
 
 
 @pytest.mark.parametrize("name", [arch.name for arch in archs()])
@@ -45,7 +47,7 @@ def test_what_autograd_keeps_of_every_arch(name: str) -> None:
     arch = load(name)
     model = build(arch, "meta").train()
     assert kept(name) == measured_for_backward(model, torch.empty((2, *arch.input), device="meta"))
-    least = least_peak(expected(arch, training=False, batch=1, raw=True))
+    least = least_peak(graph_of(arch, batch=1, form=Form.AS_RUN))
     found = measured_peak(model.eval(), torch.empty((1, *arch.input), device="meta"))
     assert 0.85 * least < found < 1.25 * least
 
@@ -82,7 +84,7 @@ def test_peak_of_a_chain_and_of_a_branch() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.b(self.a(x)) + x  # type: ignore[no-any-return]
 
-    graph = Subject(Skip()).observe((4, 8, 8), False, batch=1, raw=True)
+    graph = Subject(Skip()).observe(At((4, 8, 8), batch=1), Form.AS_RUN)
     one = 4 * 4 * 64
     assert least_peak(graph) == 3 * one
     assert measured_peak(Skip().eval(), torch.zeros(1, 4, 8, 8)) == 3 * one
@@ -91,7 +93,7 @@ def test_peak_of_a_chain_and_of_a_branch() -> None:
 def test_totals() -> None:
     """Parameters, gradients and what the optimiser keeps are of the type of the numbers."""
     arch = load("resnet18")
-    graphs = [expected(arch, training, batch=4, raw=True) for training in (True, False)]
+    graphs = [graph_of(arch, training=training, batch=4, form=Form.AS_RUN) for training in (True, False)]
     found = memory.memory(graphs[0], graphs[1], arch.params, "bfloat16", "adam")
     assert (found.parameters, found.gradients, found.optimiser) == (2 * arch.params, 2 * arch.params, 4 * arch.params)
     assert found.training == found.parameters + found.gradients + found.optimiser + found.activations
@@ -114,12 +116,12 @@ def test_what_is_not_known_is_not_nothing() -> None:
             return torch.cumprod(self.a(x), 1)
 
     with pytest.raises(RvCheckError, match="it is not known what 'cumprod'"):
-        list(kept_for_backward(Subject(Odd()).observe((3, 4, 4), True, batch=1, raw=True)))
+        list(kept_for_backward(Subject(Odd()).observe(At((3, 4, 4), batch=1, training=True), Form.AS_RUN)))
 
 
 def test_roofline_by_hand() -> None:
     """A convolution of 1x1 moves its input, output and weights once; the slower of the two limits decides."""
-    graph = Subject(nn.Conv2d(16, 32, 1, bias=False)).observe((16, 8, 8), False, batch=1, raw=True)
+    graph = Subject(nn.Conv2d(16, 32, 1, bias=False)).observe(At((16, 8, 8), batch=1), Form.AS_RUN)
     (cost,) = costs(graph)
     assert cost.macs == 32 * 64 * 16
     assert cost.moved == 4 * (16 * 64 + 32 * 64 + 16 * 32)

@@ -18,6 +18,8 @@ from rv_check.checks.counters import fvcore_counts
 from rv_check.costs.conventions import FILE, Convention, conventions
 from rv_check.costs.operations import Operation, operations, operations_of
 from rv_check.errors import RvCheckError
+from rv_check.graphs.builder import Form
+from rv_check.graphs.network import At
 from rv_check.modules.observe import Subject
 
 SMALL = [(arch.name, 64) for arch in archs()]
@@ -25,7 +27,7 @@ SMALL = [(arch.name, 64) for arch in archs()]
 
 def seen(module: nn.Module, *x: int, training: bool = False) -> list[Operation]:
     """The operations of one image."""
-    return operations(Subject(module).observe(x, training, batch=1, raw=True))
+    return operations(Subject(module).observe(At(x, batch=1, training=training), Form.AS_RUN))
 
 
 def by_kind(done: list[Operation], kind: str) -> list[Operation]:

@@ -17,9 +17,11 @@ from torch.nn import functional as F
 
 from rv_check.errors import Document, Place
 from rv_check.graphs.align import align, flow
-from rv_check.graphs.explain import Told, tell
+from rv_check.graphs.builder import Builder
+from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.graph import Graph, Node, State
 from rv_check.graphs.match import Kind, Match, Slot, match
+from rv_check.graphs.network import At
 from rv_check.modules.observe import Subject
 from rv_check.ops.kinds import KINDS
 from tests.unit.seeds import seeds
@@ -87,7 +89,7 @@ def graph_of(network: Network, rename: Callable[[str], str] = str, chance: rando
         path = name or rename(f"step{at}")
         arguments = {**SLIDING, **dict(step.arguments)} if step.kind == "conv" else dict(step.arguments)
         nodes.append(Node(step.kind, tuple(feeds), SHAPE, arguments, tensors, path))
-    return Graph(x, {"": nodes[-1]}, state, frozenset(state)).finished()
+    return Builder().finish(Graph(x, {"": nodes[-1]}, state, frozenset(state)))
 
 
 def renamed(name: str) -> str:
@@ -192,7 +194,7 @@ def test_no_change_is_missed(seed: int) -> None:
     for one, two in ((network, other), (other, network)):
         found = match(graph_of(one), graph_of(two, renamed))
         assert not found.same, what
-        assert tell(found)
+        assert explain(found)
 
 
 @seeds(40)
@@ -201,7 +203,7 @@ def test_different_networks(seed: int) -> None:
     a, b = (graph_of(by_chance(random.Random(1000 * seed + i), 3 + seed % 9)) for i in (1, 2))
     found = match(a, b)
     assert found.same == (a.outputs[""].key == b.outputs[""].key)
-    assert bool(tell(found)) != found.same
+    assert bool(explain(found)) != found.same
 
 
 # Observed networks
@@ -209,7 +211,7 @@ def test_different_networks(seed: int) -> None:
 
 def observed(module: nn.Module, x: tuple[int, ...] = SHAPE[1:], training: bool = False) -> Graph:
     """Its graph."""
-    return Subject(module).observe(x, training)
+    return Subject(module).observe(At(x, training=training))
 
 
 def conv(out: int = 4, given: int = 4, **arguments: Any) -> nn.Conv2d:
@@ -414,7 +416,7 @@ def test_one_cause_is_one_difference(case: tuple[str, Callable[[], nn.Module], s
     """One mistake is told once, as what it is, at its place."""
     _, make, kind, words, path = case
     found = match(observed(base()), observed(make()))
-    told = tell(found)
+    told = explain(found)
     assert [one.kind for one in told] == [kind], [one.title for one in told]
     assert words in told[0].title
     assert told[0].count == 1
@@ -434,7 +436,7 @@ def test_base_is_itself() -> None:
     """The network of the mistakes is the same as itself, and all is mapped."""
     found = match(observed(base()), observed(base()))
     assert found.same
-    assert tell(found) == []
+    assert explain(found) == []
     assert {name: slot.name for name, slot in found.map.items()} == {name: name for name in base().state_dict()}
 
 
@@ -470,7 +472,7 @@ def test_output_elsewhere() -> None:
     """What is returned is not the last operation, though all of them are there."""
     one = like_base(lambda s, x: s.c1(x).relu().sigmoid())
     other = like_base(lambda s, x: (lambda y: (y.sigmoid(), y)[1])(s.c1(x).relu()))
-    (told,) = tell(match(observed(one), observed(other)))
+    (told,) = explain(match(observed(one), observed(other)))
     assert told.kind == "output"
     assert told.title == "the output is relu (relu), expected sigmoid (sigmoid)"
 
@@ -479,7 +481,7 @@ def test_replaced() -> None:
     """One operation in the place of another of no kin."""
     one = graph_of([Step("conv", (-1,), (), "a"), Step("relu", (0,)), Step("conv", (1,), (), "b")])
     two = graph_of([Step("conv", (-1,), (), "a"), Step("cumsum", (0,)), Step("conv", (1,), (), "b")])
-    (told,) = tell(match(one, two))
+    (told,) = explain(match(one, two))
     assert (told.kind, told.title) == ("replaced", "cumsum instead of relu")
 
 
@@ -499,13 +501,13 @@ def stack(count: int, change: Callable[[int], dict[str, Any]], places: bool = Tr
         y = Node(
             "batchnorm", (y,), SHAPE, {"eps": eps, **change(at)}, tensors["batchnorm"], names["batchnorm"], lines[1]
         )
-    return Graph(x, {"": y}, state, frozenset(state)).finished()
+    return Builder().finish(Graph(x, {"": y}, state, frozenset(state)))
 
 
 @pytest.mark.parametrize("count", [2, 5, 50])
 def test_one_mistake_in_all_norms(count: int) -> None:
     """A wrong eps in every norm is one mistake, made that many times."""
-    (told,) = tell(match(stack(count, lambda at: {}), stack(count, lambda at: {"eps": 1e-3}, False)))
+    (told,) = explain(match(stack(count, lambda at: {}), stack(count, lambda at: {"eps": 1e-3}, False)))
     assert told.count == count
     assert told.title == f"batchnorm with eps 0.001, expected eps 1e-05, x{count}"
     assert told.step == told.path == "layers.0.bn"
@@ -518,17 +520,17 @@ def test_one_mistake_in_all_norms(count: int) -> None:
 
 def test_the_others_have_it() -> None:
     """A wrong eps in one norm of five: the others, from the same line of the spec, are right."""
-    (told,) = tell(match(stack(5, lambda at: {}), stack(5, lambda at: {"eps": 1e-3} if at == 2 else {}, False)))
+    (told,) = explain(match(stack(5, lambda at: {}), stack(5, lambda at: {"eps": 1e-3} if at == 2 else {}, False)))
     assert (told.count, told.step, told.path) == (1, "layers.2.bn", "layers.2.bn")
     assert "the other 4 have it" in told.lines
-    (told,) = tell(match(stack(2, lambda at: {}), stack(2, lambda at: {"eps": 1e-3} if at else {}, False)))
+    (told,) = explain(match(stack(2, lambda at: {}), stack(2, lambda at: {"eps": 1e-3} if at else {}, False)))
     assert "the other one has it" in told.lines
 
 
 def test_two_mistakes_are_two() -> None:
     """Different mistakes in the same place are not one, and stand in the order of the flow."""
     changes = {1: {"eps": 1e-3}, 3: {"eps": 1e-4}}
-    told = tell(match(stack(5, lambda at: {}), stack(5, lambda at: changes.get(at, {}), False)))
+    told = explain(match(stack(5, lambda at: {}), stack(5, lambda at: changes.get(at, {}), False)))
     assert [(one.step, one.found) for one in told] == [("layers.1.bn", "eps 0.001"), ("layers.3.bn", "eps 0.0001")]
     assert told[0].at < told[1].at
 
@@ -545,7 +547,7 @@ def test_stride_in_another_place() -> None:
             ]
         )
 
-    (told,) = tell(match(net(1, 2), net(2, 1)))
+    (told,) = explain(match(net(1, 2), net(2, 1)))
     assert told.kind == "moved"
     assert told.title.startswith("stride 2 on a (conv), expected on b (conv)")
     assert any("v1.5" in line for line in told.lines)
@@ -553,11 +555,11 @@ def test_stride_in_another_place() -> None:
 
 def test_mistakes_of_both_sides_have_places() -> None:
     """A mistake has the line of the spec, and the module's path."""
-    (told,) = tell(match(stack(3, lambda at: {}), stack(3, lambda at: {"eps": 1e-3} if at == 1 else {}, False)))
+    (told,) = explain(match(stack(3, lambda at: {}), stack(3, lambda at: {"eps": 1e-3} if at == 1 else {}, False)))
     assert told.place == Place(DOCUMENT, 4, 1)
     assert told.call is None
     assert [line.split()[0] for line in told.lines[:2]] == ["yours", "spec"]
-    (told,) = tell(match(stack(3, lambda at: {}), stack(3, lambda at: {"eps": 1e-3})), ("b", "a"))
+    (told,) = explain(match(stack(3, lambda at: {}), stack(3, lambda at: {"eps": 1e-3})), ("b", "a"))
     assert [line.split()[0] for line in told.lines[:2]] == ["b", "a"]
 
 
@@ -734,10 +736,10 @@ def test_tied_parameters_are_told_both_ways() -> None:
     """One for two, and two for one."""
     tied = [Step("conv", (-1,), (), "a"), Step("relu", (0,)), Step("conv", (1,), (), "a")]
     apart = [*tied[:2], replace(tied[2], layer="b")]
-    (told,) = tell(match(graph_of(apart), graph_of(tied)))
+    (told,) = explain(match(graph_of(apart), graph_of(tied)))
     assert told.kind == "shared"
     assert "a.weight" in told.title
-    (told,) = tell(match(graph_of(tied), graph_of(apart)))
+    (told,) = explain(match(graph_of(tied), graph_of(apart)))
     assert told.kind == "shared"
     assert match(graph_of(tied), graph_of(tied, renamed)).same
 
@@ -896,7 +898,7 @@ def test_long_chains_that_have_nothing_in_common() -> None:
         found = match(chain(["relu"] * n), chain(["maxpool"] * n))
         assert {d.kind for d in found.differences} <= {"missing", "extra", "replaced", "output", "moved"}
         assert not found.same
-        assert tell(found)
+        assert explain(found)
         return found
 
     held(sys.getrecursionlimit() + 200)
@@ -936,10 +938,10 @@ def test_deep_residual_networks() -> None:
         return steps
 
     assert match(graph_of(sums(1500)), graph_of(sums(1500), renamed)).same
-    (told,) = tell(match(graph_of(sums(1500)), graph_of(sums(1500, 500))))
+    (told,) = explain(match(graph_of(sums(1500)), graph_of(sums(1500, 500))))
     assert (told.kind, told.step) == ("arguments", "layer500")
     short, long = ((graph_of(sums(n)), graph_of(sums(n, n // 3), renamed)) for n in (60, 240))
-    assert lines_of(lambda: tell(match(*long))) < 4.2 * lines_of(lambda: tell(match(*short)))
+    assert lines_of(lambda: explain(match(*long))) < 4.2 * lines_of(lambda: explain(match(*short)))
 
 
 def test_deep_observed_network() -> None:
@@ -956,7 +958,7 @@ def test_deep_observed_network() -> None:
 def test_match_changes_nothing() -> None:
     """Matching twice gives the same twice: the graphs stay as they are."""
     a, b = observed(base()), observed(shared_norm())
-    first, second = (tell(match(a, b)) for _ in range(2))
+    first, second = (explain(match(a, b)) for _ in range(2))
     assert first == second
     keys = [node.key for node in a.nodes]
     a.only("")
@@ -967,5 +969,5 @@ def test_told_says_nothing_of_what_is_the_same() -> None:
     """Two equal graphs have no differences to tell."""
     found = match(chain(["conv", "relu"]), chain(["conv", "relu"]))
     assert isinstance(found, Match)
-    assert tell(found) == []
-    assert all(isinstance(one, Told) for one in tell(match(chain(["conv"]), chain(["relu"]))))
+    assert explain(found) == []
+    assert all(isinstance(one, Mistake) for one in explain(match(chain(["conv"]), chain(["relu"]))))

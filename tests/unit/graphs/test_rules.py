@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
-from rv_check.graphs.builder import RULES, Builder
+from rv_check.graphs.builder import RULES, Builder, Form
 from rv_check.graphs.graph import Graph, Node, Shape
+from rv_check.graphs.network import At
 from rv_check.modules.observe import Subject
 
 Function = Callable[[Any, Tensor], Tensor]
@@ -63,7 +64,7 @@ def nets(parts: Parts, *functions: Function) -> list[Net]:
 def observed(net: nn.Module, x: Shape, training: bool = False, here: bool = False) -> Graph:
     """Its graph, run on meta."""
     subject = Subject(net)
-    graph = subject.observe(x, training, BATCH, here)
+    graph = subject.observe(At(x, training=training), Form.AT_THIS_SIZE if here else Form.AT_ANY_SIZE)
     assert not subject.why_real
     return graph
 
@@ -117,7 +118,7 @@ class Row:
     @property
     def here(self) -> bool:
         """Whether the rule needs the sizes at hand."""
-        return any(one.here for one in RULES[self.kind] if one.function.__name__ == self.name)
+        return any(one.at_this_size for one in RULES[self.kind] if one.function.__name__ == self.name)
 
 
 def mask(keep: float) -> Callable[[Tensor], Tensor]:
@@ -652,7 +653,8 @@ def both(row: Row) -> tuple[Graph, Graph]:
     second = observed(plain, row.x, row.training, row.here)
     if row.built is not None:
         x = Node("input", shape=(BATCH, *row.x), name="input")
-        return Graph(x, {"": row.built(Builder(row.here), x)}).finished(), second
+        builder = Builder(Form.AT_THIS_SIZE if row.here else Form.AT_ANY_SIZE)
+        return builder.finish(Graph(x, {"": row.built(builder, x)})), second
     return observed(rewritten, row.x, row.training, row.here), second
 
 
@@ -718,7 +720,7 @@ def test_rule_of_a_size(row: Row) -> None:
 
 def test_every_rule_of_a_size_is_false_at_another() -> None:
     """Each rule that is marked `here` has a row with a size at which it would be wrong."""
-    marked = {(kind, one.function.__name__) for kind, rules in RULES.items() for one in rules if one.here}
+    marked = {(kind, one.function.__name__) for kind, rules in RULES.items() for one in rules if one.at_this_size}
     assert {(row.kind, row.name) for row in SOMEWHERE} == marked
 
 
@@ -1528,11 +1530,11 @@ def test_normal_form_is_stable() -> None:
         for node in graph.nodes:
             inputs = [made[feed] for feed in node.inputs]
             tensors = {role: made.get(t, t) if isinstance(t, Node) else t for role, t in node.tensors.items()}
-            again = Builder(row.here).make(
+            again = Builder(Form.AT_THIS_SIZE if row.here else Form.AT_ANY_SIZE).make(
                 node.kind, *inputs, shape=node.shape, tensors=tensors, like=node, **node.attributes
             )
             made[node] = again
-        again = Graph(made[graph.input], {"": made[graph.outputs[""]]}).finished().outputs[""]
+        again = Builder().finish(Graph(made[graph.input], {"": made[graph.outputs[""]]})).outputs[""]
         assert again.key == graph.outputs[""].key, row.rule
 
 

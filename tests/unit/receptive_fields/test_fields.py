@@ -25,7 +25,8 @@ from rv_check.checks.registry import check_arch
 from rv_check.cli.commands import receptive_field
 from rv_check.cli.main import parse
 from rv_check.errors import RvCheckError
-from rv_check.graphs.expected import expected
+from rv_check.graphs.builder import Form
+from rv_check.graphs.of_arch import graph_of
 from rv_check.language.files import shipped_folder
 from rv_check.modules.build import build
 from rv_check.modules.observe import Subject
@@ -237,7 +238,7 @@ def test_a_step_is_where_it_runs(tmp_path: Path) -> None:
     )
     found = {step: (str(field), str(measured)) for step, field, measured in compare_fields(load(f"{path}::late"), 1)}
     assert found == {"conv": ("3/1/0",) * 2, "pool": ("4/2/0",) * 2, "relu": ("4/2/0",) * 2, "again": ("4/2/0",) * 2}
-    normal = expected(load(f"{path}::late"), False)  # relu first, in normal form
+    normal = graph_of(load(f"{path}::late"))  # relu first, in normal form
     assert [str(measured_field(normal, step)) for step in ("pool", "relu")] == ["4/2/0", "4/2/0"]
 
 
@@ -283,7 +284,7 @@ def test_running_statistics_are_no_gate() -> None:
 @pytest.mark.parametrize("name", ["avgpool", "fc"])
 def test_error_what_sees_everything(name: str) -> None:
     """A pool to one pixel and what follows have the last map's field, and nothing to measure."""
-    graph = expected(load("resnet18"), False, raw=True)
+    graph = graph_of(load("resnet18"), form=Form.AS_RUN)
     field = graph_field(graph, node_of(graph, name))
     assert (str(field), field.collapsed) == ("435/32/217", True)
     with pytest.raises(RvCheckError, match=f"{name} sees the whole input\n  expected: a step before the pool"):
@@ -721,14 +722,14 @@ def tower(folder: Path, layers: int) -> Arch:
 def test_a_field_too_large_for_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows and columns are then measured apart; 400 layers of 3x3 reach 801 pixels."""
     monkeypatch.setattr(measured_fields, "MAX_SQUARE", 100)
-    found = measured_field(expected(tower(tmp_path, 400), False), "tower")
+    found = measured_field(graph_of(tower(tmp_path, 400)), "tower")
     assert (str(found), found.pixels) == ("801/1/400", None)
 
 
 def test_the_smallest_gradient_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A corner pixel's share of 700 layers, 3**-700 along an axis, is no float64; without marks it would be lost."""
     monkeypatch.setattr(measured_fields, "MAX_SQUARE", 100)
-    graph = expected(tower(tmp_path, 700), False)
+    graph = graph_of(tower(tmp_path, 700))
     assert str(measured_field(graph, "tower")) == "1401/1/700"
     monkeypatch.setattr(gradient.Gradient, "_marked", lambda self, x: x)
     assert str(measured_field(graph, "tower")) != "1401/1/700"
@@ -739,13 +740,13 @@ def test_error_a_field_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(measured_fields, "MAX_SQUARE", 100)
     monkeypatch.setattr(measured_fields, "MAX_LINE", 200)
     with pytest.raises(RvCheckError, match="the field of tower is larger than 200 pixels"):
-        measured_field(expected(tower(tmp_path, 400), False), "tower")
+        measured_field(graph_of(tower(tmp_path, 400)), "tower")
 
 
 def test_error_unknown_step() -> None:
     """A step that is not there is named, with the nearest one."""
     with pytest.raises(RvCheckError, match="there is no step 'layer9'\n  did you mean: layer4"):
-        measured_field(expected(load("resnet18"), False, raw=True), "layer9")
+        measured_field(graph_of(load("resnet18"), form=Form.AS_RUN), "layer9")
     with pytest.raises(RvCheckError, match="resnet18 has no step 'layer9'\n  did you mean: layer4"):
         formula.arch_line(load("resnet18"), "layer9")
 
@@ -761,11 +762,11 @@ def test_error_an_input_that_is_too_small() -> None:
 
 def test_stages_by_name() -> None:
     """The last step of each stride that everything goes through, by its outermost name."""
-    found = {name: str(field) for name, _, field in stages(expected(load("resnet50"), False, raw=True))}
+    found = {name: str(field) for name, _, field in stages(graph_of(load("resnet50"), form=Form.AS_RUN))}
     assert found == {
         "2": "7/2/3", "layer1": "35/4/17", "layer2": "91/8/45", "layer3": "267/16/133", "layer4": "427/32/213",
     }  # fmt: skip
-    assert [name for name, _, _ in stages(expected(load("vgg16"), False, raw=True))] == [
+    assert [name for name, _, _ in stages(graph_of(load("vgg16"), form=Form.AS_RUN))] == [
         "features.3", "features.8", "features.15", "features.22", "features.29", "features",
     ]  # fmt: skip
 

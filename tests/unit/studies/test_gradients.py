@@ -104,8 +104,8 @@ def test_the_twins_differ_in_shortcuts_alone(stack: str, depth: int) -> None:
     assert all(torch.equal(of_residual[name], value) for name, value in of_plain.items())
     assert all(".downsample." in name for name in set(of_residual) - set(of_plain))
     assert (len(x), len(y)) == (32, 32)
-    arch = load(STACKS[stack].arch_at(depth, False))
-    assert arch.skip_connections == 0 < load(STACKS[stack].arch_at(depth, True)).skip_connections
+    arch = load(STACKS[stack].arch_at(depth, shortcut=False))
+    assert arch.skip_connections == 0 < load(STACKS[stack].arch_at(depth, shortcut=True)).skip_connections
 
 
 @pytest.mark.parametrize("layers", [18, 34, 50])

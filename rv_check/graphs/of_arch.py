@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rv_check.archs.arch import Arch
 from rv_check.archs.tree import Join, Layer, Module, Repeat, Seq, step_name
 from rv_check.errors import RvCheckError
-from rv_check.graphs.builder import Builder
+from rv_check.graphs.builder import Builder, Form, Site
 from rv_check.graphs.graph import Graph, Node, State
+from rv_check.graphs.network import BATCH, At
 from rv_check.text import nearest, quote
 
-BATCH = 2
+
+@dataclass(frozen=True)
+class ArchNetwork:
+    """The network that a spec states, up to the step `until` where one is given."""
+
+    arch: Arch
+    until: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As the arch is written."""
+        return self.arch.name
+
+    def graph(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
+        """Its graph there.
+
+        Raises: SpecError where the arch cannot be expanded there, RvCheckError where it has no step `until`.
+        """
+        return _Reading(self.arch.at(at.input), at, self.until, Builder(form)).graph()
 
 
-def expected(
-    arch: Arch, training: bool, until: str | None = None, batch: int = BATCH, here: bool = False, raw: bool = False
+def graph_of(
+    arch: Arch, *, training: bool = False, batch: int = BATCH, form: Form = Form.AT_ANY_SIZE, until: str | None = None
 ) -> Graph:
-    """The graph of an arch at its input.
-
-    Args: `until` the name of the step whose output is the graph's; `here` by the rules of these sizes, too; `raw` by
-    no rule at all, every operation in the order in which it is done.
-
-    Raises: SpecError where the arch cannot be expanded, RvCheckError where it has no such step.
-    """
-    return _Reading(arch, training, until, batch, Builder(here, raw)).graph()
+    """The graph of an arch at its own input. Raises: as `ArchNetwork.graph`."""
+    return ArchNetwork(arch, until).graph(At(arch.input, batch, training), form)
 
 
 class _Reading:
-    def __init__(self, arch: Arch, training: bool, until: str | None, batch: int, builder: Builder):
-        self.arch, self.training, self.until, self.batch = arch, training, until, batch
+    def __init__(self, arch: Arch, at: At, until: str | None, builder: Builder):
+        self.arch, self.until, self.batch, self.training = arch, until, at.batch, at.training
         self.builder = builder
         self.steps: dict[str, Node] = {}
         self.state: dict[str, tuple[int, ...]] = {}
@@ -47,9 +61,9 @@ class _Reading:
                 raise RvCheckError(f"{self.arch.name} has no step {quote(self.until)}", near=near)
             y = self.end
         parameters = frozenset(self.parameters)
-        rules = frozenset(self.builder.used)
+        rules = frozenset(self.builder.work.used)
         graph = Graph(x, {"": y}, self.state, parameters, self.counters, rules, steps=self.steps)
-        graph = graph.finished() if not self.builder.raw else graph.in_time(self.builder.made)
+        graph = self.builder.finish(graph)
         return graph if self.until is None else _cut(graph)
 
     def seq(self, seq: Seq, x: Node, prefix: str, position: int, indices: Mapping[str, int]) -> Node:
@@ -58,8 +72,7 @@ class _Reading:
             match node:
                 case Layer():
                     name = prefix + step_name(item, position, indices)
-                    self.builder.name, self.builder.place, self.builder.caller = name, item.place, "layer"
-                    x = self.layer(node, x, name)
+                    x = self.layer(node, x, Site(name, item.place))
                     self.passed(name, x)
                 case Module():
                     name = prefix + step_name(item, position, indices)
@@ -70,13 +83,12 @@ class _Reading:
                     for _, branch in node.branches:
                         branches.append(self.seq(branch, x, prefix, at, indices))
                         at += branch.slots
-                    self.builder.name, self.builder.place = prefix + node.kind, item.place
-                    self.builder.caller = "function"
                     if len(branches) == 1:
                         x = branches[0]
                     else:
                         axis: dict[str, Any] = {"axis": 1} if node.kind == "concat" else {}
-                        x = self.builder.make(node.kind, *branches, shape=(self.batch, *node.y), **axis)
+                        site = Site(prefix + node.kind, item.place, "function")
+                        x = self.builder.at(site).make(node.kind, *branches, shape=(self.batch, *node.y), **axis)
                     self.passed(prefix + node.kind, x)
                 case Repeat():
                     for turn in range(node.times):
@@ -92,8 +104,8 @@ class _Reading:
         if name == self.until:
             self.end = x
 
-    def layer(self, layer: Layer, x: Node, name: str) -> Node:
-        op = layer.op
+    def layer(self, layer: Layer, x: Node, site: Site) -> Node:
+        op, name = layer.op, site.name
         shapes = op.params(layer.x) | op.buffers(layer.x)
         self.parameters.update(f"{name}.{part}" for part in op.params(layer.x))
         self.state.update({f"{name}.{part}": shape for part, shape in shapes.items()})
@@ -103,7 +115,7 @@ class _Reading:
         arguments = op.arguments(self.training)
         if arguments is None:
             return x
-        return self.builder.make(op.name, x, shape=(self.batch, *layer.y), tensors=tensors, **arguments)
+        return self.builder.at(site).make(op.name, x, shape=(self.batch, *layer.y), tensors=tensors, **arguments)
 
 
 def _cut(graph: Graph) -> Graph:
