@@ -54,8 +54,11 @@ def test_event_clock() -> None:
 
 
 def test_a_warm_cache_is_left_alone() -> None:
-    """Without a buffer nothing is done in between."""
-    EventClock(Event, lambda: None, None).between()
+    """Without a buffer nothing is done in between: the device is not waited for, and its time stands still."""
+    waits: list[int] = []
+    before = Event.now
+    EventClock(Event, lambda: waits.append(1), None).between()
+    assert (waits, Event.now) == ([], before)
 
 
 def flags() -> list[Any]:

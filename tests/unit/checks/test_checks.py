@@ -485,7 +485,9 @@ def test_without_torchvision_the_comparison_is_skipped(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("device", ["cuda:99", "meta", "no-such-device"])
 def test_without_the_device_the_comparison_is_skipped(device: str, world: World) -> None:
     """A device that is not here, or cannot hold numbers, is named in the reason."""
-    for finding in run_check(CHECK["logits"], ArchRun(world.arch(), device)):
+    findings = run_check(CHECK["logits"], ArchRun(world.arch(), device))
+    assert findings
+    for finding in findings:
         assert finding.status == "skipped"
         assert f"device '{device}' cannot be used here: " in (finding.reason or "")
 
