@@ -13,9 +13,9 @@ there in the order of the page, each once, whichever of them is asked for:
 
 `<!-- long -->` before a block, or `<!-- long table: COMMAND -->`, leaves it to `tox -e sweep`.
 `<!-- not run: REASON -->` says why a block is not run; one of any other kind fails.
-`<!-- folder: with specs -->` copies that from the repository. `<!-- folder: a copy of the repository -->` copies all of
-it, and commands run the copy. Blocks that name a file of it are added to its end, or where their first line says:
-`# FILE, below: LINE` or `# FILE, above: LINE`, LINE being how a line begins.
+`<!-- folder: with specs -->` copies that folder of the repository into it. `<!-- folder: a copy of the repository -->`
+copies all, and commands run the copy. Blocks that name a file of it are added to the file's end, or where their first
+line says: `# FILE, below: LINE` or `# FILE, above: LINE`, LINE being how a line begins.
 
 `pytest README.md docs --update-snapshots` rewrites what commands print, and with `-m sweep` the long ones.
 """
