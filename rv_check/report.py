@@ -1,38 +1,7 @@
 """Results as text and as JSON: the layer table of an arch, the comparison table of many, findings, and sources.
 
-JSON objects name their schema. Within a schema keys are neither renamed nor taken away, and each is always there; a
-change that breaks a reader is a new number. Shapes are lists without the batch axis, `macs` multiply-adds of one image.
-
-rv-check/show/1, of `rv-check show ARCH --json`:
-    schema, arch; input [C, H, W]; params, macs, activations, depth, skip_connections; receptive_field; layers;
-    unchecked_shape_lines: how many `shape:` lines hold at the declared input only, and were not checked.
-    layers: a list of {name, op, in, out, params, macs, receptive_field}, in the order of the flow.
-    receptive_field: {size, stride, padding, aligned, global}, in input pixels; [rows, columns] where these differ.
-        Where neighbouring units differ, behind an upsampling, these are those of the largest, stride is a mean, and
-        phases is {rows, columns}: lists of [size, stride, padding], the r-th of p that of units r, p + r, 2p + r, ...
-    `global`: a unit sees the whole input, through a gate or behind a pool to a fixed size, a flatten, a linear layer.
-    Of an arch it is the field of the last feature map, `global` only through a gate.
-
-rv-check/check/1, of `rv-check check ARCH|MODULE --json`:
-    schema, subject; against: the reference, or the arch that a module should be, or null; passed; level: the highest
-    level of evidence reached, or null; findings; map: a module's parameters and buffers by the expected names; totals:
-    of params and macs, what was found and expected; notes: what was inferred.
-    findings: a list of {id, subject, check, level, status, message, found, expected, reason, source, difference,
-    tolerance, file, line, deviation, kind, count, step, module, module_file, module_line}. status: passed, failed,
-    skipped or blocked. reason: why it was skipped. difference: relative to the largest expected value, null where it is
-    not finite. deviation: the reason of the known deviation that excuses it. kind, count, step: of a difference in
-    structure, what it is (missing, extra, moved, replaced, arguments, wiring, shared, state, unused, unregistered,
-    output, outputs, batch, until, this input only), how often, and at which step of the spec; module, module_file,
-    module_line: where in the module.
-
-rv-check/map/1, of `rv-check check MODULE --save-map FILE`:
-    schema, subject, against; map: the module's name of each parameter and buffer, by the expected names.
-
-rv-check/report/1, of `rv-check report --format json`:
-    schema; archs: a list of {arch, input, params, macs, activations, receptive_field, depth, skip_connections, parity,
-    level, published, findings}.
-    published: a list of {metric, printed, value, verdict, source, note, file, line}. value: what the spec gives, null
-    for an accuracy. verdict: holds, holds only under truncation, is wrong, is N% off, or quoted.
+JSON objects name their schema, and docs/schemas has one for each. Within a schema keys are neither renamed nor taken
+away, and each is always there; a change that breaks a reader is a new number.
 """
 
 from __future__ import annotations
