@@ -41,8 +41,8 @@ from typing import Any, NamedTuple
 import pytest
 from sybil import Document, Example, Region, Sybil
 
-if not any(entry.value == "rv_check.pytest_plugin" for entry in entry_points(group="pytest11")):
-    pytest_plugins = ["rv_check.pytest_plugin"]
+if not any(entry.value == "rv_check.pytest_plugin.hooks" for entry in entry_points(group="pytest11")):
+    pytest_plugins = ["rv_check.pytest_plugin.hooks"]
 
 # Workers of xdist share the cores. Torch and the processes that tests start read this; torch is not imported yet.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -118,7 +118,7 @@ class Page:
 
 
 def _in_process(arguments: list[str], with_errors: bool) -> tuple[int, str, str]:
-    from rv_check.cli import main
+    from rv_check.cli.main import main
 
     out = io.StringIO()
     errors = out if with_errors else io.StringIO()
@@ -132,7 +132,7 @@ def _in_process(arguments: list[str], with_errors: bool) -> tuple[int, str, str]
 
 def _of_anywhere(text: str, folder: Path) -> str:
     """The text without the folders of this machine: specs as in a clone, files of the page by their names."""
-    from rv_check.library import shipped_folder
+    from rv_check.language.files import shipped_folder
 
     return text.replace(f"{shipped_folder()}/", "specs/").replace(f"{folder}/", "").replace(f"{ROOT}/", "")
 
@@ -217,8 +217,8 @@ def run_file(page: Page, example: Example) -> None:
         raise Differs("its first line names no file, as `# FILE`")
     if page.copied or not re.search(r"^family:", text, re.M):
         return
-    from rv_check.arch import load_archs
-    from rv_check.checks import check_arch
+    from rv_check.archs.load import load_archs
+    from rv_check.checks.registry import check_arch
 
     for arch in load_archs(path):
         report = check_arch(arch, ["spec"])

@@ -9,14 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rv_check.analyses import ReceptiveField
-    from rv_check.arch import Arch, load
-    from rv_check.blocks import check_block
-    from rv_check.conformance import assert_conforms, assert_same, check
-    from rv_check.findings import Finding, Report
-    from rv_check.finetune import check_transfer
-    from rv_check.model import build
-    from rv_check.problems import RvCheckError, SpecError
+    from rv_check.archs.arch import Arch
+    from rv_check.archs.load import load
+    from rv_check.archs.receptive_field import ReceptiveField
+    from rv_check.blocks.check import check_block
+    from rv_check.checks.findings import Finding, Report
+    from rv_check.checks.of_module import assert_conforms, check
+    from rv_check.checks.of_two import assert_same
+    from rv_check.errors import RvCheckError, SpecError
+    from rv_check.modules.build import build
+    from rv_check.weights.finetune import check_transfer
 
 __all__ = [
     "Arch",
@@ -35,19 +37,19 @@ __all__ = [
 ]
 
 _HOME = {
-    "Arch": "arch",
-    "Finding": "findings",
-    "ReceptiveField": "analyses",
-    "Report": "findings",
-    "RvCheckError": "problems",
-    "SpecError": "problems",
-    "assert_conforms": "conformance",
-    "assert_same": "conformance",
-    "build": "model",
-    "check": "conformance",
-    "check_block": "blocks",
-    "check_transfer": "finetune",
-    "load": "arch",
+    "Arch": "archs.arch",
+    "Finding": "checks.findings",
+    "ReceptiveField": "archs.receptive_field",
+    "Report": "checks.findings",
+    "RvCheckError": "errors",
+    "SpecError": "errors",
+    "assert_conforms": "checks.of_module",
+    "assert_same": "checks.of_two",
+    "build": "modules.build",
+    "check": "checks.of_module",
+    "check_block": "blocks.check",
+    "check_transfer": "weights.finetune",
+    "load": "archs.load",
 }
 
 

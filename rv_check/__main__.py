@@ -2,6 +2,6 @@
 
 import sys
 
-from rv_check.cli import main
+from rv_check.cli.main import main
 
 sys.exit(main())

@@ -20,6 +20,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ SCHEMAS = ROOT / "docs" / "schemas"
 
 def parser_of(command: str) -> argparse.ArgumentParser:
     """The parser of `macs`, of `study gradients`. Raises: KeyError where there is no such command."""
-    from rv_check.cli import build_parser
+    from rv_check.cli.main import build_parser
 
     first, *more = command.split()
     parser = build_parser(first)
@@ -48,7 +49,7 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 def all_commands() -> dict[str, str]:
     """Every command by name, with the line that says what it does; a study is one, too."""
-    from rv_check.cli import build_parser
+    from rv_check.cli.main import build_parser
 
     found = {}
     for name in commands_of(build_parser()):
@@ -178,7 +179,8 @@ def packages(_: str = "", root: Path = ROOT) -> Iterator[str]:
         if layers and _is_package(path) and path.name not in known:
             raise ValueError(f"rv_check/{path.name} is in no layer of import-linter's contract")
     if layers:
-        yield from ("```text", " < ".join(" | ".join(layer) for layer in layers), "```", "")
+        text = " < ".join(" | ".join(layer) for layer in layers)
+        yield from ("```text", *wrap(text, 100, subsequent_indent="    ", break_long_words=False), "```", "")
     names = [name for layer in layers for name in layer] or [""]
     for name in names:
         folder = package / name
@@ -190,6 +192,9 @@ def packages(_: str = "", root: Path = ROOT) -> Iterator[str]:
         for path in sorted(folder.glob("*.py")):
             if not path.name.startswith("__"):
                 yield from (f"`{path.stem}`", f": {_docstring(path).partition(chr(10) * 2)[0]}", "")
+        for path in sorted(folder.iterdir() if name else ()):
+            if _is_package(path):
+                yield from (f"`{path.name}/`", f": {_docstring(path / '__init__.py')}", "")
 
 
 def layers_of(project: Mapping[str, Any]) -> list[list[str]]:

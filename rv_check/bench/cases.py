@@ -12,13 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rv_check import arch as archs
-from rv_check.arch import Arch, parse_size
-from rv_check.library import SUFFIXES
-from rv_check.ops import Shape
-from rv_check.options import is_module
-from rv_check.problems import RvCheckError, listed, nearest, quote, shown_path
-from rv_check.spec import BENCH_AXES, CUDA_ONLY, BenchEntry, Family
+from rv_check.archs import load as archs
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import archs_of, load, load_archs, parse_size
+from rv_check.errors import RvCheckError, unknown
+from rv_check.language.definitions import BenchEntry, Family
+from rv_check.language.files import SUFFIXES
+from rv_check.language.vocabulary import BENCH_AXES, CUDA_ONLY
+from rv_check.modules.named import is_module
+from rv_check.ops.op import Shape
+from rv_check.text import listed, quote, shown_path
 
 DEFAULTS = {"dtype": "float32", "format": "contiguous", "mode": "eager", "pass": "inference"}
 IMAGE: Shape = (3, 224, 224)  # of a module, which does not say what it takes
@@ -114,9 +117,7 @@ def parse_words(text: str, axis: str) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(text.split(",")))
     for word in words:
         if word not in known:
-            near = nearest(word, known)
-            hint = f"    did you mean: {near}" if near else ""
-            raise RvCheckError(f"unknown {axis} {quote(word)}\n  expected: {listed(known)}{hint}")
+            raise unknown(axis, word, known)
     return words
 
 
@@ -124,7 +125,7 @@ def parse_batches(text: str) -> tuple[int, ...]:
     """`1,8,32`. Raises: RvCheckError."""
     words = text.split(",")
     if not all(re.fullmatch(r"[1-9]\d{0,6}", word) for word in words):
-        raise RvCheckError(f"--batch is {quote(text)}\n  expected: numbers of images, as in 1,8,32")
+        raise RvCheckError(f"--batch is {quote(text)}", expected="numbers of images, as in 1,8,32")
     return tuple(dict.fromkeys(map(int, words)))
 
 
@@ -132,7 +133,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     """`2/8`: which of how many. Raises: RvCheckError."""
     match = re.fullmatch(r"([1-9]\d{0,4})/([1-9]\d{0,4})", text)
     if match is None or int(match[1]) > int(match[2]):
-        raise RvCheckError(f"--shard is {quote(text)}\n  expected: which of how many, from 1/8 to 8/8")
+        raise RvCheckError(f"--shard is {quote(text)}", expected="which of how many, from 1/8 to 8/8")
     return int(match[1]), int(match[2])
 
 
@@ -157,7 +158,7 @@ def select(
     if not names:
         return _standard(archs.families(), selection, with_reference)
     if len(names) == 1 and names[0].endswith(SUFFIXES) and "::" not in names[0]:
-        return _standard([archs.load_archs(Path(names[0]))[0].family], selection, with_reference)
+        return _standard([load_archs(Path(names[0]))[0].family], selection, with_reference)
     subjects = [subject for name in names for subject in _subjects(name, arguments or {}, with_reference)]
     return _unique(
         Group(tuple(at(subject, point) for subject in dict.fromkeys(subjects)), point, tolerance)
@@ -169,15 +170,15 @@ def _see_that_device_has(selection: Selection) -> None:
     for axis, word in CUDA_ONLY.items():
         if selection.kind != "cuda" and word in selection.axes.get(axis, ()):
             others = listed(other for other in BENCH_AXES[axis] if other != word)
-            raise RvCheckError(f"{word} is of CUDA devices only\n  expected: on the {selection.kind} {others}")
+            raise RvCheckError(f"{word} is of CUDA devices only", expected=f"on the {selection.kind} {others}")
     if selection.kind != "cuda" and selection.warm_cache:
-        raise RvCheckError("--warm-cache is of CUDA devices only\n  expected: no such option; no cache is flushed")
+        raise RvCheckError("--warm-cache is of CUDA devices only", expected="no such option; no cache is flushed")
 
 
 def _standard(families: Iterable[Family], selection: Selection, with_reference: bool) -> list[Group]:
     groups = []
     for family in families:
-        by_name = {arch.name: arch for arch in archs.archs_of(family)}
+        by_name = {arch.name: arch for arch in archs_of(family)}
         for entry in family.bench:
             for name in entry.archs:
                 subjects = _of_arch(by_name[name], with_reference)
@@ -189,7 +190,7 @@ def _standard(families: Iterable[Family], selection: Selection, with_reference: 
     if not groups:
         where = listed(shown_path(family.path) for family in families)
         raise RvCheckError(
-            f"no `bench:` section has a case for {selection.kind}: {where}\n  expected: the name of an arch"
+            f"no `bench:` section has a case for {selection.kind}: {where}", expected="the name of an arch"
         )
     return _unique(groups)
 
@@ -205,7 +206,7 @@ def _unique(groups: Iterable[Group]) -> list[Group]:
 def _subjects(name: str, arguments: Mapping[str, Any], with_reference: bool) -> tuple[Subject, ...]:
     if is_module(name):
         return (Subject(name, arguments=arguments),)
-    return _of_arch(archs.load(name), with_reference)
+    return _of_arch(load(name), with_reference)
 
 
 def _of_arch(arch: Arch, with_reference: bool) -> tuple[Subject, ...]:
@@ -214,7 +215,7 @@ def _of_arch(arch: Arch, with_reference: bool) -> tuple[Subject, ...]:
     if not with_reference:
         return (subject,)
     if arch.entry.reference is None:
-        raise RvCheckError(f"{arch.name} has no reference to be timed beside\n  expected: an arch with `reference:`")
+        raise RvCheckError(f"{arch.name} has no reference to be timed beside", expected="an arch with `reference:`")
     return subject, Subject(f"{arch.name} by {arch.entry.reference.name}", arch, by_reference=True)
 
 

@@ -18,8 +18,8 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from rv_check.findings import CannotRun
-from rv_check.problems import RvCheckError, quote
+from rv_check.errors import CannotRun, RvCheckError
+from rv_check.text import quote
 
 T = TypeVar("T")
 MS = 1e-3
@@ -92,12 +92,12 @@ def device_of(name: str, threads: int | None = None) -> Device:
     if kind == "cpu" and not index:
         return Cpu(threads or torch.get_num_threads())
     if kind != "cuda" or not (index.isdecimal() or name == "cuda"):
-        raise RvCheckError(f"unknown device {quote(name)}\n  expected: cpu, cuda, cuda:1")
+        raise RvCheckError(f"unknown device {quote(name)}", expected="cpu, cuda, cuda:1")
     if not torch.cuda.is_available():
         why = "torch is built without it" if torch.version.cuda is None else "torch sees no CUDA device"
-        raise CannotRun(f"there is no CUDA here: {why}\n  expected: --device cpu, or a machine with a CUDA device")
+        raise CannotRun(f"there is no CUDA here: {why}", expected="--device cpu, or a machine with a CUDA device")
     if int(index or 0) >= torch.cuda.device_count():
-        raise CannotRun(f"there is no {name}\n  expected: up to cuda:{torch.cuda.device_count() - 1}")
+        raise CannotRun(f"there is no {name}", expected=f"up to cuda:{torch.cuda.device_count() - 1}")
     return Cuda(int(index or 0))
 
 

@@ -5,10 +5,7 @@ docs/schemas/bench-1.json says what each key is.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -16,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rv_check.bench.samples import Comparison, unpaired
-from rv_check.problems import RvCheckError, listed, quote, shown_path
+from rv_check.errors import RvCheckError
+from rv_check.text import listed, quote, shown_path
+from rv_check.writing import write_text
 
 SCHEMA = "rv-check/bench/1"
 DONE = ("measured", "does not fit")  # what a resumed run does not do again
@@ -92,26 +91,8 @@ def as_json(results: Results) -> dict[str, Any]:
 
 
 def write(results: Results, path: Path) -> None:
-    """Put the whole file in place at once: whoever reads it sees the old one or the new one. Raises: RvCheckError."""
-    text = json.dumps(as_json(results), indent=1)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise RvCheckError(f"{shown_path(path)} cannot be written: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:  # interrupted, or the disk is full
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+    """Put the file of results in place. Raises: RvCheckError."""
+    write_text(path, json.dumps(as_json(results), indent=1) + "\n")
 
 
 def read(path: Path) -> Results:
@@ -122,18 +103,18 @@ def read(path: Path) -> Results:
     except OSError as error:
         raise RvCheckError(f"{shown} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise RvCheckError(f"{shown} is no file of results: it is not text\n  expected: schema {SCHEMA}") from None
+        raise RvCheckError(f"{shown} is no file of results: it is not text", expected=f"schema {SCHEMA}") from None
     try:
         top = json.loads(text)
     except ValueError as error:
-        raise RvCheckError(f"{shown} is no file of results: {error}\n  expected: JSON, schema {SCHEMA}") from None
+        raise RvCheckError(f"{shown} is no file of results: {error}", expected=f"JSON, schema {SCHEMA}") from None
     schema = top.get("schema") if isinstance(top, dict) else None
     if schema != SCHEMA:
         found = f"its schema is {quote(str(schema))}" if schema else "it names no schema"
-        raise RvCheckError(f"{shown} is no file of results: {found}\n  expected: schema {SCHEMA}")
+        raise RvCheckError(f"{shown} is no file of results: {found}", expected=f"schema {SCHEMA}")
     wrong = _wrong(top)
     if wrong:
-        raise RvCheckError(f"{shown} is a broken file of results: {wrong}\n  expected: schema {SCHEMA}")
+        raise RvCheckError(f"{shown} is a broken file of results: {wrong}", expected=f"schema {SCHEMA}")
     return Results(top["machines"], top["cases"])
 
 
@@ -206,8 +187,8 @@ def merge(paths: Sequence[Path]) -> Results:
             if earlier is not None:
                 where = f"{shown_path(earlier)} and {shown_path(path)}"
                 raise RvCheckError(
-                    f"{quote(result['id'], 200)} is in both {where}, of one machine\n"
-                    "  expected: shards of one run, or results of several machines"
+                    f"{quote(result['id'], 200)} is in both {where}, of one machine",
+                    expected="shards of one run, or results of several machines",
                 )
             found_in[key_of(result)] = path
             merged.cases.append(result)
@@ -257,11 +238,11 @@ def same_device(machine: Mapping[str, Any], baseline: Results, where: str) -> st
     if not same:
         found = "; ".join(_device_words(one["device"]) for one in baseline.machines.values())
         raise RvCheckError(
-            f"{where} is of another device: {found or 'none'}\n"
-            f"  expected: {_device_words(device)}; times of two devices are not comparable"
+            f"{where} is of another device: {found or 'none'}",
+            expected=f"{_device_words(device)}; times of two devices are not comparable",
         )
     if len(same) > 1:
-        raise RvCheckError(f"{where} has {len(same)} machines of this device: {listed(same)}\n  expected: one")
+        raise RvCheckError(f"{where} has {len(same)} machines of this device: {listed(same)}", expected="one")
     return same[0]
 
 
@@ -278,7 +259,7 @@ def against(now: Results, machine: str, baseline: Results, where: str) -> list[V
 def see_any(ids: Collection[str], known: Mapping[str, Result], where: str) -> None:
     """Raises: RvCheckError where a baseline has none of these cases."""
     if ids and not any(id_ in known for id_ in ids):
-        raise RvCheckError(f"{where} has none of these cases\n  expected: one of {listed(known, none='none')}")
+        raise RvCheckError(f"{where} has none of these cases", expected=f"one of {listed(known, none='none')}")
 
 
 def _verdict(now: Result, before: Result | None) -> Verdict:

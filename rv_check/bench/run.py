@@ -15,10 +15,10 @@ from rv_check.bench.results import DONE, Result, Results, empty
 from rv_check.bench.samples import paired, summary
 from rv_check.bench.timing import Plan, WarmUp, Workload, in_turn, times, warm_up
 from rv_check.bench.workloads import Cost, Made, Pass, cost, make, module_of
-from rv_check.foreign import guarded
-from rv_check.problems import RvCheckError
-from rv_check.progress import duration
-from rv_check.ranks import Ranks
+from rv_check.errors import RvCheckError
+from rv_check.modules.guard import guarded
+from rv_check.modules.processes import Ranks
+from rv_check.text import duration
 
 STAGE_RUNS = 20
 MOST = 2**16  # images in a batch that is searched for

@@ -7,7 +7,7 @@ from typing import Any
 
 from rv_check.bench.results import Result, Results, Verdict
 from rv_check.bench.samples import Comparison
-from rv_check.report import table
+from rv_check.report.tables import table
 
 LEGEND = (
     "median and IQR/median of all samples. share: of the device's measured FLOP/s, two FLOPs for a multiply-add.\n"

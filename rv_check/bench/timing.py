@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 SETTLED = 0.10  # by how much the medians of two batches in a row may differ at the end of the warm-up
 UNKEPT = 2  # iterations at the start of a turn

@@ -11,20 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rv_check import counts, memory
 from rv_check.bench.cases import Case, Point
 from rv_check.bench.timing import Workload
-from rv_check.candidates import load_module
-from rv_check.copies import copy_of
-from rv_check.expected import expected
-from rv_check.foreign import guarded
-from rv_check.graph import Graph
-from rv_check.model import build
-from rv_check.numbers import seeded
-from rv_check.observe import Subject as Observed
-from rv_check.problems import RvCheckError
-from rv_check.ranks import ALONE, Ranks
-from rv_check.reference import build_reference
+from rv_check.costs import operations as counts
+from rv_check.costs import roofline
+from rv_check.errors import RvCheckError
+from rv_check.graphs.expected import expected
+from rv_check.graphs.graph import Graph
+from rv_check.modules.build import build
+from rv_check.modules.copies import copy_of
+from rv_check.modules.guard import guarded
+from rv_check.modules.named import load_module
+from rv_check.modules.observe import Subject as Observed
+from rv_check.modules.processes import ALONE, Ranks
+from rv_check.modules.reference import build_reference
+from rv_check.modules.torch_state import seeded
+from rv_check.text import shown_shape
 
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2, "autocast": 2}  # of a number that is computed with
@@ -92,7 +94,7 @@ class Pass:
         with self.autocast():
             y = self.model(self.x)
         if not isinstance(y, Tensor):
-            raise RvCheckError(f"the module gives a {type(y).__name__}\n  expected: one tensor, to be timed")
+            raise RvCheckError(f"the module gives a {type(y).__name__}", expected="one tensor, to be timed")
         return y
 
 
@@ -242,7 +244,7 @@ def make(
     module = placed(module, point)
     module.train(point.pass_ != "inference")
     if point.pass_ != "inference" and not any(parameter.requires_grad for parameter in module.parameters()):
-        raise RvCheckError("no parameter of the module takes a gradient\n  expected: --pass inference")
+        raise RvCheckError("no parameter of the module takes a gradient", expected="--pass inference")
     x = images(point)
     called: Any = ranks.wrap(module)
     if point.mode == "compile":
@@ -272,7 +274,7 @@ class Cost:
     macs: int
     moved: int | None
     params: int
-    operations: tuple[memory.Cost, ...]
+    operations: tuple[roofline.Cost, ...]
 
     def least(self, rate: float, bandwidth: float) -> float | None:
         """Seconds by the roofline, operation by operation."""
@@ -295,7 +297,7 @@ def cost(case: Case, module: nn.Module) -> Cost:
     params = sum(parameter.numel() for parameter in module.parameters())
     if point.pass_ in ("backward", "step"):
         return Cost(macs, None, params, ())
-    operations = tuple(memory.costs(graph_of(training, point.batch), BYTES[point.dtype]))
+    operations = tuple(roofline.costs(graph_of(training, point.batch), BYTES[point.dtype]))
     return Cost(macs, sum(one.moved for one in operations), params, operations)
 
 
@@ -304,5 +306,5 @@ def _graphs(case: Case, module: nn.Module) -> Callable[[bool, int], Graph]:
     if arch is not None:
         return lambda training, batch: expected(arch, training, batch=batch, raw=True)
     observed = Observed(copy.deepcopy(module).cpu().float())
-    what = f"{case.subject.name} cannot be observed at {' '.join(map(str, case.point.input))}"
+    what = f"{case.subject.name} cannot be observed at {shown_shape(case.point.input)}"
     return lambda training, batch: guarded(what, lambda: observed.observe(case.point.input, training, batch, raw=True))

@@ -26,10 +26,12 @@ from structure import CLOCKS
 from torch import nn
 
 from rv_check import load
-from rv_check.arch import Arch
-from rv_check.checks import CHECKS, Pair, Run, input_sizes, run_check
-from rv_check.model import build
-from rv_check.reference import build_reference
+from rv_check.archs.arch import Arch
+from rv_check.checks.check import Pair, Run, run_check
+from rv_check.checks.registry import CHECKS
+from rv_check.checks.sizes import input_sizes
+from rv_check.modules.build import build
+from rv_check.modules.reference import build_reference
 
 Action = Callable[[], object]
 FOUND: list[dict[str, object]] = []  # what was printed
@@ -178,8 +180,9 @@ def counting(rounds: int) -> None:
     """`macs` with the totals of every counter, from a spec and from a module as it runs, against single counters."""
     import torchvision
 
-    from rv_check.counts import conventions, of_arch, operations
-    from rv_check.observe import Subject
+    from rv_check.costs.conventions import conventions
+    from rv_check.costs.operations import operations, operations_of
+    from rv_check.modules.observe import Subject
 
     rules = conventions().values()
     for name in ("resnet50", "vgg16"):
@@ -187,7 +190,7 @@ def counting(rounds: int) -> None:
         module = torchvision.models.get_model(name).eval().to("meta")
 
         def of_spec(arch: Arch = arch) -> list[int]:
-            done = of_arch(fresh(arch))
+            done = operations_of(fresh(arch))
             return [rule.total(done) for rule in rules]
 
         def of_run(arch: Arch = arch, module: nn.Module = module) -> list[int]:
@@ -206,7 +209,8 @@ def fields(rounds: int) -> None:
     """Receptive fields of all stages, by formula and by gradients, against torchlens's formula of one layer."""
     import torchvision
 
-    from rv_check.fields import arch_lines, compare_fields
+    from rv_check.receptive_fields.formula import arch_lines
+    from rv_check.receptive_fields.measured import compare_fields
 
     try:
         import torchlens

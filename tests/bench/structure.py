@@ -63,9 +63,9 @@ def one_size(name: str) -> Action:
     from dataclasses import replace
 
     from rv_check import load
-    from rv_check.expected import expected
-    from rv_check.match import match
-    from rv_check.observe import Subject
+    from rv_check.graphs.expected import expected
+    from rv_check.graphs.match import match
+    from rv_check.modules.observe import Subject
 
     module, arch = built(name)[0], load(name)
 

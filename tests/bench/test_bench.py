@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rv_check import build, load
-from rv_check.reference import build_reference
+from rv_check.modules.reference import build_reference
 
 RATIOS = Path(__file__).with_name("ratios.py")
 STRUCTURE = Path(__file__).with_name("structure.py")

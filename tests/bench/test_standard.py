@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from rv_check.bench import devices, workloads
-from rv_check.bench import results as bench_results
+from rv_check.bench import devices, results, workloads
 from rv_check.bench.cases import Case, Group, Selection, select
 
 ROUNDS = 10
@@ -48,16 +47,16 @@ def hold(case: Case, tolerance: float, device: devices.Device, benchmark: Any, c
     if file is None or benchmark.stats is None:
         return
     found = case_result(case, tolerance, [[seconds] for seconds in benchmark.stats.stats.data])
-    now = bench_results.Results({"here": {"device": device.describe(), "software": {}, "rooflines": {}}}, [found])
-    baseline = bench_results.read(Path(file))
-    same = bench_results.same_device(now.machines["here"], baseline, file)
+    now = results.Results({"here": {"device": device.describe(), "software": {}, "rooflines": {}}}, [found])
+    baseline = results.read(Path(file))
+    same = results.same_device(now.machines["here"], baseline, file)
     if case.id not in baseline.of(same):
         pytest.skip(f"{file} does not have this case")
-    (verdict,) = bench_results.against(now, "here", baseline, file)
+    (verdict,) = results.against(now, "here", baseline, file)
     assert not verdict.regressed, f"{verdict.words}: {verdict.comparison}, tolerance {tolerance:.1%}"
 
 
-def case_result(case: Case, tolerance: float, rounds: list[list[float]]) -> bench_results.Result:
+def case_result(case: Case, tolerance: float, rounds: list[list[float]]) -> results.Result:
     """What a baseline is compared with."""
     given = {"id": case.id, "machine": "here", "status": "measured", "samples": rounds, "tolerance": tolerance}
-    return bench_results.empty(given)
+    return results.empty(given)

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rv_check.arch import archs
+from rv_check.archs.load import archs
 from rv_check.bench import devices, workloads
 from rv_check.bench import run as bench_run
 from rv_check.bench.cases import Group, Point, Selection, select

@@ -16,14 +16,15 @@ import pytest
 import tables
 import yaml
 
-from rv_check.arch import archs
-from rv_check.blocks import find_contract
-from rv_check.candidates import load_blocks, load_candidates
-from rv_check.checks import CHECKS
-from rv_check.cli import parse
-from rv_check.findings import Report
-from rv_check.report import HEADERS, Line, table_rows
-from rv_check.spec import PROPERTIES
+from rv_check.archs.load import archs
+from rv_check.blocks.contract import find_contract
+from rv_check.checks.deviations import load_deviations
+from rv_check.checks.findings import Report
+from rv_check.checks.registry import CHECKS
+from rv_check.cli.main import parse
+from rv_check.language.vocabulary import PROPERTIES
+from rv_check.pytest_plugin.pyproject import load_blocks, load_candidates
+from rv_check.report.comparison import HEADERS, Line, table_rows
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -144,7 +145,7 @@ def test_every_check_is_on_the_page_of_levels() -> None:
 def test_every_option_of_the_plugin_is_on_its_page(pytestconfig: pytest.Config) -> None:
     """On the command line, and as a setting."""
     text = text_of(DOCS / "pytest.md")
-    plugin = (ROOT / "rv_check" / "pytest_plugin.py").read_text(encoding="utf-8")
+    plugin = (ROOT / "rv_check" / "pytest_plugin" / "hooks.py").read_text(encoding="utf-8")
     options = set(re.findall(r'addoption\(\s*"(--[\w-]+)"', plugin))
     settings = set(re.findall(r'addini\(\s*"(\w+)"', plugin))
     assert options == set(re.findall(r"^\| `(--rv[\w-]+)", text, re.M))
@@ -188,8 +189,6 @@ def test_candidates_and_blocks(tmp_path: Path) -> None:
 
 def test_deviations(tmp_path: Path) -> None:
     """The file of deviations is one, and speaks of the arch of the page about specs."""
-    from rv_check.deviations import load_deviations
-
     path = tmp_path / "deviations.yaml"
     path.write_text(shown_file("levels.md", "deviations.yaml"))
     (deviation,) = load_deviations(path)

@@ -73,6 +73,7 @@ FILES = {
     "ops/__init__.py": '"""What an operation is."""',
     "ops/pools.py": '"""Pools.\n\nMore of them."""',
     "ops/norms.py": '"""Norms."""',
+    "ops/inner/__init__.py": '"""More of them."""',
     "bench/__init__.py": '"""How long it takes."""',
     "plugin/__init__.py": '"""Tests."""',
     "cli/__init__.py": '"""The command line."""',
@@ -85,6 +86,7 @@ def test_folders(tmp_path: Path) -> None:
     assert lines[1] == "ops | values < bench | plugin < cli"
     assert [line for line in lines[4:] if line] == [
         "### ops/", "What an operation is.", "`norms`", ": Norms.", "`pools`", ": Pools.",
+        "`inner/`", ": More of them.",
         "### values.py", "Values of the language.",
         "### bench/", "How long it takes.", "### plugin/", "Tests.", "### cli/", "The command line.",
     ]  # fmt: skip

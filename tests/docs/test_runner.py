@@ -173,12 +173,12 @@ def test_a_page_may_add_to_a_copy_of_the_repository(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     page = "<!-- folder: a copy of the repository -->\n\n"
     page += block("yaml", "# specs/vgg.yaml, below: archs:\n  vgg5:\n    build: vgg([1, 1])")
-    page += block("python", "# rv_check/ops.py\n\n\nADDED = 1")
-    page += block("python", "# rv_check/ops.py, above: ADDED = 1\nFIRST = 0")
-    page += block("python", "# rv_check/ops.py, below: NOTHING\nx = 1")
-    page += block("console", "$ rv-check list | grep vgg5\n  vgg5\n$ tail -2 rv_check/ops.py\nFIRST = 0\nADDED = 1")
-    before = (ROOT / "rv_check" / "ops.py").read_text()
+    page += block("python", "# rv_check/text.py\n\n\nADDED = 1")
+    page += block("python", "# rv_check/text.py, above: ADDED = 1\nFIRST = 0")
+    page += block("python", "# rv_check/text.py, below: NOTHING\nx = 1")
+    page += block("console", "$ rv-check list | grep vgg5\n  vgg5\n$ tail -2 rv_check/text.py\nFIRST = 0\nADDED = 1")
+    before = (ROOT / "rv_check" / "text.py").read_text()
     printed = run(tmp_path, page)
     assert outcomes(printed) == ["PASSED"] * 4 + ["FAILED", "PASSED"]
-    assert "rv_check/ops.py has no line that begins with: NOTHING" in printed
-    assert (ROOT / "rv_check" / "ops.py").read_text() == before
+    assert "rv_check/text.py has no line that begins with: NOTHING" in printed
+    assert (ROOT / "rv_check" / "text.py").read_text() == before

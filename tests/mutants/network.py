@@ -1,7 +1,8 @@
 """A network as a flat list of steps that can be changed at will, and the ordinary `nn.Module` that executes them.
 
-It shares only the expanded tree with rv_check: building and shapes are its own, so that a mistake in `rv_check.model`
-cannot hide in what it is judged by. A value is called by the name of the step that gives it, or `input`.
+It shares only the expanded tree with rv_check: building and shapes are its own, so that a mistake in
+`rv_check.modules.build` cannot hide in what it is judged by. A value is called by the name of the step that gives it,
+or `input`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rv_check.arch import Arch
-from rv_check.tree import Item, Join, Layer, Module, Repeat, Seq
+from rv_check.archs.arch import Arch
+from rv_check.archs.tree import Item, Join, Layer, Module, Repeat, Seq
 
 Shape = tuple[int, ...]  # of one image, without the batch axis
 Arguments = tuple[tuple[str, Any], ...]

@@ -16,7 +16,8 @@ from typing import Any
 
 from network import INPUT, Block, DoesNotFit, Network, Step
 
-from rv_check.arch import Arch, archs, load
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import archs, load
 
 ACTIVATIONS = ("relu", "silu", "sigmoid")
 WEIGHTED = ("conv", "linear")

@@ -32,13 +32,17 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rv_check import Arch, build, load, numbers
-from rv_check.checks import CHECKS, Pair, Run, input_sizes, run_check
-from rv_check.conformance import ModuleRun
-from rv_check.copies import copy_of, unwrapped
-from rv_check.findings import Finding
-from rv_check.problems import RvCheckError
-from rv_check.structure import Structure, guess
+from rv_check import Arch, build, load
+from rv_check.checks.check import Pair, Run, run_check
+from rv_check.checks.findings import Finding
+from rv_check.checks.of_module import ModuleRun
+from rv_check.checks.registry import CHECKS
+from rv_check.checks.sizes import input_sizes
+from rv_check.checks.structure import Structure, guess
+from rv_check.errors import RvCheckError
+from rv_check.modules import generic_point, trace
+from rv_check.modules.copies import copy_of, unwrapped
+from rv_check.modules.torch_state import seeded, steady
 
 RATES = Path(__file__).with_name("rates.json")
 LEAST = 6  # mutants of an operator in a sample
@@ -173,7 +177,7 @@ class Subject:
         """None where it does not run."""
         self.run.check = "structure"
         try:
-            with numbers.steady():
+            with steady():
                 return self.run.structure()
         except RvCheckError:
             return None
@@ -238,7 +242,7 @@ def measured(subject: Subject) -> Verdict:
     if found is None or slots is None:
         return Verdict(True)  # it does not run, or has other parameters
     try:
-        with numbers.steady():
+        with steady():
             pair = subject.run.pair_by(replace(found, map=slots)).at_generic_point(torch.float64)
             sizes = input_sizes(subject.arch)[:2]
             runs = ((sizes[0], False), (sizes[-1], False), (sizes[0], True))
@@ -259,21 +263,21 @@ LEVELS: dict[str, Level] = {
 
 def differ(pair: Pair, x: tuple[int, ...], train: bool) -> bool:
     """Whether any tensor of a pair differs."""
-    data = numbers.image(x, 2, torch.float64, "cpu")
+    data = generic_point.image(x, 2, torch.float64, "cpu")
     slots = pair.map or {}
-    expected = numbers.limited(numbers.run(pair.expected, data, train, ()), slots)
-    found = numbers.renamed(numbers.run(pair.found, data, train, (), pair.where), slots, expected)
-    tolerance = numbers.TOLERANCE[torch.float64]
-    return any(d.decides and not d.within(tolerance) for d in numbers.differences(expected, found, train))
+    expected = trace.limited(trace.run(pair.expected, data, train, ()), slots)
+    found = trace.renamed(trace.run(pair.found, data, train, (), pair.where), slots, expected)
+    tolerance = trace.TOLERANCE[torch.float64]
+    return any(d.decides and not d.within(tolerance) for d in trace.differences(expected, found, train))
 
 
 def differ_again(pair: Pair, x: tuple[int, ...]) -> bool:
     """Whether the outputs for another image differ, which a module that keeps what it saw shows."""
-    data = numbers.image(x, 2, torch.float64, "cpu", seed=4)
+    data = generic_point.image(x, 2, torch.float64, "cpu", seed=4)
     with torch.no_grad():
-        expected = numbers.forward(pair.expected.eval(), data)
-        found = numbers.forward(pair.found.eval(), data, pair.where)
-    return not numbers.compare("output", expected, found).within(numbers.TOLERANCE[torch.float64])
+        expected = trace.forward(pair.expected.eval(), data)
+        found = trace.forward(pair.found.eval(), data, pair.where)
+    return not trace.compare("output", expected, found).within(trace.TOLERANCE[torch.float64])
 
 
 # The receptive field: size, stride and padding of both axes, which each step continues.
@@ -371,7 +375,7 @@ class Row:
 def judge(item: Item, levels: dict[str, Level] | None = None) -> Row:
     """Ask every level, each on its own. One that raises has died."""
     verdicts = {}
-    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), numbers.seeded(0):
+    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), seeded(0):
         warnings.simplefilter("ignore")
         subject = Subject(item)
         for name, level in (levels or LEVELS).items():

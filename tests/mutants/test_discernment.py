@@ -14,9 +14,10 @@ import torch
 from network import Network
 from score import EQUAL, LEVELS, RATES, REWRITES, Item, Row, Verdict
 
-from rv_check import check, numbers
-from rv_check.arch import archs
-from rv_check.problems import RvCheckError
+from rv_check import check
+from rv_check.archs.load import archs
+from rv_check.errors import RvCheckError
+from rv_check.modules.torch_state import seeded
 
 QUICK = ("resnet18", "plain18", "vgg11_bn")  # of the default run
 DEEPER = ("resnet34", "resnet101", "resnet152", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2")
@@ -53,7 +54,7 @@ def verdict(item: Item) -> str:
 
     Level structure decides, and `check` where that has nothing to say of what is wrong, or should have nothing to say.
     """
-    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), numbers.seeded(0):
+    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), seeded(0):
         warnings.simplefilter("ignore")
         subject = score.Subject(item)
         found = LEVELS["structure"](subject)

@@ -45,14 +45,18 @@ import yaml
 if find_spec("rv_check") is None:  # run from source without being installed
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from rv_check import arch as arch_module
-from rv_check import library
-from rv_check.arch import Arch
-from rv_check.checks import Check, Run, checks_of, run_check
-from rv_check.ops import OPS
-from rv_check.problems import SpecError
-from rv_check.spec import INIT_METHODS, INIT_WORDS, VERDICTS, Family
-from rv_check.tree import Item, Join, Layer, Module, Repeat, Seq
+from rv_check.archs import load
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import archs_of
+from rv_check.archs.tree import Item, Join, Layer, Module, Repeat, Seq
+from rv_check.checks.check import Check, Run, run_check
+from rv_check.checks.registry import checks_of
+from rv_check.errors import SpecError
+from rv_check.language import files as spec_files
+from rv_check.language import library
+from rv_check.language.definitions import Family
+from rv_check.language.vocabulary import INIT_METHODS, INIT_WORDS, VERDICTS
+from rv_check.ops.op import OPS
 
 ODD = (3, 97, 65)
 CHEAP = ("resnet18", "resnet50", "vgg11", "vgg11_bn")  # where models are run, besides the arch that is changed
@@ -110,15 +114,19 @@ class Mutant:
 
 def specs() -> Path:
     """The folder of the shipped specs."""
-    return library.shipped_folder()
+    return spec_files.shipped_folder()
 
 
 def mutants(family: str | None = None) -> list[Mutant]:
     """Every mutant of every shipped spec file, or of one family and the blocks it uses, in the order of the files."""
     folder = specs()
-    files = [p for p in (*library.family_files(folder), *library.block_files(folder)) if p.suffix in library.SUFFIXES]
+    files = [
+        p
+        for p in (*spec_files.family_files(folder), *spec_files.block_files(folder))
+        if p.suffix in spec_files.SUFFIXES
+    ]
     files = [p for p in files if families_using(p)]  # other blocks are for studies and variants: nothing here uses them
-    blocks = tuple(p.stem for p in library.block_files(folder) if families_using(p))
+    blocks = tuple(p.stem for p in spec_files.block_files(folder) if families_using(p))
     found: list[Mutant] = []
     for path in files:
         if family is None or family in families_using(path):
@@ -130,9 +138,9 @@ def mutants(family: str | None = None) -> list[Mutant]:
 def families_using(path: Path) -> set[str]:
     """The families that a spec file is a part of: itself, or those that name it, by way of other blocks included."""
     folder = specs()
-    texts = {p.stem: p.read_text(encoding="utf-8") for p in library.block_files(folder)}
+    texts = {p.stem: p.read_text(encoding="utf-8") for p in spec_files.block_files(folder)}
     found = set()
-    for family in library.family_files(folder):
+    for family in spec_files.family_files(folder):
         reached, queue = {family.stem}, [family.read_text(encoding="utf-8")]
         while queue:
             words = set(re.findall(r"\w+", re.sub(r"(?m)(^|\s)(source|note|#).*$", "", queue.pop())))
@@ -627,7 +635,7 @@ def _structure(seq: Seq) -> tuple[Any, ...]:
 @cache
 def originals() -> dict[str, tuple[Any, ...]]:
     """The signatures of the shipped archs."""
-    return {arch.name: signature(arch) for arch in arch_module.archs()}
+    return {arch.name: signature(arch) for arch in load.archs()}
 
 
 # Judging
@@ -646,8 +654,8 @@ class Mutated:
     def archs(self) -> dict[str, Arch]:
         """The archs of the families that the mutant touches, its owner first. Raises: SpecError."""
         families = families_using(specs() / self.mutant.file)
-        definitions = [library.load(p) for p in library.family_files(self.folder) if p.stem in families]
-        found = {a.name: a for f in definitions if isinstance(f, Family) for a in arch_module.archs_of(f)}
+        definitions = [library.load(p) for p in spec_files.family_files(self.folder) if p.stem in families]
+        found = {a.name: a for f in definitions if isinstance(f, Family) for a in archs_of(f)}
         return dict(sorted(found.items(), key=lambda pair: pair[0] != self.mutant.owner))
 
     def fails(self, arch: Arch, check: Check) -> str | None:
@@ -692,7 +700,7 @@ def figures(m: Mutated) -> Caught | None:
     """Published numbers against their second transcription, torch's count, and torchvision's metadata."""
     from test_printed_figures import differences, transcription
 
-    archs = [m.archs.get(arch.name, arch) for arch in arch_module.archs()] if m.changed else []
+    archs = [m.archs.get(arch.name, arch) for arch in load.archs()] if m.changed else []
     found = differences(archs, transcription()) if archs else []
     return ("test_printed_figures.py", found[0]) if found else None
 

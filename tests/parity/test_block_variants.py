@@ -19,18 +19,20 @@ from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import StochasticDepth
 
-from rv_check import arch as arch_module
-from rv_check import build, check, library, load
-from rv_check.checks import check_arch
-from rv_check.observe import Subject
-from rv_check.structure import compare, of_arch
+from rv_check import build, check, load
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import archs, load_archs
+from rv_check.checks.registry import check_arch
+from rv_check.checks.structure import compare, of_arch
+from rv_check.language import files
+from rv_check.modules.observe import Subject
 
-FOLDER = library.shipped_folder() / "variants"
-FILES = library.family_files(FOLDER)
+FOLDER = files.shipped_folder() / "variants"
+FILES = files.family_files(FOLDER)
 SMALL = "3 64 64"
 
 
-def variant(name: str, input: str | None = None) -> arch_module.Arch:
+def variant(name: str, input: str | None = None) -> Arch:
     """`preact.yaml::preact18` of the folder of variants, or an arch that needs no file."""
     return load(f"{FOLDER}/{name}" if "::" in name else name, input=input)
 
@@ -41,7 +43,7 @@ def variant(name: str, input: str | None = None) -> arch_module.Arch:
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_contracts_and_printed_numbers_hold(file: Any) -> None:
     """Every variant is true to its contract, and to what is published of it."""
-    for arch in arch_module.load_archs(file):
+    for arch in load_archs(file):
         report = check_arch(arch, ("spec",))
         assert report.passed, report
         assert arch.entry.contract, f"{arch.name} has no contract"
@@ -452,5 +454,5 @@ def test_a_batch_norm_for_each_is_no_group_norm() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_only_variants_of_this_folder_are_called_so(file: Any) -> None:
     """An arch of the folder has no name of a shipped one, so that a name says which network is meant."""
-    shipped = {arch.name for arch in arch_module.archs()}
-    assert not shipped & {arch.name for arch in arch_module.load_archs(file)}
+    shipped = {arch.name for arch in archs()}
+    assert not shipped & {arch.name for arch in load_archs(file)}

@@ -10,7 +10,8 @@ import mutate_specs
 import pytest
 from mutate_specs import Mutant, Verdict, families_using, judge, mutants, report, specs, spread, sweep
 
-from rv_check.checks import Check, checks_of
+from rv_check.checks.check import Check
+from rv_check.checks.registry import checks_of
 
 PROSE = re.compile(r"^\s*(- )?(source|note):")
 SAMPLE = 40

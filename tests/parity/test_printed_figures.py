@@ -20,12 +20,13 @@ import torch
 import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
-from rv_check import arch as arch_module
-from rv_check import library
-from rv_check.arch import Arch
-from rv_check.checks import QUOTED, hold, value_of
-from rv_check.reference import metadata_source
-from rv_check.spec import Family, Published
+from rv_check.archs import load
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import archs_of
+from rv_check.checks.published import QUOTED, hold, value_of
+from rv_check.language import files, library
+from rv_check.language.definitions import Family, Published
+from rv_check.modules.reference import metadata_source
 
 PRINTED = Path(__file__).with_name("printed_figures.json")
 COUNTED = re.compile(r"counted by torch\.utils\.flop_counter on torchvision (\w+), halved")
@@ -39,8 +40,8 @@ KEYS = {
 
 def figure_differences(folder: Path) -> list[str]:
     """What is wrong with the published numbers of the families in a folder; nothing where all hold."""
-    families = [library.load(path) for path in library.family_files(folder)]
-    archs = [arch for f in families if isinstance(f, Family) for arch in arch_module.archs_of(f)]
+    families = [library.load(path) for path in files.family_files(folder)]
+    archs = [arch for f in families if isinstance(f, Family) for arch in archs_of(f)]
     return differences(archs, transcription())
 
 
@@ -119,7 +120,7 @@ def transcription() -> list[dict[str, str]]:
 
 def test_every_published_number_is_where_it_is_said_to_be() -> None:
     """Transcribed once more in printed_figures.json, counted by torch, or stated by torchvision of that network."""
-    assert figure_differences(library.shipped_folder()) == []
+    assert figure_differences(files.shipped_folder()) == []
 
 
 def test_every_row_names_its_source_and_table() -> None:
@@ -129,13 +130,13 @@ def test_every_row_names_its_source_and_table() -> None:
 
 def shipped(name: str) -> Arch:
     """A shipped arch."""
-    return next(arch for arch in arch_module.archs() if arch.name == name)
+    return next(arch for arch in load.archs() if arch.name == name)
 
 
 def changed(name: str, position: int, **fields: object) -> list[Arch]:
     """The shipped archs, with the fields of one published entry of `name` changed."""
     found = []
-    for arch in arch_module.archs():
+    for arch in load.archs():
         if arch.name == name:
             entries = list(arch.entry.published)
             entries[position] = replace(entries[position], **fields)
@@ -155,8 +156,8 @@ def test_a_changed_figure_is_found_on_both_sides() -> None:
 
 def test_a_changed_row_and_a_second_row_are_found() -> None:
     """One row an entry: a row that is changed or stands twice is found."""
-    assert len(differences(arch_module.archs(), [*transcription()[1:], {**transcription()[0], "printed": "134"}])) == 2
-    assert len(differences(arch_module.archs(), [transcription()[0], *transcription()])) == 1
+    assert len(differences(load.archs(), [*transcription()[1:], {**transcription()[0], "printed": "134"}])) == 2
+    assert len(differences(load.archs(), [transcription()[0], *transcription()])) == 1
 
 
 def test_a_changed_count_is_found() -> None:

@@ -15,8 +15,8 @@ from real_implementations import ANOTHER, DECLARED, DIFFERENT, IMPLEMENTATIONS, 
 from torch import nn
 
 from rv_check import RvCheckError, check, load
-from rv_check.findings import Finding, Report
-from rv_check.identify import identify
+from rv_check.checks.findings import Finding, Report
+from rv_check.checks.identify import identify
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the packages' own
 

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torchvision import models
 
-from rv_check.arch import Arch, archs, load, load_archs
-from rv_check.fields import Measured, compare_fields, graph_lines, measured_field, measured_lines, observed
-from rv_check.library import shipped_folder
-from rv_check.observe import Subject
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import archs, load, load_archs
+from rv_check.language.files import shipped_folder
+from rv_check.modules.observe import Subject
+from rv_check.receptive_fields.formula import graph_lines
+from rv_check.receptive_fields.measured import Measured, compare_fields, measured_field, measured_lines, observed
 
 LARGE = ("resnet101", "resnet152", "resnext101", "wide_resnet101", "resnet_v1_101", "resnet_v1_152", "resnet_v1_200")
 SLIM = load_archs(shipped_folder() / "studies" / "tf_slim.yaml")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rv_check import Arch, load
-from rv_check.arch import archs
-from rv_check.report import show_text
+from rv_check.archs.load import archs
+from rv_check.report.layers import show_text
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 NAMES = [arch.name for arch in archs()]
@@ -28,7 +28,7 @@ def test_no_stray_snapshot() -> None:
 
 def test_a_changed_block_changes_the_listing(tmp_path: Path) -> None:
     """The listing sees a kernel, a name and a residual branch change."""
-    from rv_check.library import shipped_folder
+    from rv_check.language.files import shipped_folder
 
     text = (shipped_folder() / "blocks" / "basic.yaml").read_text()
     family = (shipped_folder() / "resnet.yaml").read_text()

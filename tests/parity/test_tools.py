@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rv_check import build, load
-from rv_check.arch import archs
-from rv_check.counts import Operation, conventions, of_arch, operations
-from rv_check.observe import Subject
+from rv_check.archs.load import archs
+from rv_check.costs.conventions import conventions
+from rv_check.costs.operations import Operation, operations, operations_of
+from rv_check.modules.observe import Subject
 
 RECORDED: dict[str, Any] = json.loads(TOTALS.read_text(encoding="utf-8"))
 OF_TORCHVISION = ("densenet121", "mobilenet_v2", "efficientnet_b0", "googlenet")
@@ -43,7 +44,7 @@ def test_every_rule_has_its_counter() -> None:
 def test_recorded_totals_of_every_arch(name: str) -> None:
     """The rule over the operations of each spec is, to the last digit, what the counter printed."""
     rule = conventions()[name]
-    found = {arch.name: rule.total(of_arch(arch)) for arch in archs()}
+    found = {arch.name: rule.total(operations_of(arch)) for arch in archs()}
     assert found == {arch: total for arch, total in RECORDED["totals"][name].items() if arch in found}
     assert len(found) == 23
 
@@ -96,14 +97,14 @@ def test_the_counter_itself(name: str, network: str) -> None:
         pytest.skip(f"{error.name or error} is not installed: `tox -e counters` runs it")
     assert conventions()[name].total(seen(module, *x)) == total
     if arch:
-        assert conventions()[name].total(of_arch(arch)) == total
+        assert conventions()[name].total(operations_of(arch)) == total
 
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_a_wrong_rule_is_seen(name: str) -> None:
     """Each coefficient, one more than it is, gives another total for some recorded network, or for the block."""
     rule = conventions()[name]
-    networks = [of_arch(load("resnet50")), of_arch(load("vgg11_bn")), seen(Block(), 4, 20, 24)]
+    networks = [operations_of(load("resnet50")), operations_of(load("vgg11_bn")), seen(Block(), 4, 20, 24)]
     right = [rule.total(done) for done in networks]
     kinds = {operation.kind for done in networks for operation in done}
     for part in ("counts", "layers", "functions"):

@@ -23,13 +23,15 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.models.vgg import VGG, make_layers
 
-from rv_check import arch as arch_module
-from rv_check import library, numbers
-from rv_check.arch import Arch
-from rv_check.model import build
-from rv_check.problems import RvCheckError, SpecError
-from rv_check.reference import applies, build_reference
-from rv_check.spec import Family
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import archs_of, load_archs
+from rv_check.errors import RvCheckError, SpecError
+from rv_check.language import files, library
+from rv_check.language.definitions import Family
+from rv_check.modules import generic_point, trace
+from rv_check.modules.build import build
+from rv_check.modules.reference import applies, build_reference
+from rv_check.modules.torch_state import seeded
 
 ODD = (3, 97, 65)  # sides that are odd and differ: what holds only where a stride divides, or rows are columns, fails
 
@@ -77,8 +79,8 @@ def torchvision_variant(name: str) -> ResNet:
 
 def archs_in(folder: Path) -> dict[str, Arch]:
     """The archs of the families in a folder, by name."""
-    families = [library.load(path) for path in library.family_files(folder)]
-    return {arch.name: arch for f in families if isinstance(f, Family) for arch in arch_module.archs_of(f)}
+    families = [library.load(path) for path in files.family_files(folder)]
+    return {arch.name: arch for f in families if isinstance(f, Family) for arch in archs_of(f)}
 
 
 def variant_differences(folder: Path, names: Collection[str] = tuple(VARIANTS)) -> list[str]:
@@ -128,23 +130,23 @@ def shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
 
 def number_differences(arch: Arch) -> Iterator[str]:
     """At a generic point, in float64, eval and train mode: outputs, gradients, and the statistics left by a step."""
-    with numbers.seeded(0):
+    with seeded(0):
         expected = torchvision_variant(arch.name)
-    with numbers.seeded(0):
+    with seeded(0):
         found = build(arch)
     if VARIANTS[arch.name][1] is strided_first:  # cutting shortcuts leaves gaps in torchvision's random numbers
         other = [n for n, t in expected.state_dict().items() if not torch.equal(t, found.state_dict()[n])]
         yield from (f"{arch.name}: {name} starts otherwise" for name in other[:1])
-    numbers.generic_point(expected)
+    generic_point.generic_point(expected)
     found.load_state_dict(expected.state_dict(), strict=True)
     expected.double()
     found.double()
-    x = numbers.image(ODD, 2, torch.float64, torch.device("cpu"))
-    names = numbers.shared_modules(expected, found)
+    x = generic_point.image(ODD, 2, torch.float64, torch.device("cpu"))
+    names = trace.shared_modules(expected, found)
     for train in (False, True):
-        runs = [numbers.run(model, x, train, names) for model in (expected, found)]
-        for difference in numbers.differences(*runs, train):
-            if not difference.within(numbers.TOLERANCE[torch.float64]):
+        runs = [trace.run(model, x, train, names) for model in (expected, found)]
+        for difference in trace.differences(*runs, train):
+            if not difference.within(trace.TOLERANCE[torch.float64]):
                 mode = "train" if train else "eval"
                 yield f"{arch.name} in {mode} mode: {difference.what} differs by {difference.relative:.3g}"
                 return
@@ -228,7 +230,7 @@ def family_differences(folder: Path) -> list[str]:
                 kept = nn.Module()
                 kept.layer1 = change_theirs(theirs).layer1
                 try:
-                    found += differences_of(arch_module.load_archs(path)[0], kept)
+                    found += differences_of(load_archs(path)[0], kept)
                 except SpecError as error:
                     found.append(f"stage of {block} from {channels} channels, stride {stride}: {error}")
     return found
@@ -256,27 +258,27 @@ def shape_differences(folder: Path) -> list[str]:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_are_torchvision_with_the_documented_difference(name: str) -> None:
     """v1 is torchvision's ResNet with the stride moved to the first 1x1; plain is it without its shortcuts."""
-    assert variant_differences(library.shipped_folder(), [name]) == []
+    assert variant_differences(files.shipped_folder(), [name]) == []
 
 
 def test_references_are_told_what_the_archs_are_told() -> None:
     """Every arch that torchvision builds has it as its reference, also with `classes=10`, and names its modules so."""
-    assert reference_differences(library.shipped_folder()) == []
+    assert reference_differences(files.shipped_folder()) == []
 
 
 def test_families_and_stages_are_torchvision_at_other_arguments() -> None:
     """Every depth stands where torchvision has it; a projection is where torchvision has one."""
-    assert family_differences(library.shipped_folder()) == []
+    assert family_differences(files.shipped_folder()) == []
 
 
 def test_blocks_hold_at_odd_and_oblong_inputs() -> None:
     """`in:` and `out:` are right beyond the declared input, where no stride leaves a rest and rows are columns."""
-    assert shape_differences(library.shipped_folder()) == []
+    assert shape_differences(files.shipped_folder()) == []
 
 
 def change(folder: Path, file: str, old: str, new: str) -> Path:
     """A copy of the shipped specs in `folder`, with one text changed."""
-    shutil.copytree(library.shipped_folder(), folder)
+    shutil.copytree(files.shipped_folder(), folder)
     path = folder / file
     text = path.read_text()
     assert old in text
@@ -346,6 +348,6 @@ def test_a_shape_that_holds_at_even_squares_only_is_found(tmp_path: Path, file: 
 def test_what_no_shipped_arch_needs_is_found(tmp_path: Path, file: str, old: str, new: str) -> None:
     """Each leaves every shipped arch as it is."""
     folder = change(tmp_path / "specs", file, old, new)
-    before, after = archs_in(library.shipped_folder()), archs_in(folder)
+    before, after = archs_in(files.shipped_folder()), archs_in(folder)
     assert all(before[name].state == arch.state for name, arch in after.items())
     assert family_differences(folder)

@@ -235,7 +235,7 @@ def models() -> Iterator[tuple[str, Callable[[], nn.Module], tuple[int, ...]]]:
     import torchvision
 
     from rv_check import build
-    from rv_check.arch import archs
+    from rv_check.archs.load import archs
 
     for arch in archs():
         yield arch.name, lambda arch=arch: build(arch), arch.input  # type: ignore[misc]

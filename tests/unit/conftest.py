@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny import World
 
-from rv_check import reference
+from rv_check.modules import reference
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ import torch
 import torchvision
 from PIL import Image
 
-from rv_check import accuracy, build, load
-from rv_check.accuracy import Counts, Share, measure, published
-from rv_check.cli import main
-from rv_check.problems import RvCheckError
+from rv_check import build, load
+from rv_check.cli.main import main
+from rv_check.errors import RvCheckError
+from rv_check.weights import accuracy
+from rv_check.weights.accuracy import Counts, Share, measure, published
 
 ARCH = "resnet18(width=8, classes=6)"
 MANY = (5, 3, 2, 1, 2, 3)  # images of each class

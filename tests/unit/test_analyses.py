@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from rv_check import analyses
-from rv_check.analyses import ReceptiveField
-from rv_check.arch import Arch, load
-from rv_check.axes import Axis
-from rv_check.model import build
-from rv_check.ops import OPS
-from rv_check.problems import RvCheckError
+from rv_check.archs import listing as listings
+from rv_check.archs.arch import Arch
+from rv_check.archs.axes import Axis
+from rv_check.archs.load import load
+from rv_check.archs.receptive_field import ReceptiveField
+from rv_check.errors import RvCheckError
+from rv_check.modules.build import build
+from rv_check.ops.op import OPS
 
 
 class Folder:
@@ -942,7 +943,7 @@ def test_names_that_count_rounds(folder: Folder) -> None:
     assert [row.name for row in arch.rows() if not row.op.startswith("sum")] == layers
     assert [name.removesuffix(".weight") for name in arch.state if name.endswith(".weight")] == layers
     assert [row.name for row in arch.rows(fold_at=1)] == ["conv1", "conv2", "conv3", "layer0", "layer1"]
-    assert analyses.names(arch.tree.root) == ["conv1", "conv2", "conv3", "layer0", "layer1"]
+    assert listings.names(arch.tree.root) == ["conv1", "conv2", "conv3", "layer0", "layer1"]
     assert list(build(arch, "meta").state_dict()) == list(arch.state)
 
 
@@ -971,4 +972,4 @@ def test_a_step_is_found_by_its_name() -> None:
 
 def test_names_under_the_root() -> None:
     """For suggestions: the names that a contract can begin with."""
-    assert analyses.names(load("vgg11").tree.root) == ["features", "avgpool", "2", "classifier"]
+    assert listings.names(load("vgg11").tree.root) == ["features", "avgpool", "2", "classifier"]

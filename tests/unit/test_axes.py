@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from rv_check import axes
-from rv_check.axes import (
+from rv_check.archs import axes
+from rv_check.archs.axes import (
     MAX_PHASES,
     PIXEL,
     Along,
@@ -23,8 +23,8 @@ from rv_check.axes import (
     span,
     union,
 )
-from rv_check.ops import Slide
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
+from rv_check.ops.op import Slide
 
 Reach = Callable[[int], set[int]]  # the pixels that a unit sees, of a line without ends
 

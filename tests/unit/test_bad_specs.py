@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from rv_check import library
-from rv_check.arch import load, load_archs
-from rv_check.problems import RvCheckError, SpecError
+from rv_check.archs.load import load, load_archs
+from rv_check.errors import RvCheckError, SpecError
+from rv_check.language import files as spec_files
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent / "bad_specs"
@@ -392,7 +392,7 @@ def test_error_family_by_a_late_word(tmp_path: Path, monkeypatch: pytest.MonkeyP
         """
     assert said(expected) == text_of(Path("net.yaml"))
     write(tmp_path, {"block.yaml": "block: block(x)\nin: C H W\nbody:\n  - x\n"})
-    monkeypatch.setattr(library, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(spec_files, "shipped_folder", lambda: tmp_path)
     write(tmp_path, {"net.yaml": family("- block(x)").replace("family: net", "family: net(x=relu)")})
     with pytest.raises(SpecError) as error:
         load("net.yaml::net(x=deep)")
@@ -412,8 +412,8 @@ def test_error_name_too_long_for_a_file(tmp_path: Path, monkeypatch: pytest.Monk
 MEASURED = """
 import json, resource, sys, time
 from pathlib import Path
-from rv_check.arch import load_archs
-from rv_check.problems import SpecError
+from rv_check.archs.load import load_archs
+from rv_check.errors import SpecError
 resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
 start = time.process_time()
 try:
@@ -821,7 +821,7 @@ def test_error_typed(
     """What is wrong with what somebody typed is said about that, with the caret under it."""
     write(tmp_path, NETS)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(library, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(spec_files, "shipped_folder", lambda: tmp_path)
     with pytest.raises(RvCheckError) as error:
         _ = load(name, size).tree
     assert said(expected) == str(error.value)
@@ -831,7 +831,7 @@ def test_error_two_archs_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """A name that two families declare is ambiguous; with its file it is not."""
     write(tmp_path, {"a.yaml": NETS["net.yaml"], "b.yaml": NETS["net.yaml"].replace("net50", "netb")})
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(library, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(spec_files, "shipped_folder", lambda: tmp_path)
     with pytest.raises(RvCheckError) as error:
         load("net101")
     expected = "there are two archs 'net101': in a.yaml and b.yaml\n  expected: path/to/file.yaml::net101"

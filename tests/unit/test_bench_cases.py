@@ -18,7 +18,7 @@ from rv_check.bench.cases import (
     select,
     shard,
 )
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 SPEC = """\
 family: net(width)

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from rv_check.bench import devices, workloads
-from rv_check.bench import run as bench_run
+from rv_check.bench import devices, run, samples, workloads
 from rv_check.bench.cases import Group, Point, Subject
 from rv_check.bench.results import Results
 from rv_check.bench.timing import Plan, in_turn, times, warm_up
-from rv_check.cli import main
+from rv_check.cli.main import main
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="torch sees no CUDA device here; run on a machine that has one"
@@ -157,7 +156,7 @@ def test_agreement_with_triton_and_torch() -> None:
         clock = device.stopwatch()
         warm = warm_up(made.workload, clock, Plan(), device.reserved)
         (rounds,) = in_turn([made.workload], clock, Plan(), [warm.last])
-        ours = bench_run.summary(rounds).median
+        ours = samples.summary(rounds).median
         theirs = testing.do_bench(made.workload.run, return_mode="median") * 1e-3
         torchs = Timer("run()", globals={"run": made.workload.run}).blocked_autorange(min_run_time=2).median
     assert ours == pytest.approx(theirs, rel=0.02)
@@ -188,14 +187,14 @@ def test_the_largest_batch_and_its_end() -> None:
     torch.cuda.set_per_process_memory_fraction(0.1)
     try:
         results = Results({"here": {"device": {}, "software": {}, "rooflines": {}}}, [])
-        session = bench_run.Session(device, "here", results, Plan(seconds=0.2, rounds=2))
+        session = run.Session(device, "here", results, Plan(seconds=0.2, rounds=2))
         where = Point("cuda:0", "float32", "contiguous", "eager", "step", 1, (3, 224, 224))
         held = device.allocated()
-        groups, refused = bench_run.scaled(session, Group((Subject("nets.py:net"),), where))
+        groups, refused = run.scaled(session, Group((Subject("nets.py:net"),), where))
         assert device.allocated() == held
         assert refused[0]["status"] == "does not fit"
         assert groups[-1].point.batch < refused[0]["batch"]
-        assert bench_run.measure(session, groups[-1])[0]["status"] == "measured"
+        assert run.measure(session, groups[-1])[0]["status"] == "measured"
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 

@@ -14,7 +14,7 @@ import pytest
 from rv_check.bench import results as bench_results
 from rv_check.bench.results import KEYS, SCHEMA, Results, against, empty, machine_key, merge, read, write
 from rv_check.bench.tables import columns, of_one_machine, of_verdicts, side_by_side
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 CPU = {"kind": "cpu", "name": "A processor", "threads": 2}
 GPU = {"kind": "cuda", "name": "A card", "memory": 10}
@@ -61,41 +61,6 @@ def test_every_key_is_there_and_explained() -> None:
     words = (bench_results.__doc__ or "").replace("{", " ").replace("}", " ")
     missing = [key for key in KEYS if not any(part.strip(" .,;:`") == key for part in words.replace(",", " ").split())]
     assert missing == []
-
-
-@pytest.mark.parametrize("at", ["write", "fsync", "replace"])
-def test_an_interrupted_write_leaves_the_file_as_it_was(
-    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C at any moment: the old file is whole, and no other one is left."""
-    path = tmp_path / "a.json"
-    write(results(result()), path)
-    before = path.read_text()
-
-    def interrupted(*arguments: object, **more: object) -> None:
-        raise KeyboardInterrupt
-
-    if at == "write":
-        monkeypatch.setattr(bench_results.os, "fsync", interrupted)
-    else:
-        monkeypatch.setattr(bench_results.os, at, interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write(results(result(), result("other inference")), path)
-    assert path.read_text() == before
-    assert os.listdir(tmp_path) == ["a.json"]
-
-
-def test_a_disk_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message, the old file, and nothing half-written."""
-    path = tmp_path / "a.json"
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(bench_results.os, "fsync", full)
-    with pytest.raises(RvCheckError, match=r"a\.json cannot be written: No space left on device"):
-        write(results(result()), path)
-    assert os.listdir(tmp_path) == []
 
 
 def broken(**changes: Any) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from rv_check import library
-from rv_check.arch import load_archs
-from rv_check.library import shipped_folder
-from rv_check.problems import RvCheckError
-from rv_check.spec import PROPERTIES, Block
+from rv_check.archs.load import load_archs
+from rv_check.errors import RvCheckError
+from rv_check.language import library
+from rv_check.language.definitions import Block
+from rv_check.language.files import shipped_folder
+from rv_check.language.vocabulary import PROPERTIES
 
 CONTRACT = """\
 block: cheap(out, stride=1)
@@ -281,7 +282,7 @@ def test_budgets_of_a_class(tmp_path: Path) -> None:
     pytest.importorskip("hypothesis")
     from wrong_blocks import BasicBlock, BottleneckBlock
 
-    from rv_check.blocks import check_block
+    from rv_check.blocks.check import check_block
 
     path = write(tmp_path, ("  - residual", "  - residual\n  - cost"))
     assert check_block(BottleneckBlock, str(path)).passed
@@ -299,7 +300,7 @@ def test_budget_of_a_receptive_field(limit: str, status: str, tmp_path: Path) ->
     pytest.importorskip("hypothesis")
     from wrong_blocks import BottleneckBlock
 
-    from rv_check.blocks import check_block
+    from rv_check.blocks.check import check_block
 
     path = write(tmp_path, ("exactly 3", limit), ("- shape\n  - residual", "- cost"))
     (found,) = check_block(BottleneckBlock, str(path)).findings
@@ -312,7 +313,7 @@ def test_budget_of_activations(limit: str, status: str, tmp_path: Path) -> None:
     pytest.importorskip("hypothesis")
     from wrong_blocks import BasicBlock
 
-    from rv_check.blocks import check_block
+    from rv_check.blocks.check import check_block
 
     path = write(tmp_path, ("receptive_field: exactly 3", f"activations: {limit}"), ("- shape\n  - residual", "- cost"))
     text = path.read_text().replace("params: at most bottleneck(width=out/4)", "params: at least 1")

@@ -15,13 +15,14 @@ import wrong_blocks
 from torch import Tensor, nn
 from wrong_blocks import WRONG, BasicBlock, BottleneckBlock, PreActivation, SqueezeExcitation
 
-from rv_check import cli_block
-from rv_check.blocks import BlockArch, block_arch, check_block, find_contract
-from rv_check.cli import parse
-from rv_check.findings import Finding, Report
-from rv_check.problems import RvCheckError
-from rv_check.properties import PROPERTIES, STACKED
-from rv_check.spec import PROPERTIES as NAMES
+from rv_check.blocks.check import check_block
+from rv_check.blocks.contract import BlockArch, block_arch, find_contract
+from rv_check.blocks.properties import PROPERTIES, STACKED
+from rv_check.checks.findings import Finding, Report
+from rv_check.cli.commands import block
+from rv_check.cli.main import parse
+from rv_check.errors import RvCheckError
+from rv_check.language.vocabulary import PROPERTIES as NAMES
 
 pytest.importorskip("hypothesis")
 FILE = Path(wrong_blocks.__file__)
@@ -294,7 +295,7 @@ def test_command_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     """One object, with a finding for each property."""
     assert command(f"{FILE}:AddsNothing", "--as", "residual_block", "--property", "residual", "--json") == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["schema"] == cli_block.SCHEMA
+    assert found["schema"] == block.SCHEMA
     assert [(f["check"], f["status"]) for f in found["findings"]] == [("residual", "failed")]
     assert found["notes"][-2].startswith("call: ")
 

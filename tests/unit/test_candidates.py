@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from rv_check import RvCheckError, SpecError
-from rv_check.candidates import is_module_name, load_candidates, load_module
+from rv_check.modules.named import is_module_name, load_module
+from rv_check.pytest_plugin.pyproject import load_candidates
 
 NAMES: list[tuple[str, bool]] = [
     ("nets.py:Net", True),

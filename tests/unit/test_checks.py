@@ -16,14 +16,23 @@ import torch
 from tiny import Block, Net, World, broken, broken_block
 from torch import Tensor, nn
 
-from rv_check import load, ops
-from rv_check.arch import Arch
-from rv_check.checks import CHECKS, Judge, Run, check_arch, checks_of, hold, input_sizes, run_check
-from rv_check.findings import Finding, Report
-from rv_check.library import shipped_folder
-from rv_check.problems import Document, Place, RvCheckError
-from rv_check.reference import PROVIDERS
-from rv_check.spec import Published
+from rv_check import load
+from rv_check.archs.arch import Arch
+from rv_check.checks.check import Run, run_check
+from rv_check.checks.findings import Finding, Report
+from rv_check.checks.judge import Judge
+from rv_check.checks.published import hold
+from rv_check.checks.registry import CHECKS, check_arch, checks_of
+from rv_check.checks.sizes import input_sizes
+from rv_check.errors import Document, Place, RvCheckError
+from rv_check.language.definitions import Published
+from rv_check.language.files import shipped_folder
+from rv_check.modules.reference import PROVIDERS
+from rv_check.ops import op as ops
+from rv_check.ops.convolutions import Conv, Linear
+from rv_check.ops.dropouts import Dropout
+from rv_check.ops.pools import AdaptiveAvgPool, MaxPool
+from rv_check.ops.shapes import Flatten
 
 CHECK = {check.name: check for check in CHECKS}
 
@@ -241,12 +250,12 @@ BREAKS: list[tuple[str, str, Change, str, str]] = [
     ("train", "momentum", reference(SLOW), "bn1.running_mean after a step differs by", "- bn1: batchnorm"),
     ("train", "dropout", reference(DROPPING), "output of drop differs by", "- drop: dropout"),
     ("train", "a frozen norm", reference(FrozenNorm), "output of bn1 differs by", "- bn1: batchnorm"),
-    ("counters", "MACs of a conv", rule(ops.Conv, "macs", lambda n: n + 1), "FLOPs by torch's counter", "  net:"),
-    ("counters", "params of a head", rule(ops.Linear, "params", lambda p: {"weight": p["weight"]}), "1,150", "  net:"),
-    ("counters", "the model", rule(ops.Dropout, "build", lambda m: nn.Linear(8, 8)), "parameters of the", "  net:"),
-    ("counters", "what does not run", rule(ops.Flatten, "build", lambda m: nn.Flatten(2)), "does not run", "  net:"),
-    ("field", "a formula", rule(ops.MaxPool, "window", lambda w: (ops.POINT, w[1])), "17/4/8", "  - layer1"),
-    ("counters", "the pool", rule(ops.AdaptiveAvgPool, "build", lambda m: nn.AvgPool2d(8)), "pool2d by fv", "  net:"),
+    ("counters", "MACs of a conv", rule(Conv, "macs", lambda n: n + 1), "FLOPs by torch's counter", "  net:"),
+    ("counters", "params of a head", rule(Linear, "params", lambda p: {"weight": p["weight"]}), "1,150", "  net:"),
+    ("counters", "the model", rule(Dropout, "build", lambda m: nn.Linear(8, 8)), "parameters of the", "  net:"),
+    ("counters", "what does not run", rule(Flatten, "build", lambda m: nn.Flatten(2)), "does not run", "  net:"),
+    ("field", "a formula", rule(MaxPool, "window", lambda w: (ops.POINT, w[1])), "17/4/8", "  - layer1"),
+    ("counters", "the pool", rule(AdaptiveAvgPool, "build", lambda m: nn.AvgPool2d(8)), "pool2d by fv", "  net:"),
 ]  # fmt: skip
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from rv_check import claims, reference
-from rv_check.cli import main
-from rv_check.findings import CannotRun
-from rv_check.printed import HOLDS, TRUNCATED, WRONG, parse_printed
-from rv_check.problems import SpecError
+from rv_check.checks.printed import HOLDS, TRUNCATED, WRONG, parse_printed
+from rv_check.claims import claim
+from rv_check.claims.file import load_claims
+from rv_check.cli.main import main
+from rv_check.errors import CannotRun, SpecError
+from rv_check.modules import reference
 
 SPECS = Path(__file__).parents[2] / "specs"
 FACTS = SPECS / "claims"
@@ -59,13 +60,13 @@ def test_error_not_printed(text: str) -> None:
 
 
 @pytest.fixture
-def judged(tmp_path: Path) -> Callable[[str], list[claims.Verdict]]:
+def judged(tmp_path: Path) -> Callable[[str], list[claim.Verdict]]:
     """The verdicts on statements, written as a file has them."""
 
-    def judge(statements: str) -> list[claims.Verdict]:
+    def judge(statements: str) -> list[claim.Verdict]:
         path = tmp_path / "said.yaml"
         path.write_text(f"claims: a page\nsource: nowhere\nstatements:\n{statements}")
-        return claims.judge_all(claims.load_claims(path))
+        return claim.judge_all(load_claims(path))
 
     return judge
 
@@ -267,7 +268,7 @@ def test_error_file(text: str, message: str, tmp_path: Path) -> None:
     """So is what is no file of claims."""
     (tmp_path / "said.yaml").write_text(text)
     with pytest.raises(SpecError) as caught:
-        claims.load_claims(tmp_path / "said.yaml")
+        load_claims(tmp_path / "said.yaml")
     assert message in str(caught.value)
 
 
@@ -291,7 +292,7 @@ def test_names_of_other_archs(tmp_path: Path) -> None:
         + one("small(classes=3).params", "12")
         + one("wide.conv1.out_channels", "128")
     )
-    assert [verdict.words for verdict in claims.judge_all(claims.load_claims(path))] == [HOLDS] * 3
+    assert [verdict.words for verdict in claim.judge_all(load_claims(path))] == [HOLDS] * 3
 
 
 def test_the_shipped_claims(capsys: pytest.CaptureFixture[str]) -> None:
@@ -328,9 +329,9 @@ ARTICLE = {
 
 def test_the_article() -> None:
     """Its verdicts are those that were found without rv_check."""
-    verdicts = claims.judge_all(claims.load_claims(FACTS / "article.yaml"))
+    verdicts = claim.judge_all(load_claims(FACTS / "article.yaml"))
     words = {verdict.claim.title: verdict.words for verdict in verdicts}
-    assert {title: words[title] for title in ARTICLE} == {t: claims.DECLARED[v] for t, v in ARTICLE.items()}
+    assert {title: words[title] for title in ARTICLE} == {t: claim.DECLARED[v] for t, v in ARTICLE.items()}
 
 
 def test_a_table(judged: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

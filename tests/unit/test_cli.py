@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from tiny import World, broken_block
 
-from rv_check import cli
-from rv_check.cli import main
+from rv_check.cli import common
+from rv_check.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 Captured = pytest.CaptureFixture[str]
@@ -697,7 +697,7 @@ def test_error_output_that_cannot_be_written(
     name: str, words: str, capsys: Captured, net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said before any work."""
-    monkeypatch.setattr(cli, "check_arch", None)
+    monkeypatch.setattr(common, "check_arch", None)
     status, out, err = ask(capsys, "report", net, "-o", str(tmp_path / name))
     assert (status, out) == (2, "")
     assert words in err
@@ -711,7 +711,7 @@ def test_error_output_that_fails_late(
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     status, out, err = ask(capsys, "report", net, "--level", "spec", "-o", str(tmp_path / "report"))
     assert status == 2
     assert "1,150" in out
@@ -851,7 +851,7 @@ def without_torch(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def run_main(*arguments: str) -> str:
     """Code that runs a command."""
-    return f"from rv_check.cli import main\nsys.exit(main({list(arguments)!r}))"
+    return f"from rv_check.cli.main import main\nsys.exit(main({list(arguments)!r}))"
 
 
 STATIC: list[tuple[str, str, str]] = [
@@ -909,7 +909,7 @@ def test_the_blocker_blocks(tmp_path: Path) -> None:
 
 def test_static_commands_do_not_import_torch(tmp_path: Path) -> None:
     """Where torch is installed they leave it alone, so that they stay quick; a check of numbers does import it."""
-    code = "import sys\nfrom rv_check.cli import main\nmain({!r})\nprint('torch' in sys.modules)"
+    code = "import sys\nfrom rv_check.cli.main import main\nmain({!r})\nprint('torch' in sys.modules)"
     static = (
         ["show", "resnet50"],
         ["list"],

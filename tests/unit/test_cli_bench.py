@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from rv_check.bench import devices, roofline, workloads
+from rv_check.bench import devices, roofline, run, workloads
 from rv_check.bench import results as bench_results
-from rv_check.bench import run as bench_run
 from rv_check.bench.cases import Case, Group, Point, Subject
 from rv_check.bench.devices import Cpu
 from rv_check.bench.results import Results
 from rv_check.bench.timing import Plan
-from rv_check.cli import main
+from rv_check.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 NETS = """\
@@ -270,7 +269,7 @@ def test_results_are_kept_and_resumed(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the third of four cases: two are in the file, and only two are measured when it goes on."""
-    measure, left = bench_run.measure, [3]
+    measure, left = run.measure, [3]
 
     def interrupted(session: Any, group: Group) -> Any:
         left[0] -= 1
@@ -279,13 +278,13 @@ def test_results_are_kept_and_resumed(
         return measure(session, group)
 
     command = ("nets.py:net", "--pass", "inference,forward,backward,step", *BRIEF, "-o", "out.json")
-    monkeypatch.setattr(bench_run, "measure", interrupted)
+    monkeypatch.setattr(run, "measure", interrupted)
     status, _, err = ask(capsys, *command)
     assert (status, err.splitlines()[-1]) == (130, "rv-check: interrupted")
     assert sorted(os.listdir(folder)) == ["nets.py", "out.json"] or "__pycache__" in os.listdir(folder)
     before = bench_results.read(folder / "out.json").cases
     assert [one["pass"] for one in before] == ["inference", "forward"]
-    monkeypatch.setattr(bench_run, "measure", measure)
+    monkeypatch.setattr(run, "measure", measure)
     status, _, err = ask(capsys, *command)
     assert (status, "out.json is there already" in err) == (2, True)
     status, _, err = ask(capsys, *command, "--resume")
@@ -351,8 +350,8 @@ def test_the_largest_batch_is_searched_for() -> None:
     """With a module that runs out of memory above two images: 1 and 2 are left to be measured, 3 did not fit."""
     point = Point("cpu", "float32", "contiguous", "eager", "inference", 1, (3, 32, 32))
     results = Results({"here": {"device": {}, "software": {}, "rooflines": {}}}, [])
-    session = bench_run.Session(Cpu(1), "here", results, Plan())
-    groups, refused = bench_run.scaled(session, Group((Subject("nets.py:Hungry"),), point))
+    session = run.Session(Cpu(1), "here", results, Plan())
+    groups, refused = run.scaled(session, Group((Subject("nets.py:Hungry"),), point))
     assert [group.point.batch for group in groups] == [1, 2]
     assert [(one["batch"], one["status"]) for one in refused] == [(3, "does not fit")]
 
@@ -441,7 +440,7 @@ def test_bad_questions(
     arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Status 2 and a clear message, before anything is timed."""
-    monkeypatch.setattr(bench_run, "run", None)
+    monkeypatch.setattr(run, "run", None)
     status, out, err = ask(capsys, *arguments)
     assert (status, out) == (2, "")
     assert words in err
@@ -451,7 +450,7 @@ def test_bad_questions(
 def test_cases_are_listed_without_torch(folder: Path) -> None:
     """What would be measured is said by the specs alone."""
     code = (
-        "import sys; from rv_check.cli import main; status = main(['bench', '--list', '--device', 'cuda']); "
+        "import sys; from rv_check.cli.main import main; status = main(['bench', '--list', '--device', 'cuda']); "
         "assert 'torch' not in sys.modules; sys.exit(status)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

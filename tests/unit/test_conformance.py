@@ -20,9 +20,9 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 import rv_check
 from rv_check import RvCheckError, SpecError, assert_conforms, build, check, load
-from rv_check.arch import small_inputs
-from rv_check.conformance import compare_modules
-from rv_check.findings import Finding, Report
+from rv_check.archs.arch import small_inputs
+from rv_check.checks.findings import Finding, Report
+from rv_check.checks.of_two import compare_modules
 
 
 def of(report: Report) -> dict[str, set[str]]:

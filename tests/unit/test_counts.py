@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from rv_check import build, load
-from rv_check.arch import archs
-from rv_check.checks import fvcore_counts
-from rv_check.counts import FILE, Convention, Operation, conventions, of_arch, operations
-from rv_check.observe import Subject
-from rv_check.problems import RvCheckError
+from rv_check.archs.load import archs
+from rv_check.checks.counters import fvcore_counts
+from rv_check.costs.conventions import FILE, Convention, conventions
+from rv_check.costs.operations import Operation, operations, operations_of
+from rv_check.errors import RvCheckError
+from rv_check.modules.observe import Subject
 
 SMALL = [(arch.name, 64) for arch in archs()]
 
@@ -113,7 +114,7 @@ def flops_of_training(module: nn.Module, x: Tensor) -> int:
 def test_backward_is_torchs_without_groups(name: str) -> None:
     """In networks without grouped convolutions torch's counter is right, and says the same of a training step."""
     arch = load(name).at((3, 64, 64))
-    done = of_arch(arch)
+    done = operations_of(arch)
     total = sum(o.macs + o.backward for o in done)
     model = build(arch, "meta").eval()
     assert flops_of_training(model, torch.empty((1, *arch.input), device="meta")) == 2 * total
@@ -122,7 +123,7 @@ def test_backward_is_torchs_without_groups(name: str) -> None:
 def test_backward_of_grouped_convolutions() -> None:
     """Torch's counter counts the gradient of a grouped convolution as if it had no groups; about 2 is right."""
     arch = load("resnext50_32x4d")
-    done = of_arch(arch)
+    done = operations_of(arch)
     ratio = sum(o.backward for o in done) / arch.macs
     assert ratio == pytest.approx(2 - 118_013_952 / arch.macs, abs=1e-12)  # all but the gradient of the image
     model = build(arch, "meta").eval()
@@ -163,7 +164,7 @@ def test_spec_and_built_model_agree(name: str, side: int) -> None:
                     found[key] = found.get(key, 0) + amount
         return found
 
-    spec, run = of_arch(arch), seen(model, *arch.input)
+    spec, run = operations_of(arch), seen(model, *arch.input)
     assert totals(spec) == totals(run)
     assert sum(o.macs for o in spec) == arch.macs
     assert sum(o.backward for o in spec) == sum(o.backward for o in run)
@@ -214,7 +215,7 @@ def test_nothing_is_counted_twice_or_lost() -> None:
 
 def test_a_total_is_spelled_out() -> None:
     """Amounts times coefficients are the total, and equal amounts of a kind are one term."""
-    done = of_arch(load("resnet50"))
+    done = operations_of(load("resnet50"))
     for rule in conventions().values():
         terms = rule.spelled(done)
         assert sum(by * amount for by, _, _, amount in terms) == rule.total(done)

@@ -17,15 +17,17 @@ from PIL import Image
 from torch import nn
 from torchvision import datasets as torchvision_datasets
 
-from rv_check import RvCheckError, datasets, training
-from rv_check.arch import load
-from rv_check.cli import main
-from rv_check.datasets import Data
-from rv_check.degradation import Result, Trained, arch_of, tasks
-from rv_check.library import shipped_folder
-from rv_check.progress import Progress, duration
-from rv_check.recipes import RECIPES, Recipe
-from rv_check.training import Epoch, Task, augmented, train
+from rv_check import RvCheckError
+from rv_check.archs.load import load
+from rv_check.cli.main import main
+from rv_check.cli.progress import Progress
+from rv_check.language.files import shipped_folder
+from rv_check.studies import datasets, training
+from rv_check.studies.datasets import Data
+from rv_check.studies.degradation import Result, Trained, arch_of, tasks
+from rv_check.studies.recipes import RECIPES, Recipe
+from rv_check.studies.training import Epoch, Task, augmented, train
+from rv_check.text import duration
 
 TINY = replace(RECIPES["quick"], epochs=3, batch=8, width=2)
 
@@ -445,7 +447,7 @@ def test_the_default_is_a_study_of_three_seeds() -> None:
 def test_time_to_go(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """At the pace so far, without what was there already; a line each half minute where there is no terminal."""
     times = iter([0.0, 0.0, 40.0, 60.0, 71.0])
-    monkeypatch.setattr("rv_check.progress.monotonic", lambda: next(times))
+    monkeypatch.setattr("rv_check.cli.progress.monotonic", lambda: next(times))
     progress = Progress(10)
     progress.step("there", 2, took_time=False)
     progress.step("one", 4)  # 40 s for 4; 4 are left

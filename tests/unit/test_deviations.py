@@ -9,10 +9,11 @@ import pytest
 from tiny import World
 
 from rv_check import SpecError
-from rv_check.checks import Judge, check_arch
-from rv_check.deviations import Deviation, first_match, load_deviations, settle
-from rv_check.findings import Finding, Level, Report, Status
-from rv_check.problems import Document, Place
+from rv_check.checks.deviations import Deviation, first_match, load_deviations, settle
+from rv_check.checks.findings import Finding, Level, Report, Status
+from rv_check.checks.judge import Judge
+from rv_check.checks.registry import check_arch
+from rv_check.errors import Document, Place
 
 PLACE = Place(Document(Path("known.yaml"), ("deviations:", "  - check: net::macs")), 2, 12)
 KNOWN = Deviation("net::macs", "on purpose", "https://example.org/1", PLACE)

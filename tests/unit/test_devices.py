@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rv_check.bench import devices
 from rv_check.bench.devices import Cpu, DoesNotFit, EventClock, attempt, device_of, largest, no_memory, settings
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 
 class Event:

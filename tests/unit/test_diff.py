@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rv_check import Report, RvCheckError, load
-from rv_check.conformance import assert_same, compare_archs, compare_modules
+from rv_check.checks.of_two import assert_same, compare_archs, compare_modules
 
 IMAGE = (3, 32, 32)
 

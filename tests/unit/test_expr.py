@@ -8,25 +8,22 @@ from typing import Any
 
 import pytest
 
-from rv_check.expr import (
+from rv_check.errors import Document, Place, Problem, SpecError
+from rv_check.language.expressions import (
     MAX_NUMBER,
     MAX_TERMS,
     MAX_TEXT,
     WORDS,
     Expr,
-    Partial,
     Scope,
     dotted_call,
-    key,
-    kind,
     literal,
     parse,
     parse_call,
-    show,
 )
-from rv_check.ops import OPS
-from rv_check.problems import Document, Place, Problem, SpecError
-from rv_check.source import Text
+from rv_check.language.yaml_nodes import Text
+from rv_check.ops.op import OPS
+from rv_check.values import Partial, key, kind, show
 
 
 def text(content: str) -> Text:

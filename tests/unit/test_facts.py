@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rv_check.arch import Arch, archs, load_archs
-from rv_check.expected import expected
-from rv_check.facts import facts
-from rv_check.library import family_files, shipped_folder
-from rv_check.observe import Subject
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import archs, load_archs
+from rv_check.blocks.totals import facts
+from rv_check.graphs.expected import expected
+from rv_check.language.files import family_files, shipped_folder
+from rv_check.modules.observe import Subject
 
 EVERY = [*archs(), *(arch for path in family_files(shipped_folder() / "variants") for arch in load_archs(path))]
 

@@ -15,31 +15,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rv_check import check, cli_fields, fields, ops, walk
-from rv_check.analyses import ReceptiveField
-from rv_check.arch import Arch, load, load_archs
-from rv_check.axes import Axis, Phases
-from rv_check.checks import check_arch
-from rv_check.cli import parse
-from rv_check.effective import Effective, draw, effective_fields
-from rv_check.expected import expected
-from rv_check.fields import (
-    compare_fields,
-    compare_published,
-    graph_field,
-    graph_lines,
-    measured_field,
-    measured_lines,
-    node_of,
-    observed,
-    smallest_input,
-    stages,
-)
-from rv_check.findings import up_to
-from rv_check.library import shipped_folder
-from rv_check.model import build
-from rv_check.observe import Subject
-from rv_check.problems import RvCheckError
+from rv_check import check
+from rv_check.archs.arch import Arch
+from rv_check.archs.axes import Axis, Phases
+from rv_check.archs.load import load, load_archs
+from rv_check.archs.receptive_field import ReceptiveField
+from rv_check.checks.findings import up_to
+from rv_check.checks.registry import check_arch
+from rv_check.cli.commands import receptive_field
+from rv_check.cli.main import parse
+from rv_check.errors import RvCheckError
+from rv_check.graphs.expected import expected
+from rv_check.language.files import shipped_folder
+from rv_check.modules.build import build
+from rv_check.modules.observe import Subject
+from rv_check.ops import op as ops
+from rv_check.ops.arguments import Pair
+from rv_check.ops.convolutions import Conv, ConvTranspose
+from rv_check.ops.pools import MaxPool
+from rv_check.receptive_fields import formula, gradient, inputs, pictures, walk
+from rv_check.receptive_fields import measured as measured_fields
+from rv_check.receptive_fields.effective import Effective, effective_fields
+from rv_check.receptive_fields.formula import graph_field, graph_lines, node_of, stages
+from rv_check.receptive_fields.inputs import smallest_input
+from rv_check.receptive_fields.measured import compare_fields, measured_field, measured_lines, observed
+from rv_check.receptive_fields.pictures import draw
+from rv_check.receptive_fields.published import compare_published
 
 STUDIES = shipped_folder() / "studies"
 
@@ -209,7 +210,7 @@ def test_branches_that_are_not_aligned_are_told() -> None:
 
 def test_a_join_in_a_table_has_its_branches() -> None:
     """The row of a sum names each branch with its field where these differ."""
-    lines = {line.name: line for line in fields.arch_lines(load("resnet18"), 9)}
+    lines = {line.name: line for line in formula.arch_lines(load("resnet18"), 9)}
     branches = {label: str(field) for label, field in lines["layer2.0.sum"].branches}
     # 43/4/21 comes in: 43 + 2*4 + 2*8 = 67, and a projection with stride 2 of single pixels
     assert branches == {"main": "67/8/33", "skip": "43/8/21"}
@@ -435,7 +436,7 @@ def test_a_wrong_formula_of_phases_is_seen(name: str, monkeypatch: pytest.Monkey
             window = window._replace(before=(window.before[0] + 1, window.before[1] + 1))
         return right[1](self, x, window)
 
-    def enlarged(self: walk.Formula, x: ReceptiveField, factors: ops.Pair, bilinear: bool) -> ReceptiveField:
+    def enlarged(self: walk.Formula, x: ReceptiveField, factors: Pair, bilinear: bool) -> ReceptiveField:
         shifted = ops.Slide(1, 1, 1)
         return right[0](self, x, factors, bilinear).through(shifted, shifted)
 
@@ -600,14 +601,14 @@ def test_a_module_with_a_decoder_is_held_to_its_spec(tmp_path: Path) -> None:
 def test_a_wrong_padding_of_a_decoder_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule of the op is off by one, or the module that it builds: the check of fields fails, with all phases."""
     arch = load(unet(tmp_path, "4, stride=2, padding=1"))
-    right = ops.ConvTranspose.window
+    right = ConvTranspose.window
 
-    def off_by_one(self: ops.ConvTranspose, x: ops.Shape) -> ops.Window:
+    def off_by_one(self: ConvTranspose, x: ops.Shape) -> ops.Window:
         window = right(self, x)
         assert window is not None
         return window[0]._replace(padding=window[0].padding - 1), window[1]
 
-    monkeypatch.setattr(ops.ConvTranspose, "window", off_by_one)
+    monkeypatch.setattr(ConvTranspose, "window", off_by_one)
     (failed,) = [f for f in check_arch(arch, up_to("numbers")).findings if f.check == "field"]
     assert failed.status == "failed"
     assert failed.found == "13/1/6, the largest of 13/2/6, 13/2/6"
@@ -662,13 +663,13 @@ def test_the_command_of_a_decoder(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_measured_phase_that_differs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """A formula that is right in the largest unit and wrong in another one does not hold."""
-    right = fields.arch_lines
+    right = formula.arch_lines
 
-    def one_wrong(arch: Arch, depth: int | None) -> list[fields.Line]:
+    def one_wrong(arch: Arch, depth: int | None) -> list[formula.Line]:
         wrong = Phases((Axis(11, 2, 6), Axis(11, 2, 5)))
         return [replace(line, field=replace(line.field, rows=wrong)) for line in right(arch, depth)]
 
-    monkeypatch.setattr(fields, "arch_lines", one_wrong)
+    monkeypatch.setattr(formula, "arch_lines", one_wrong)
     assert ask(unet(tmp_path), "--measure") == 1
     assert "11/1/6, the largest of 11/2/6, 11/2/4, DIFFERENT" in capsys.readouterr().out
 
@@ -718,24 +719,24 @@ def tower(folder: Path, layers: int) -> Arch:
 
 def test_a_field_too_large_for_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows and columns are then measured apart; 400 layers of 3x3 reach 801 pixels."""
-    monkeypatch.setattr(fields, "MAX_SQUARE", 100)
+    monkeypatch.setattr(measured_fields, "MAX_SQUARE", 100)
     found = measured_field(expected(tower(tmp_path, 400), False), "tower")
     assert (str(found), found.pixels) == ("801/1/400", None)
 
 
 def test_the_smallest_gradient_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A corner pixel's share of 700 layers, 3**-700 along an axis, is no float64; without marks it would be lost."""
-    monkeypatch.setattr(fields, "MAX_SQUARE", 100)
+    monkeypatch.setattr(measured_fields, "MAX_SQUARE", 100)
     graph = expected(tower(tmp_path, 700), False)
     assert str(measured_field(graph, "tower")) == "1401/1/700"
-    monkeypatch.setattr(walk.Gradient, "_marked", lambda self, x: x)
+    monkeypatch.setattr(gradient.Gradient, "_marked", lambda self, x: x)
     assert str(measured_field(graph, "tower")) != "1401/1/700"
 
 
 def test_error_a_field_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images do not grow for ever."""
-    monkeypatch.setattr(fields, "MAX_SQUARE", 100)
-    monkeypatch.setattr(fields, "MAX_LINE", 200)
+    monkeypatch.setattr(measured_fields, "MAX_SQUARE", 100)
+    monkeypatch.setattr(measured_fields, "MAX_LINE", 200)
     with pytest.raises(RvCheckError, match="the field of tower is larger than 200 pixels"):
         measured_field(expected(tower(tmp_path, 400), False), "tower")
 
@@ -745,7 +746,7 @@ def test_error_unknown_step() -> None:
     with pytest.raises(RvCheckError, match="there is no step 'layer9'\n  did you mean: layer4"):
         measured_field(expected(load("resnet18"), False, raw=True), "layer9")
     with pytest.raises(RvCheckError, match="resnet18 has no step 'layer9'\n  did you mean: layer4"):
-        fields.arch_line(load("resnet18"), "layer9")
+        formula.arch_line(load("resnet18"), "layer9")
 
 
 def test_error_an_input_that_is_too_small() -> None:
@@ -773,7 +774,7 @@ def test_a_wrong_padding_in_an_op_is_measured(monkeypatch: pytest.MonkeyPatch) -
     right = compare_fields(load("resnet18"))
     assert all(measured.agrees(field) for _, field, measured in right)
     monkeypatch.setattr(
-        ops.Conv,
+        Conv,
         "window",
         lambda self, x: tuple(ops.Slide(k, s) for k, s in zip(self.kernel, self.stride, strict=True)),
     )
@@ -785,16 +786,16 @@ def test_a_wrong_padding_in_an_op_is_measured(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_built_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stride that the model has in another place than the spec says is seen."""
-    make = ops.MaxPool.build
+    make = MaxPool.build
     monkeypatch.setattr(
-        ops.MaxPool, "build", lambda self, nn, x, inplace: nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, 2))
+        MaxPool, "build", lambda self, nn, x, inplace: nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, 2))
     )
     same = compare_fields(load("resnet18"))
     assert all(measured.agrees(field) for _, field, measured in same)  # the same by other means
-    monkeypatch.setattr(ops.MaxPool, "build", lambda self, nn, x, inplace: nn.MaxPool2d(4, 2, 1))
+    monkeypatch.setattr(MaxPool, "build", lambda self, nn, x, inplace: nn.MaxPool2d(4, 2, 1))
     other = {step: measured.agrees(field) for step, field, measured in compare_fields(load("resnet18"))}
     assert other == {"2": True, "layer1": False, "layer2": False, "layer3": False, "layer4": False}
-    assert ops.MaxPool.build is not make
+    assert MaxPool.build is not make
 
 
 def family(folder: Path, head: str) -> Arch:
@@ -854,19 +855,19 @@ def test_the_smallest_input_of_shipped_archs() -> None:
     vgg = smallest_input(load("vgg16"))
     assert vgg.size == 32
     assert "maxpool: the kernel spans 2, larger than its input of 1" in vgg.below
-    assert smallest_input(load("resnet18")) == fields.Smallest(1, "")
+    assert smallest_input(load("resnet18")) == inputs.Smallest(1, "")
     assert runs(load("resnet18"), 1)
 
 
 def test_which_stage_fits() -> None:
     """At 224 pixels the field of ResNet-50's third stage is the first that is larger."""
-    lines = fields.arch_lines(load("resnet50"), None)
-    within, beyond = fields.fits(lines, 224)
+    lines = formula.arch_lines(load("resnet50"), None)
+    within, beyond = inputs.fits(lines, 224)
     assert within is not None
     assert beyond is not None
     assert (within.name, beyond.name) == ("layer2", "layer3")
-    assert fields.fits(lines, 6)[0] is None
-    assert fields.fits(lines, 427)[1] is None
+    assert inputs.fits(lines, 6)[0] is None
+    assert inputs.fits(lines, 427)[1] is None
 
 
 # Studies
@@ -1086,7 +1087,7 @@ def test_pictures(tmp_path: Path) -> None:
 
 def test_error_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another ending, no such folder, a folder, and no matplotlib: said before any work."""
-    monkeypatch.setattr(fields, "find_spec", lambda name: object())
+    monkeypatch.setattr(pictures, "find_spec", lambda name: object())
     (tmp_path / "dir.png").mkdir()
     for name, message in (
         ("field.jpg", "'field.jpg' is no name of a picture\n  expected: FILE.png or FILE.svg"),
@@ -1094,12 +1095,12 @@ def test_error_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (f"{tmp_path}/dir.png", "cannot be written: it is a folder"),
     ):
         with pytest.raises(RvCheckError) as caught:
-            fields.check_picture(name)
+            pictures.check_picture(name)
         assert message in str(caught.value)
-    assert fields.check_picture(f"{tmp_path}/field.SVG") == tmp_path / "field.SVG"
-    monkeypatch.setattr(fields, "find_spec", lambda name: None)
+    assert pictures.check_picture(f"{tmp_path}/field.SVG") == tmp_path / "field.SVG"
+    monkeypatch.setattr(pictures, "find_spec", lambda name: None)
     with pytest.raises(RvCheckError, match="a picture needs matplotlib\n  expected: it installed"):
-        fields.check_picture(f"{tmp_path}/field.png")
+        pictures.check_picture(f"{tmp_path}/field.png")
 
 
 # The command
@@ -1123,7 +1124,7 @@ def test_the_command_of_an_arch(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_command_says_what_differs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit status 1 where a measured field is not that of the formula."""
-    monkeypatch.setattr(ops.MaxPool, "build", lambda self, nn, x, inplace: nn.MaxPool2d(4, 2, 1))
+    monkeypatch.setattr(MaxPool, "build", lambda self, nn, x, inplace: nn.MaxPool2d(4, 2, 1))
     assert ask("resnet18", "--measure", "--step", "layer1") == 1  # 43 and one pixel more of jump 2
     assert "45/4/21, DIFFERENT" in capsys.readouterr().out
 
@@ -1132,7 +1133,7 @@ def test_the_command_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     """One object with a schema; a gate or pool is global, a join has its branches."""
     assert ask("resnet50", "--depth", "3", "--json", "--fits", "224", "--compare-published") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["schema"] == cli_fields.SCHEMA
+    assert found["schema"] == receptive_field.SCHEMA
     steps = {step["name"]: step for step in found["steps"]}
     assert steps["fc"]["global"] is True
     assert steps["layer1.0.sum"]["branches"]["skip"]["size"] == 11

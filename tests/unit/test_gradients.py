@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from rv_check import RvCheckError, load
-from rv_check.arch import load_archs
-from rv_check.checks import check_arch
-from rv_check.cli import main
-from rv_check.conformance import compare_archs
-from rv_check.gradients import STACKS, Measured, Run, measure, study, twins
-from rv_check.library import shipped_folder
+from rv_check.archs.load import load_archs
+from rv_check.checks.of_two import compare_archs
+from rv_check.checks.registry import check_arch
+from rv_check.cli.main import main
+from rv_check.language.files import shipped_folder
+from rv_check.studies.gradients import STACKS, Measured, Run, measure, study, twins
 
 STUDIES = shipped_folder() / "studies"
 

@@ -1,136 +1,98 @@
-"""The modules in reading order: imports point one way along it, and torch comes where a module is built or run."""
+"""What comes with an import: nothing from higher layers, and torch only where a module is built or run.
+
+`lint-imports` holds the contracts of `pyproject.toml` on the package; here they are broken in a copy of it.
+"""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import rv_check
 
-FOLDER = Path(rv_check.__file__).parent
-BENCH = ("samples", "timing", "cases", "results", "devices", "workloads", "roofline", "run", "tables")
-ORDER = (
-    *("problems", "source", "expr", "ops", "axes", "spec", "library", "tree", "analyses", "arch"),
-    *("graph", "normal", "expected", "counts", "memory", "align", "match", "explain"),
-    *("model", "findings", "foreign", "reference", "copies", "aten", "observe", "walk", "fields", "facts", "effective"),
-    *("structure", "identify", "initial", "numbers", "deviations", "printed", "checks", "conformance", "candidates"),
-    *("properties", "blocks", "swap", "claims", "transfer", "weights", "accuracy", "finetune", "gradients"),
-    *("datasets", "recipes", "ranks", "training", "degradation", "curves", "progress", "report", "pytest_plugin"),
-    *(
-        "options",
-        *(f"bench.{name}" for name in BENCH),
-        "cli_bench",
-        "cli_block",
-        "cli_swap",
-        "cli_macs",
-        "cli_fields",
-        "cli_claims",
-        "cli_transfer",
-        "cli_accuracy",
-        "cli_study",
-        "cli",
-    ),
+ROOT = Path(__file__).parents[2]
+LINT = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command(['--no-cache']))"
+LIGHT = (
+    *("text", "values", "errors", "optional", "ops", "language", "archs", "graphs", "costs"),
+    *("report", "claims", "pytest_plugin", "cli"),
 )
-PACKAGES = ("rv_check", "rv_check.bench")
-DOORS = ("__init__", "__main__", "bench.__init__")  # they lead to the others and are imported by none
-WITH_TORCH = {
-    "model",
-    "copies",
-    "observe",
-    "effective",
-    "properties",
-    "identify",
-    "initial",
-    "numbers",
-    *(f"bench.{name}" for name in ("devices", "workloads", "roofline", "run")),
-    "ranks",
-    "weights",
-    "accuracy",
-    "finetune",
-    "gradients",
-    "datasets",
-    "training",
-    "degradation",
-}  # at the top: whoever imports them, within a function, needs torch anyway
-HEAVY = {"torch", "torchvision", "fvcore", "numpy"}
+IMPORT_ALL = """
+import pkgutil, sys
+from importlib import import_module
+
+for name in sys.argv[1:]:
+    whole = import_module(f"rv_check.{name}")
+    for one in [name, *(part.name for part in pkgutil.walk_packages(getattr(whole, "__path__", ()), f"{name}."))]:
+        import_module(f"rv_check.{one}")
+        if found := {"torch", "torchvision", "fvcore", "numpy"} & set(sys.modules):
+            sys.exit(f"rv_check.{one} imports {', '.join(sorted(found))}")
+"""
+ONE_WAY, STATIC = "Imports point one way", "What is static imports no torch"
+FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
+BROKEN = [  # the file that an import is added to, the import, and the contract that it breaks
+    ("ops/op.py", "from rv_check.language import parser", ONE_WAY),
+    ("ops/op.py", "def late() -> None:\n    from rv_check.graphs.graph import Graph", ONE_WAY),
+    ("archs/tree.py", f"{FOR_TYPES}from rv_check.graphs.graph import Graph", ONE_WAY),
+    ("claims/claim.py", "from rv_check.weights import checkpoints", ONE_WAY),
+    ("new/__init__.py", "from rv_check import text", ONE_WAY),
+    ("costs/memory.py", "def late() -> None:\n    import torch", STATIC),
+    ("ops/dropouts.py", "def late() -> None:\n    from torchvision.ops import StochasticDepth", STATIC),
+    ("report/tables.py", "import argparse", "Only the command line knows argparse"),
+    ("checks/check.py", "import pytest", "Only the plugin knows pytest"),
+]
 
 
-def imports(tree: ast.Module) -> Iterator[tuple[str, int, bool]]:
-    """Each imported module of rv_check or package, its line, and whether it is imported with the module itself."""
-    within = {id(node) for scope in ast.walk(tree) if isinstance(scope, ast.FunctionDef) for node in ast.walk(scope)}
-    within |= {id(node) for node in ast.walk(tree) if _is_for_types(node) for node in ast.walk(node)}
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: a relative import"
-            whole = node.module in PACKAGES
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if whole else [str(node.module)]
-        for name in names:
-            yield name, node.lineno, id(node) not in within
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A folder with a copy of the package and of what it is held to."""
+    shutil.copytree(ROOT / "rv_check", tmp_path / "rv_check", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
 
 
-def _is_for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+def lint(folder: Path) -> tuple[int, list[str]]:
+    """How import-linter ends on the package in a folder, and the contracts that it finds broken."""
+    command = [sys.executable, "-c", LINT]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    return done.returncode, [line.removesuffix(" BROKEN") for line in lines if line.endswith(" BROKEN")]
 
 
-def upward(name: str, text: str) -> list[str]:
-    """The imports of a module that point up the order."""
-    found = []
-    for imported, line, _ in imports(ast.parse(text)):
-        package, _, module = imported.partition(".")
-        if package == "rv_check" and module and ORDER.index(module) >= ORDER.index(name):
-            found.append(f"{name}.py:{line} imports {module}, which comes later")
-    return found
+def imported(*names: str) -> str:
+    """What is wrong with importing all modules of these folders, in a process of their own; "" if nothing is."""
+    command = [sys.executable, "-c", IMPORT_ALL, *names]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1)
+    return done.stderr.strip()
 
 
-def heavy(text: str) -> set[str]:
-    """The packages of torch's world that come with a module as soon as it is imported, by way of ours too."""
-    found = set()
-    for imported, _, at_once in imports(ast.parse(text)):
-        package, _, module = imported.partition(".")
-        if at_once and (package in HEAVY or (package == "rv_check" and module in WITH_TORCH)):
-            found.add(imported)
-    return found
+def test_the_package_keeps_its_contracts(copied: Path) -> None:
+    """The copy that the next test adds imports to breaks none before that."""
+    assert lint(copied) == (0, [])
 
 
-def source(name: str) -> str:
-    """A module's text."""
-    return FOLDER.joinpath(*name.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("file", "text", "contract"), BROKEN)
+def test_an_import_that_breaks_a_contract_is_seen(copied: Path, file: str, text: str, contract: str) -> None:
+    """At the top, within a function, for types, between neighbours, and in a folder that has no layer."""
+    path = copied / "rv_check" / file
+    path.parent.mkdir(exist_ok=True)
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.write_text(f"{before}\n{text}\n", encoding="utf-8")
+    assert lint(copied) == (1, [contract])
 
 
-def test_every_module_has_its_place() -> None:
-    """The order names the modules that there are."""
-    paths = (path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.py"))
-    assert sorted([*ORDER, *DOORS]) == sorted(".".join(path.parts) for path in paths)
+def test_torch_is_imported_late() -> None:
+    """What reads specs, reports and answers commands imports torch within functions, if at all."""
+    assert imported(*LIGHT) == ""
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_imports_point_one_way(name: str) -> None:
-    """A module imports what comes before it, wherever in its text the import stands."""
-    assert upward(name, source(name)) == []
-
-
-@pytest.mark.parametrize("name", [*ORDER, *DOORS])
-def test_torch_is_imported_late(name: str) -> None:
-    """Only what builds or runs modules imports torch at the top."""
-    assert bool(heavy(source(name))) == (name in WITH_TORCH)
-
-
-def test_an_import_that_points_up_is_seen() -> None:
-    """The tests above can fail: at the top, in a function, for types, and by either way of writing."""
-    assert upward("ops", "import rv_check.tree") == ["ops.py:1 imports tree, which comes later"]
-    assert upward("ops", "def f():\n    from rv_check import cli") == ["ops.py:2 imports cli, which comes later"]
-    assert upward("ops", "if TYPE_CHECKING:\n    from rv_check.spec import Block") != []
-    assert upward("ops", "from rv_check.ops import Op") != []
-    assert upward("ops", "from rv_check.expr import Value\nimport dataclasses") == []
-    assert heavy("import torch.nn") == {"torch.nn"}
-    assert heavy("from rv_check.numbers import compare") == {"rv_check.numbers"}
-    assert heavy("if TYPE_CHECKING:\n    import torch\ndef f():\n    from torchvision import models") == set()
+def test_an_early_import_of_torch_is_seen() -> None:
+    """The test above can fail: what builds modules imports it at the top."""
+    assert imported("text", "modules").startswith("rv_check.modules.")
 
 
 def test_the_public_names_are_where_the_package_says() -> None:

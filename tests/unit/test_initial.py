@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import init
 
-from rv_check.initial import Start, start_of, statistics
-from rv_check.problems import Document, Place
-from rv_check.spec import InitRule
+from rv_check.errors import Document, Place
+from rv_check.language.definitions import InitRule
+from rv_check.modules.initial import Start, start_of, statistics
 
 Draw = Callable[[Tensor], Any]
 SEEDS = 200

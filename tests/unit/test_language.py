@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
-from rv_check import expr, library, source, spec, tree
-from rv_check.analyses import rows
-from rv_check.arch import Arch, archs_of, load, load_archs
-from rv_check.checks import check_arch
-from rv_check.ops import OPS
-from rv_check.problems import SpecError
-from rv_check.tree import Join, Module, Repeat, Seq, child
+from rv_check.archs import expand
+from rv_check.archs.arch import Arch
+from rv_check.archs.listing import rows
+from rv_check.archs.load import archs_of, load, load_archs
+from rv_check.archs.tree import Join, Module, Repeat, Seq, child
+from rv_check.checks.registry import check_arch
+from rv_check.errors import SpecError
+from rv_check.language import expressions, library, vocabulary, yaml_nodes
+from rv_check.language import files as spec_files
+from rv_check.ops.op import OPS
 
 PAGE = Path(__file__).parents[2] / "specs" / "README.md"
 
@@ -127,21 +130,32 @@ def test_ops_table_is_generated(hold_snapshot) -> None:
 def test_the_page_has_every_word_and_bound() -> None:
     """No word of the language is missing from the page, and its bounds are those of the code."""
     page = PAGE.read_text(encoding="utf-8")
-    words = {*spec.STEP_WORDS, *spec.METRICS, *spec.VERDICTS, *spec.CONTRACT_KEYS, *spec.INIT_METHODS, *expr.WORDS}
+    words = {
+        *vocabulary.STEP_WORDS,
+        *vocabulary.METRICS,
+        *vocabulary.VERDICTS,
+        *vocabulary.CONTRACT_KEYS,
+        *vocabulary.INIT_METHODS,
+        *expressions.WORDS,
+    }
     words |= {"family", "block", "source", "input", "let", "init", "archs", "build", "reference", "inline", "within"}
     words |= {
         "bench",
         "batch",
         "tolerance",
-        *spec.BENCH_AXES,
-        *(word for some in spec.BENCH_AXES.values() for word in some),
+        *vocabulary.BENCH_AXES,
+        *(word for some in vocabulary.BENCH_AXES.values() for word in some),
     }
     missing = sorted(word for word in words if not re.search(rf"\b{word}\b", page))
     assert not missing
-    assert all(f"{provider}." in page for provider in spec.PROVIDERS)
-    for bound in (f"{source.MAX_BYTES // 1024} KiB", f"{expr.MAX_TEXT:,}\ncharacters", f"{tree.MAX_SIZE:,} layers"):
+    assert all(f"{provider}." in page for provider in vocabulary.PROVIDERS)
+    for bound in (
+        f"{yaml_nodes.MAX_BYTES // 1024} KiB",
+        f"{expressions.MAX_TEXT:,}\ncharacters",
+        f"{expand.MAX_SIZE:,} layers",
+    ):
         assert bound in page
-    assert expr.MAX_NUMBER == 10**12
+    assert expressions.MAX_NUMBER == 10**12
     assert "12 digits" in page
 
 
@@ -497,7 +511,7 @@ def test_where_a_block_is_found(
     shipped = CONV.format(name="shipped").replace("5", "7")
     write(tmp_path, {"shipped/blocks/shipped.yaml": shipped, "a/net.yaml": FAMILY.format(name=name)})
     write(tmp_path, {file: CONV.format(name=name) for file in files})
-    monkeypatch.setattr(library, "shipped_folder", lambda: tmp_path / "shipped")
+    monkeypatch.setattr(spec_files, "shipped_folder", lambda: tmp_path / "shipped")
     (arch,) = load_archs(tmp_path / "a/net.yaml")
     assert expected == arch.tree.root.y[0]
 

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rv_check.align import align, flow
-from rv_check.explain import Told, tell
-from rv_check.graph import COMMUTATIVE, Graph, Node, State
-from rv_check.match import Kind, Match, Slot, match
-from rv_check.observe import Subject
-from rv_check.problems import Document, Place
+from rv_check.errors import Document, Place
+from rv_check.graphs.align import align, flow
+from rv_check.graphs.explain import Told, tell
+from rv_check.graphs.graph import Graph, Node, State
+from rv_check.graphs.match import Kind, Match, Slot, match
+from rv_check.modules.observe import Subject
+from rv_check.ops.kinds import KINDS
 
 Function = Callable[[Any, Tensor], Any]
 SHAPE = (2, 4, 8, 8)
@@ -60,7 +61,7 @@ def by_chance(chance: random.Random, length: int) -> Network:
         kind = chance.choice(("conv", "conv", "batchnorm", "relu", "silu", "dropout", "maxpool", "sum", "product"))
         recent = [max(-1, at - 1 - int(chance.expovariate(0.7))) for _ in range(2)]
         inputs: tuple[int, ...] = (recent[0],)
-        if kind in COMMUTATIVE:
+        if KINDS[kind].commutes:
             inputs = tuple(recent) if recent[0] != recent[1] else (recent[0], -1)
         arguments = tuple((name, chance.choice(values)) for name, values in ARGUMENTS.get(kind, {}).items())
         steps.append(Step(kind, inputs, arguments, f"layer{at}" if kind in ROLES else ""))
@@ -76,7 +77,7 @@ def graph_of(network: Network, rename: Callable[[str], str] = str, chance: rando
     state: dict[str, tuple[int, ...]] = {}
     for at, step in enumerate(network):
         feeds = [nodes[i] if i >= 0 else x for i in step.inputs]
-        if chance is not None and step.kind in COMMUTATIVE:
+        if chance is not None and KINDS[step.kind].commutes:
             chance.shuffle(feeds)
         name = rename(step.layer)
         tensors = {role: State(f"{name}.{role}", shape) for role, shape in ROLES.get(step.kind, {}).items()}
@@ -155,7 +156,7 @@ def mutated(network: Network, chance: random.Random) -> tuple[str, Network]:
             if layers:
                 other[at] = replace(step, layer=chance.choice(layers))
                 return what, other  # it has fewer parameters than the other
-        elif what == "out" and step.kind not in (*COMMUTATIVE, "concat"):
+        elif what == "out" and KINDS[step.kind].family != "join":
             (before,) = step.inputs
             other = [replace(s, inputs=tuple(before if i == at else i for i in s.inputs)) for s in network]
             other[at] = replace(step, kind="nothing", inputs=(before,), layer="", arguments=())

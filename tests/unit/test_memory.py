@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from measured_memory import measured_for_backward, measured_peak
 from torch import Tensor, nn
 
-from rv_check import build, load, memory
-from rv_check.arch import archs
-from rv_check.expected import expected
-from rv_check.memory import costs, kept_for_backward, least_peak, measured_for_backward, measured_peak
-from rv_check.observe import Subject
-from rv_check.problems import RvCheckError
+from rv_check import build, load
+from rv_check.archs.load import archs
+from rv_check.costs import memory
+from rv_check.costs.memory import kept_for_backward, least_peak
+from rv_check.costs.roofline import costs
+from rv_check.errors import RvCheckError
+from rv_check.graphs.expected import expected
+from rv_check.modules.observe import Subject
+from rv_check.ops.kinds import KINDS
 
 
 def kept(name: str, batch: int = 2, side: int = 224, size: int = 4) -> int:
@@ -59,8 +65,7 @@ def test_the_measurement_sees_what_is_kept_besides(monkeypatch: pytest.MonkeyPat
     x = torch.empty((2, *arch.input), device="meta")
     model = build(arch, "meta").train()
     real = measured_for_backward(model, x)
-    monkeypatch.setattr(memory, "KEEPS_INPUT", tuple(kind for kind in memory.KEEPS_INPUT if kind != "batchnorm"))
-    monkeypatch.setattr(memory, "KEEPS_NOTHING", (*memory.KEEPS_NOTHING, "batchnorm"))
+    monkeypatch.setitem(KINDS, "batchnorm", replace(KINDS["batchnorm"], keeps="nothing"))
     assert kept("resnet18", 2, 64) < real
     model.register_forward_pre_hook(lambda module, args: (args[0].sigmoid(),))
     assert measured_for_backward(model, x) >= real
@@ -106,9 +111,9 @@ def test_what_is_not_known_is_not_nothing() -> None:
             self.a = nn.Conv2d(3, 3, 1)
 
         def forward(self, x: Tensor) -> Tensor:
-            return torch.cumsum(self.a(x), 1)
+            return torch.cumprod(self.a(x), 1)
 
-    with pytest.raises(RvCheckError, match="it is not known what 'cumsum'"):
+    with pytest.raises(RvCheckError, match="it is not known what 'cumprod'"):
         list(kept_for_backward(Subject(Odd()).observe((3, 4, 4), True, batch=1, raw=True)))
 
 

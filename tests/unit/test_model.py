@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rv_check.arch import Arch, load
-from rv_check.model import SpecModule, build
-from rv_check.problems import RvCheckError
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import load
+from rv_check.errors import RvCheckError
+from rv_check.modules.build import SpecModule, build
 
 NARROW = ["resnet18(width=8)", "resnet50(width=4)", "resnext50_32x4d(width=32)", "vgg11(width=2)", "vgg11_bn(width=2)"]
 
@@ -349,9 +350,10 @@ def test_a_model_starts_as_torchvisions_does(name: str) -> None:
     assert [key for key in theirs if not torch.equal(theirs[key], ours[key])] == []
 
 
-BUILD = "from rv_check.model import build; build('resnet18', 'meta')"
+BUILD = "from rv_check.modules.build import build; build('resnet18', 'meta')"
 REFER = (
-    "from rv_check.reference import build_reference; from rv_check.arch import load; build_reference(load('resnet18'))"
+    "from rv_check.modules.reference import build_reference; "
+    "from rv_check.archs.load import load; build_reference(load('resnet18'))"
 )
 
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
-from rv_check.graph import Graph, Node, Shape
-from rv_check.normal import RULES, Builder
-from rv_check.observe import Subject
+from rv_check.graphs.builder import RULES, Builder
+from rv_check.graphs.graph import Graph, Node, Shape
+from rv_check.modules.observe import Subject
 
 Function = Callable[[Any, Tensor], Tensor]
 Parts = Callable[[], dict[str, Any]]

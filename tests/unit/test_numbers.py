@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rv_check import numbers
-from rv_check.model import build
-from rv_check.numbers import Difference, Trace, compare, differences, generic_point
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
+from rv_check.modules import generic_point as points
+from rv_check.modules import trace as modules_trace
+from rv_check.modules.build import build
+from rv_check.modules.generic_point import generic_point
+from rv_check.modules.torch_state import seeded, steady
+from rv_check.modules.trace import Difference, Trace, compare, differences
 
 NAN, INF = math.nan, math.inf
-TOLERANCE = numbers.TOLERANCE[torch.float64]
+TOLERANCE = modules_trace.TOLERANCE[torch.float64]
 
 
 def t(*values: float) -> Tensor:
@@ -157,8 +160,8 @@ def test_a_generic_point_is_well_scaled(name: str, train: bool) -> None:
     """Outputs are finite and between 1e-3 and 1e6, and the gradients of all weights neither vanish nor explode."""
     model = build(name, dtype=torch.float64)
     generic_point(model)
-    x = numbers.image((3, 64, 64), 2, torch.float64, "cpu")
-    trace = numbers.run(model, x, train, [])
+    x = points.image((3, 64, 64), 2, torch.float64, "cpu")
+    trace = modules_trace.run(model, x, train, [])
     assert trace.output.isfinite().all()
     assert 1e-3 < float(trace.output.abs().max()) < 1e6
     for key, gradient in trace.gradients.items():
@@ -363,9 +366,9 @@ def traces(expected: nn.Module, found: nn.Module, train: bool) -> tuple[Trace, T
     if isinstance(found, SharedNorm):
         expected.bn2.load_state_dict(expected.bn1.state_dict())  # so that sharing alone is the difference
     found.load_state_dict(expected.state_dict())
-    x = numbers.image((3, 9, 9), 3, torch.float64, "cpu")
-    modules = numbers.shared_modules(expected, found)
-    return numbers.run(expected, x, train, modules), numbers.run(found, x, train, modules)
+    x = points.image((3, 9, 9), 3, torch.float64, "cpu")
+    modules = modules_trace.shared_modules(expected, found)
+    return modules_trace.run(expected, x, train, modules), modules_trace.run(found, x, train, modules)
 
 
 def noticed(expected: nn.Module, found: nn.Module, train: bool) -> list[str]:
@@ -481,11 +484,11 @@ def test_hooks_are_removed() -> None:
     """After a run no hook is left, also when the model raised; hooks of the user stay."""
     model = Net()
     model.conv1.register_forward_hook(lambda *_: None)
-    numbers.run(model, torch.randn(2, 3, 8, 8), False, ["conv1", "bn1"])
+    modules_trace.run(model, torch.randn(2, 3, 8, 8), False, ["conv1", "bn1"])
     assert hooks(model) == 1
     failing = Failing()
     with pytest.raises(ValueError, match="on purpose"):
-        numbers.run(failing, torch.randn(2, 2), False, ["part"])
+        modules_trace.run(failing, torch.randn(2, 2), False, ["part"])
     assert hooks(failing) == 0
 
 
@@ -493,12 +496,12 @@ def test_the_generator_is_left_alone() -> None:
     """A run with dropout, and one that raises, draw from a generator of their own; the draws are the same each time."""
     model, failing, x = Dropping(), Failing(), torch.ones(2, 3, 8, 8)
     state = torch.get_rng_state()
-    first = numbers.run(model, x, True, [])
+    first = modules_trace.run(model, x, True, [])
     with pytest.raises(ValueError, match="on purpose"):
-        numbers.run(failing, torch.ones(2, 2), True, [])
+        modules_trace.run(failing, torch.ones(2, 2), True, [])
     assert torch.equal(state, torch.get_rng_state())
     torch.rand(3)
-    assert torch.equal(first.output, numbers.run(model, x, True, []).output)
+    assert torch.equal(first.output, modules_trace.run(model, x, True, []).output)
 
 
 class Settings(nn.Linear):
@@ -588,12 +591,12 @@ def test_torch_is_steady_inside(change: Callable[[], AbstractContextManager[Any]
     with change() or nullcontext():
         before = settings()
         assert before != out_of_the_box
-        with numbers.steady():
-            numbers.run(model, torch.ones(1, 2), False, [])
+        with steady():
+            modules_trace.run(model, torch.ones(1, 2), False, [])
         assert model.seen == STEADY
         assert settings() == before
         with pytest.raises(ValueError, match="inside"):
-            raise_inside(numbers.steady())
+            raise_inside(steady())
         assert settings() == before
 
 
@@ -602,11 +605,11 @@ def test_a_run_is_exact_by_itself() -> None:
     """A run outside of `steady` has exact float32 all the same, and leaves the settings alone, also after an error."""
     torch.backends.cuda.matmul.allow_tf32 = True
     before, model = settings(), Settings(2, 2)
-    numbers.run(model, torch.ones(1, 2), False, [])
+    modules_trace.run(model, torch.ones(1, 2), False, [])
     assert model.seen["precisions"] == STEADY["precisions"]
     assert settings() == before
     with pytest.raises(ValueError, match="on purpose"):
-        numbers.run(Failing(), torch.ones(2, 2), False, [])
+        modules_trace.run(Failing(), torch.ones(2, 2), False, [])
     assert settings() == before
 
 
@@ -620,7 +623,7 @@ def test_the_input_is_left_alone() -> None:
     """The user's batch gets no gradient and keeps its values, also with a model that overwrites it."""
     x = torch.randn(2, 3, 8, 8)
     before = x.clone()
-    trace = numbers.run(nn.Sequential(nn.Identity(), nn.Conv2d(3, 2, 1), nn.ReLU(inplace=True)), x, False, [])
+    trace = modules_trace.run(nn.Sequential(nn.Identity(), nn.Conv2d(3, 2, 1), nn.ReLU(inplace=True)), x, False, [])
     assert torch.equal(before, x)
     assert not x.requires_grad
     assert x.grad is None
@@ -632,7 +635,7 @@ def test_outputs_of_modules_are_what_they_gave() -> None:
     """What an in-place relu overwrites is kept as it was; a module that runs twice is kept the first time."""
     relu = nn.ReLU(inplace=True)
     model = nn.Sequential(nn.Conv2d(3, 4, 1), relu, nn.Conv2d(4, 4, 1), relu)
-    trace = numbers.run(model, torch.randn(2, 3, 8, 8), False, ["0", "1", "2"])
+    trace = modules_trace.run(model, torch.randn(2, 3, 8, 8), False, ["0", "1", "2"])
     assert (trace.modules["0"] < 0).any()
     assert torch.equal(trace.modules["0"].relu(), trace.modules["1"])
     assert list(trace.modules) == ["0", "1", "2"]
@@ -654,7 +657,7 @@ def test_modules_that_give_no_tensor_are_passed_over() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.fc(self.pair(x)[1])
 
-    trace = numbers.run(Both(), torch.ones(1, 2), False, ["pair", "fc"])
+    trace = modules_trace.run(Both(), torch.ones(1, 2), False, ["pair", "fc"])
     assert list(trace.modules) == ["fc"]
 
 
@@ -666,16 +669,16 @@ def test_error_no_tensor() -> None:
             return {"out": x}
 
     with pytest.raises(RvCheckError, match="returns a dict, expected a tensor"):
-        numbers.run(Detector(), torch.ones(1, 2), False, [])
+        modules_trace.run(Detector(), torch.ones(1, 2), False, [])
 
 
 def test_error_the_input_is_overwritten() -> None:
     """A model that overwrites its input is refused; the batch itself is safe."""
     x = -torch.ones(1, 2)
     with pytest.raises(RvCheckError, match="changes its input in place"):
-        numbers.forward(nn.ReLU(inplace=True), x)
+        modules_trace.forward(nn.ReLU(inplace=True), x)
     assert torch.equal(x, -torch.ones(1, 2))
-    assert torch.equal(numbers.forward(nn.ReLU(), x), torch.zeros(1, 2))
+    assert torch.equal(modules_trace.forward(nn.ReLU(), x), torch.zeros(1, 2))
 
 
 def test_the_loss_has_no_symmetry() -> None:
@@ -689,7 +692,7 @@ def test_the_loss_has_no_symmetry() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return functional.softmax(x + self.shift, 1)
 
-    gradient = numbers.run(Centred(), torch.randn(8, 4), False, []).gradients["shift"]
+    gradient = modules_trace.run(Centred(), torch.randn(8, 4), False, []).gradients["shift"]
     assert gradient is not None
     assert float(gradient.abs().min()) > 1e-3
 
@@ -698,31 +701,31 @@ def test_a_second_run_begins_afresh() -> None:
     """Gradients of an earlier run are not added up."""
     model = Net()
     x = torch.randn(2, 3, 8, 8)
-    first = numbers.run(model, x, False, []).gradients
-    second = numbers.run(model, x, False, []).gradients
+    first = modules_trace.run(model, x, False, []).gradients
+    second = modules_trace.run(model, x, False, []).gradients
     assert all(compare(name, first[name], second[name]).within(0) for name in first)
 
 
 @pytest.mark.parametrize("train", [False, True])
 def test_the_mode_is_the_one_asked_for(train: bool) -> None:
     """A norm counts a batch in training only."""
-    trace = numbers.run(Net().train(not train), torch.randn(2, 3, 8, 8), train, [])
+    trace = modules_trace.run(Net().train(not train), torch.randn(2, 3, 8, 8), train, [])
     assert int(trace.buffers["bn1.num_batches_tracked"]) == int(train)
 
 
 def test_images_are_the_same_everywhere() -> None:
     """A batch depends on its shape and seed; other types hold the float32 values; torch's generator is left alone."""
     state = torch.get_rng_state()
-    single = numbers.image((3, 5, 7), 2, torch.float32, "cpu")
+    single = points.image((3, 5, 7), 2, torch.float32, "cpu")
     assert single.shape == (2, 3, 5, 7)
-    assert torch.equal(numbers.image((3, 5, 7), 2, torch.float64, torch.device("cpu")), single.double())
-    assert not torch.equal(numbers.image((3, 5, 7), 2, torch.float32, "cpu", seed=4), single)
+    assert torch.equal(points.image((3, 5, 7), 2, torch.float64, torch.device("cpu")), single.double())
+    assert not torch.equal(points.image((3, 5, 7), 2, torch.float32, "cpu", seed=4), single)
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_shared_modules() -> None:
     """The names that both have, the root not among them."""
-    assert numbers.shared_modules(nn.Sequential(nn.ReLU(), nn.ReLU()), nn.Sequential(nn.ReLU())) == {"0"}
+    assert modules_trace.shared_modules(nn.Sequential(nn.ReLU(), nn.ReLU()), nn.Sequential(nn.ReLU())) == {"0"}
 
 
 def test_a_seed_holds_inside_only() -> None:
@@ -732,7 +735,7 @@ def test_a_seed_holds_inside_only() -> None:
     torch.manual_seed(1)
     after = torch.rand(2)
     torch.manual_seed(1)
-    with numbers.seeded(0):
+    with seeded(0):
         assert torch.equal(torch.rand(2), expected)
     assert torch.equal(torch.rand(2), after)
 
@@ -741,16 +744,16 @@ def test_a_seed_is_forgotten_after_an_error() -> None:
     """An error inside leaves the generator as it was outside."""
     state = torch.get_rng_state()
     with pytest.raises(ValueError, match="inside"):
-        raise_inside(numbers.seeded(0))
+        raise_inside(seeded(0))
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_a_trace_keeps_its_buffers() -> None:
     """What a trace says of the statistics does not change when the model runs again."""
     model = Net()
-    first = numbers.run(model, torch.randn(2, 3, 8, 8), True, [])
+    first = modules_trace.run(model, torch.randn(2, 3, 8, 8), True, [])
     before = first.buffers["bn1.running_mean"].clone()
-    numbers.run(model, torch.randn(2, 3, 8, 8), True, [])
+    modules_trace.run(model, torch.randn(2, 3, 8, 8), True, [])
     assert torch.equal(first.buffers["bn1.running_mean"], before)
 
 
@@ -759,5 +762,5 @@ def test_a_missing_buffer_is_a_difference() -> None:
     found = Net()
     found.bn1 = nn.BatchNorm2d(6, track_running_stats=False)
     x = torch.randn(2, 3, 8, 8)
-    compared = differences(numbers.run(Net(), x, True, []), numbers.run(found, x, True, []), True)
+    compared = differences(modules_trace.run(Net(), x, True, []), modules_trace.run(found, x, True, []), True)
     assert "bn1.running_mean after a step" in [d.what for d in compared if not d.within(TOLERANCE)]

@@ -18,11 +18,11 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 from torchvision.ops import StochasticDepth
 
-from rv_check import aten
-from rv_check.graph import Graph, Node, Shape, State
-from rv_check.match import match
-from rv_check.normal import Builder
-from rv_check.observe import Subject, pick, record, tensors_of
+from rv_check.graphs.builder import Builder
+from rv_check.graphs.graph import Graph, Node, Shape, State
+from rv_check.graphs.match import match
+from rv_check.modules import aten
+from rv_check.modules.observe import Subject, pick, record, tensors_of
 
 F = functional
 Function = Callable[[Any, Tensor], Any]

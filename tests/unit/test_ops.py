@@ -15,12 +15,15 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import StochasticDepth
 
-from rv_check import ops
-from rv_check.axes import PIXEL, over, span
-from rv_check.expr import Scope, parse_call
-from rv_check.ops import OPS, POINT, Op, OpError, Shape, Slide
-from rv_check.problems import Document, Place
-from rv_check.source import Text
+from rv_check.archs.axes import PIXEL, over, span
+from rv_check.errors import Document, Place
+from rv_check.language.expressions import Scope, parse_call
+from rv_check.language.yaml_nodes import Text
+from rv_check.modules.build import LAYERS
+from rv_check.ops import op as ops
+from rv_check.ops.activations import Activation
+from rv_check.ops.arguments import OpError
+from rv_check.ops.op import OPS, POINT, Op, Shape, Slide
 
 
 def read(text: str) -> Op:
@@ -303,7 +306,7 @@ def settings(module: nn.Module) -> dict[str, Any]:
 @pytest.mark.parametrize(("text", "x", "module"), MODULES, ids=map(ids, MODULES))
 def test_module(text: str, x: Shape, module: nn.Module) -> None:
     """The torch module is the one written by hand, with torch's own defaults where none is given."""
-    assert settings(module) == settings(read(text).build(nn, x, inplace=False))
+    assert settings(module) == settings(read(text).build(LAYERS, x, inplace=False))
 
 
 INPLACE = {"relu": nn.ReLU(inplace=True), "silu": nn.SiLU(inplace=True)}
@@ -313,8 +316,8 @@ INPLACE = {"relu": nn.ReLU(inplace=True), "silu": nn.SiLU(inplace=True)}
 def test_only_some_activations_write_in_place(text: str, x: Shape) -> None:
     """Where the input may be overwritten, relu and silu do so; nothing else changes."""
     op = read(text)
-    expected = INPLACE.get(op.name, op.build(nn, x, inplace=False))
-    assert settings(expected) == settings(op.build(nn, x, inplace=True))
+    expected = INPLACE.get(op.name, op.build(LAYERS, x, inplace=False))
+    assert settings(expected) == settings(op.build(LAYERS, x, inplace=True))
 
 
 # Errors: what is refused, the argument blamed, the words. Then what torch does: a call that raises too, or, where the
@@ -588,7 +591,7 @@ def test_every_op_has_a_row_in_every_table() -> None:
 
 def test_an_op_without_rows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin of the test above: a new op fails it in each table."""
-    monkeypatch.setitem(OPS, "tanh", ops.Activation)
+    monkeypatch.setitem(OPS, "tanh", Activation)
     assert {f"tanh in {table}" for table in TABLES} == without_a_row()
 
 
@@ -649,7 +652,7 @@ def in_torch(op: Op, x: Shape) -> tuple[nn.Module, Shape, int] | None:
     try:
         # a transposed convolution on meta takes an output_padding that those on real tensors refuse
         with torch.device("cpu" if op.name == "conv_transpose" else "meta"):
-            module = op.build(nn, x, inplace=False).eval()
+            module = op.build(LAYERS, x, inplace=False).eval()
             with counter:
                 y = module(torch.zeros(1, *x))
     except (RuntimeError, ValueError, IndexError):
@@ -711,7 +714,7 @@ def test_a_window_is_what_an_output_reacts_to(name: str) -> None:
             continue
         window = op.window(x)
         assert window is not None
-        module = op.build(nn, x, inplace=False)
+        module = op.build(LAYERS, x, inplace=False)
         for parameter in module.parameters():
             nn.init.constant_(parameter, 0.5)  # positive: nothing cancels
         for axis, slide in enumerate(window, start=1):
@@ -730,7 +733,7 @@ def test_a_window_is_what_an_output_reacts_to(name: str) -> None:
 def test_a_norm_of_groups_sees_the_map() -> None:
     """Beside its window, which is a point, the statistics of the map reach every unit; no other op says so."""
     op = read("groupnorm(2)")
-    module = op.build(nn, (4, 5, 6), inplace=False)
+    module = op.build(LAYERS, (4, 5, 6), inplace=False)
     nn.init.uniform_(module.weight, 0.5, 1)
     assert all(influence(module, (4, 5, 6), axis).all() for axis in (1, 2))
     assert [name for name, cls in OPS.items() if cls.sees_the_map] == ["groupnorm"]
@@ -738,7 +741,7 @@ def test_a_norm_of_groups_sees_the_map() -> None:
 
 def test_drop_path_drops_images() -> None:
     """In train mode an image is 0 everywhere, or divided by 1 - p; in eval mode nothing happens."""
-    module = read("drop_path(0.25)").build(nn, (4, 5, 6), inplace=False)
+    module = read("drop_path(0.25)").build(LAYERS, (4, 5, 6), inplace=False)
     x = torch.ones(400, 4, 5, 6)
     torch.manual_seed(0)
     values = module.train()(x).flatten(1)
@@ -751,7 +754,7 @@ def test_drop_path_drops_images() -> None:
 def test_channels_are_padded_where_it_is_said() -> None:
     """2 of zeros, the 3 that were there, 1 of zeros."""
     x = torch.randn(2, 3, 4, 5)
-    y = read("pad_channels(6, before=2)").build(nn, (3, 4, 5), inplace=False)(x)
+    y = read("pad_channels(6, before=2)").build(LAYERS, (3, 4, 5), inplace=False)(x)
     zeros = torch.zeros(2, 1, 4, 5)
     assert torch.equal(torch.cat([zeros, zeros, x, zeros], 1), y)
 
@@ -759,7 +762,7 @@ def test_channels_are_padded_where_it_is_said() -> None:
 def reached(op: Op, x: Shape, overwrite: bool) -> list[torch.Tensor]:
     """Gradients of the input and the parameters under a loss of twice the output, doubled in place or not."""
     torch.manual_seed(0)
-    module = op.build(nn, x, inplace=False).double()
+    module = op.build(LAYERS, x, inplace=False).double()
     image = torch.randn(3, *x, dtype=torch.float64, requires_grad=True)
     before = image.detach().clone()
     y = module(image)

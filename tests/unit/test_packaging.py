@@ -29,7 +29,7 @@ def test_wheel_holds_the_specs(wheel: Path) -> None:
     assert "rv_check/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     (entry_points,) = [name for name in names if name.endswith("entry_points.txt")]
-    assert "rv_check = rv_check.pytest_plugin" in zipfile.ZipFile(wheel).read(entry_points).decode()
+    assert "rv_check = rv_check.pytest_plugin.hooks" in zipfile.ZipFile(wheel).read(entry_points).decode()
 
 
 def test_wheel_works_from_an_empty_directory(wheel: Path, tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_wheel_works_from_an_empty_directory(wheel: Path, tmp_path: Path) -> Non
     zipfile.ZipFile(wheel).extractall(site)
     empty.mkdir()
     code = (
-        f"import sys; sys.path.insert(0, {str(site)!r}); import rv_check.library as l;"
+        f"import sys; sys.path.insert(0, {str(site)!r}); import rv_check.language.files as l;"
         f"assert str(l.shipped_folder()).startswith({str(site)!r}), l.shipped_folder();"
-        "from rv_check.cli import main; sys.exit(main(['show', 'resnet50', '--depth', '1']))"
+        "from rv_check.cli.main import main; sys.exit(main(['show', 'resnet50', '--depth', '1']))"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=empty, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import pkgutil
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -17,25 +20,17 @@ import torch._dynamo  # noqa: F401
 import torchvision.models  # noqa: F401
 from tiny import SPEC
 
-from rv_check import (
-    blocks,  # noqa: F401
-    candidates,  # noqa: F401
-    checks,  # noqa: F401
-    claims,  # noqa: F401
-    conformance,  # noqa: F401
-    copies,  # noqa: F401
-    deviations,  # noqa: F401
-    initial,  # noqa: F401
-    library,
-    model,  # noqa: F401
-    numbers,  # noqa: F401
-    observe,  # noqa: F401
-    pytest_plugin,
-    structure,  # noqa: F401
-)
-from rv_check.findings import LEVELS
-from rv_check.problems import Document, Place
-from rv_check.spec import PROPERTIES
+import rv_check
+from rv_check.checks.findings import LEVELS
+from rv_check.errors import Document, Place
+from rv_check.language import files
+from rv_check.language.vocabulary import PROPERTIES
+from rv_check.pytest_plugin import hooks
+from rv_check.pytest_plugin import shown as pytest_plugin_shown
+
+for _module in pkgutil.walk_packages(rv_check.__path__, "rv_check."):
+    if _module.name != "rv_check.__main__":
+        import_module(_module.name)
 
 pytest_plugins = "pytester"
 
@@ -134,7 +129,7 @@ def test_only_its_own_files_are_claimed(pytester: pytest.Pytester) -> None:
         write(pytester, "on: push\nfamilies: 2\nx:\n  family: none\n", name)
     write(pytester, TWO, "networks/other.yaml")
     write(pytester, TWO, "specs/deep/other.yaml")
-    write(pytester, (library.shipped_folder() / "blocks" / "basic.yaml").read_text(), "specs/blocks/basic.yaml")
+    write(pytester, (files.shipped_folder() / "blocks" / "basic.yaml").read_text(), "specs/blocks/basic.yaml")
     write(pytester, TWO, "specs/tiny.txt")
     pytester.makepyfile(test_it="def test_it(): pass")
     assert {id_.partition("::")[0] for id_ in collected(pytester)} == {"specs/tiny.yaml", "test_it.py"}
@@ -166,8 +161,8 @@ def test_what_begins_a_family(tmp_path: Path) -> None:
         (b"", ""),
     ):
         path.write_bytes(text)
-        assert pytest_plugin.begins(path) == begins, text
-    assert pytest_plugin.begins(tmp_path / "not there.yaml") == "family"
+        assert hooks.begins(path) == begins, text
+    assert hooks.begins(tmp_path / "not there.yaml") == "family"
 
 
 CLAIMS = """\
@@ -227,8 +222,8 @@ def test_error_claims(pytester: pytest.Pytester) -> None:
 
 def test_claims_that_cannot_be_looked_up(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """An accuracy without torchvision is a skip, and a failure where the level is required."""
-    from rv_check import reference
-    from rv_check.findings import CannotRun
+    from rv_check.errors import CannotRun
+    from rv_check.modules import reference
 
     def missing(module: str, extra: str = "torch") -> None:
         raise CannotRun(f"{module} cannot be imported")
@@ -317,7 +312,7 @@ def test_a_failure_reads_like_a_finding(pytester: pytest.Pytester) -> None:
         consecutive=False,
     )
     assert "Traceback" not in result.stdout.str()
-    assert "pytest_plugin.py" not in result.stdout.str()
+    assert "pytest_plugin/" not in result.stdout.str()
 
 
 def test_all_findings_of_a_check_are_one_failure(pytester: pytest.Pytester) -> None:
@@ -771,14 +766,16 @@ def test_it_is_not_registered_twice(pytester: pytest.Pytester, tmp_path: Path, m
     info = tmp_path / "site" / "rv_check-9.9.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rv-check\nVersion: 9.9\n")
-    (info / "entry_points.txt").write_text("[pytest11]\nrv_check = rv_check.pytest_plugin\n")
+    (info / "entry_points.txt").write_text("[pytest11]\nrv_check = rv_check.pytest_plugin.hooks\n")
     monkeypatch.setenv("PYTHONPATH", f"{info.parent}{os.pathsep}{ROOT}")
     write(pytester)
     for conftest in (CONFTEST, ""):
         pytester.makeconftest(conftest)
         result = pytester.runpytest_subprocess("--rv-level", "spec", "--trace-config")
         result.assert_outcomes(passed=8)
-        module = f"PLUGIN registered: <module 'rv_check.pytest_plugin' from '{ROOT}/rv_check/pytest_plugin.py'>"
+        module = (
+            f"PLUGIN registered: <module 'rv_check.pytest_plugin.hooks' from '{ROOT}/rv_check/pytest_plugin/hooks.py'>"
+        )
         registered = [line for line in result.outlines if line == module]
         assert len(registered) == 1, registered
         result.stdout.fnmatch_lines(["rv-check: rv-check 9.9, *"])
@@ -786,7 +783,7 @@ def test_it_is_not_registered_twice(pytester: pytest.Pytester, tmp_path: Path, m
 
 def test_without_the_conftest_and_the_package_nothing_is_collected(pytester: pytest.Pytester) -> None:
     """The tests above can fail: it is the conftest.py that makes the plugin known here."""
-    if any(e.value == "rv_check.pytest_plugin" for e in entry_points(group="pytest11")):
+    if any(e.value == "rv_check.pytest_plugin.hooks" for e in entry_points(group="pytest11")):
         pytest.skip("rv-check is installed here")
     write(pytester)
     pytester.makeconftest("")
@@ -796,13 +793,13 @@ def test_without_the_conftest_and_the_package_nothing_is_collected(pytester: pyt
 def test_location() -> None:
     """A problem of a whole file is at its first line: neither pytest nor JUnit knows a line 0."""
     document = Document(Path("specs/x.yaml"), ())
-    assert pytest_plugin.location(Place(document, 7, 3))[1] == 7
-    assert pytest_plugin.location(Place(document, 0, 0))[1] == 1
+    assert pytest_plugin_shown.location(Place(document, 7, 3))[1] == 7
+    assert pytest_plugin_shown.location(Place(document, 0, 0))[1] == 1
 
 
 def test_levels_are_those_of_the_findings() -> None:
     """The options know the levels without importing them."""
-    assert pytest_plugin.LEVELS == LEVELS
+    assert hooks.LEVELS == LEVELS
 
 
 START = """\
@@ -830,9 +827,9 @@ def test_starting_costs_nothing(pytester: pytest.Pytester) -> None:
     """Without spec files nothing is imported but the plugin, whatever YAML there is."""
     pytester.makepyfile(test_it="def test_it(): pass")
     write(pytester, "on: push\n", "specs/ci.yaml")
-    assert started(pytester) == "imported: ['rv_check', 'rv_check.pytest_plugin']" or started(pytester) == (
-        "imported: ['rv_check.pytest_plugin']"
-    )
+    found = ast.literal_eval(started(pytester).removeprefix("imported: "))
+    assert [name for name in found if not name.startswith("rv_check.pytest_plugin")] == []
+    assert "rv_check.pytest_plugin.hooks" in found
 
 
 def test_collecting_and_static_checks_do_not_import_torch(pytester: pytest.Pytester) -> None:

@@ -13,24 +13,27 @@ from typing import Any
 import pytest
 from tiny import SPEC, World, broken
 
-from rv_check import Arch, Finding, Report, load, report
-from rv_check.checks import check_arch
-from rv_check.findings import Level, Status
-from rv_check.problems import Document, Place
-from rv_check.report import (
+from rv_check import Arch, Finding, Report, load
+from rv_check.checks.findings import Level, Status
+from rv_check.checks.registry import check_arch
+from rv_check.errors import Document, Place
+from rv_check.report import comparison as report_comparison
+from rv_check.report import findings as report_findings
+from rv_check.report import github
+from rv_check.report import layers as report_layers
+from rv_check.report.comparison import (
     CSV_HEADERS,
-    FORMATS,
     HEADERS,
     SOURCE_HEADERS,
     Line,
-    check_json,
     comparison,
     comparison_json,
-    show_json,
-    show_text,
     sources,
     table_rows,
 )
+from rv_check.report.findings import check_json
+from rv_check.report.layers import show_json, show_text
+from rv_check.report.tables import FORMATS
 
 
 def finding(check: str, level: Level, status: Status, **more: Any) -> Finding:
@@ -134,9 +137,9 @@ def test_json_of_a_check_and_a_map() -> None:
     assert tuple(object_) == CHECK_KEYS
     assert object_["totals"] == {"params": {"found": 3, "expected": 4}}
     assert (object_["map"], object_["notes"]) == ({"fc.bias": "head.bias"}, ["inferred: net"])
-    assert tuple(report.map_json(made)) == MAP_KEYS
-    assert report.map_text(made) == "fc.bias  head.bias"
-    assert report.map_text(Report("Net", "net")) == "there is no map, since the structure differs"
+    assert tuple(report_findings.map_json(made)) == MAP_KEYS
+    assert report_findings.map_text(made) == "fc.bias  head.bias"
+    assert report_findings.map_text(Report("Net", "net")) == "there is no map, since the structure differs"
 
 
 # The answer on a module.
@@ -171,20 +174,22 @@ HEADINGS: list[tuple[list[Finding], str]] = [
 @pytest.mark.parametrize(("findings", "words"), HEADINGS, ids=[row[1] for row in HEADINGS])
 def test_heading(findings: list[Finding], words: str) -> None:
     """The answer in one line: only what passed in full is said to be the network."""
-    assert report.heading(Report("Net", "net", tuple(findings))) == words
+    assert report_findings.heading(Report("Net", "net", tuple(findings))) == words
 
 
 def test_a_heading_counts_no_difference_where_there_is_none() -> None:
     """A known difference whose numbers are blocked is not `0 differences`."""
     excused = difference(deviation="on purpose")
     made = Report("Net", "net", (replace(excused, status="skipped"), STOPPED))
-    assert "0 differences" not in report.heading(made)
+    assert "0 differences" not in report_findings.heading(made)
 
 
 def test_module_text() -> None:
     """The answer, totals that cannot see it, a line a level, every difference with its step, and how to ask again."""
     totals = {"params": (1150, 1150), "macs": (168_016, 168_016)}
-    text = report.module_text(Report("Net", "net", (difference(), STOPPED), {}, (), totals), "rv-check check it")
+    text = report_findings.module_text(
+        Report("Net", "net", (difference(), STOPPED), {}, (), totals), "rv-check check it"
+    )
     assert [" ".join(line.split()) for line in text.splitlines() if line] == [
         "Net is not net: 1 difference",
         "params, MACs same 1,150 / 0.000 GMACs (these cannot see it)",
@@ -194,7 +199,7 @@ def test_module_text() -> None:
         "why",
         "again: rv-check check it --only layer1.bn1",
     ]
-    text = report.module_text(Report("Net", "net", (STRUCTURE, EVAL)))
+    text = report_findings.module_text(Report("Net", "net", (STRUCTURE, EVAL)))
     assert "numbers    passed   eval: bit for bit" in text
     assert "again" not in text
 
@@ -203,7 +208,7 @@ def test_workflow_commands() -> None:
     """A failure is an error at the module's own line, else the spec's; what could end the command early is escaped."""
     mine, spec = Place(Document(Path("my, net.py"), ()), 7, 0), Place(Document(Path("net.yaml"), ()), 9, 3)
     found = (difference(call=mine, place=spec), difference(place=spec, found="1%\n2"), difference(found=None), EVAL)
-    first, second, third = report.workflow_commands(Report("Net", "net: 5", found))
+    first, second, third = github.workflow_commands(Report("Net", "net: 5", found))
     assert re.match(
         r"::error file=\S*my%2C net\.py,line=7,title=Net is not net%3A 5::another eps: found eps 0\.001", first
     )
@@ -384,12 +389,17 @@ def test_json(line: Line) -> None:
 
 
 def test_the_docstring_documents_every_key() -> None:
-    """Each schema is named in the module's text, and each of its keys in the paragraph about it."""
-    text = report.__doc__ or ""
+    """Each schema is named in the text of the module that makes it, and each of its keys in the paragraph about it."""
+    text = "\n".join(str(module.__doc__) for module in (report_layers, report_findings, report_comparison))
     paragraphs = dict(
         zip(("show", "check", "map", "report"), re.split(r"\nrv-check/\w+/1, of ", text)[1:], strict=True)
     )
-    for schema in (report.SHOW_SCHEMA, report.CHECK_SCHEMA, report.MAP_SCHEMA, report.REPORT_SCHEMA):
+    for schema in (
+        report_layers.SHOW_SCHEMA,
+        report_findings.CHECK_SCHEMA,
+        report_findings.MAP_SCHEMA,
+        report_comparison.REPORT_SCHEMA,
+    ):
         assert f"\n{schema}, of " in text
     documented = {
         "show": {*SHOW_KEYS, *LAYER_KEYS, *FIELD_KEYS},
@@ -423,7 +433,7 @@ def test_sources(world: World) -> None:
 
 def test_every_number_of_the_shipped_table_has_a_source() -> None:
     """No published number of a shipped arch is without one, and each is in the listing of sources."""
-    from rv_check.arch import archs
+    from rv_check.archs.load import archs
 
     lines = [Line(arch, Report(arch.name, None, ())) for arch in archs()]
     rows = list(csv.DictReader(io.StringIO(sources(lines, "csv"))))

@@ -11,13 +11,14 @@ import torchvision
 import wrong_blocks
 from torch import nn
 
-from rv_check import cli_swap, load
-from rv_check.arch import Arch
+from rv_check import load
+from rv_check.archs.arch import Arch
 from rv_check.bench import run
 from rv_check.bench.timing import Plan
-from rv_check.cli import main
-from rv_check.problems import RvCheckError
-from rv_check.swap import BATCH, Variant, first_gradient, own_block, pareto, standard, with_block, with_class
+from rv_check.blocks.swap import BATCH, Variant, first_gradient, own_block, pareto, standard, with_block, with_class
+from rv_check.cli.commands import swap
+from rv_check.cli.main import main
+from rv_check.errors import RvCheckError
 
 FILE = Path(wrong_blocks.__file__)
 
@@ -215,7 +216,7 @@ TIMED = [
 
 def test_times(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Asked for, they are of every round; of another device they are a wrong question."""
-    monkeypatch.setattr(cli_swap, "PLAN", Plan(seconds=0.05, rounds=8, warm_seconds=0.01))
+    monkeypatch.setattr(swap, "PLAN", Plan(seconds=0.05, rounds=8, warm_seconds=0.01))
     assert main([*TIMED, "--json"]) == 0
     own, other, _ = json.loads(capsys.readouterr().out)["variants"]
     assert len(own["times"]["forward"]) == len(other["times"]["backward"]) == 8

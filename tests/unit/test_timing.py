@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from rv_check.bench.timing import PATIENCE, Plan, in_turn, times, warm_up
-from rv_check.problems import RvCheckError
+from rv_check.errors import RvCheckError
 
 
 class Fake:

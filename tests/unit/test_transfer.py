@@ -10,16 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from measured_memory import measured_for_backward
 from tiny import SPEC
 from torch import Tensor, nn
 
 from rv_check import build, check_transfer, load
-from rv_check.cli import main
-from rv_check.findings import CannotRun
-from rv_check.memory import measured_for_backward
-from rv_check.problems import RvCheckError
-from rv_check.transfer import is_under, parse_head, plan
-from rv_check.weights import account, load_checkpoint, load_into, torchvision_weights, weights_of
+from rv_check.cli.main import main
+from rv_check.errors import CannotRun, RvCheckError
+from rv_check.weights.checkpoints import account, load_checkpoint, load_into, torchvision_weights, weights_of
+from rv_check.weights.transfer import is_under, parse_head, plan
 
 FREEZE = ["layer1", "layer2"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rv_check import Arch, load
-from rv_check.library import shipped_folder
+from rv_check.language.files import shipped_folder
 
 # Width 4. conv1: 3*9*4 = 108 weights, at 32*32 places. layer1: 4*9*8 + 8*9*8 + 4*8 = 896 weights and 3 norms of 2*8,
 # all at 8*8 places. fc: 8*10 weights and 10 biases. bn1: 2*4. Field: 3, then 3 + 2*1, then 5 + 2*2, then 9 + 2*4.

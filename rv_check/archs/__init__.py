@@ -1,0 +1,1 @@
+"""A definition, expanded: a tree with shapes, and exact numbers of it. No torch."""

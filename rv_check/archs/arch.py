@@ -1,0 +1,157 @@
+"""An arch: an entry of a family with its arguments and its input, its tree, and exact numbers of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from rv_check.archs import analyses, listing
+from rv_check.archs.expand import Budget, expand
+from rv_check.archs.listing import Row
+from rv_check.archs.receptive_field import ReceptiveField
+from rv_check.archs.tree import Layer, Module, Node, Tree, child, children
+from rv_check.errors import Problem, SpecError
+from rv_check.language.definitions import ArchEntry, Contract, Family
+from rv_check.ops.op import Shape
+from rv_check.text import listed, nearest, quote, shown_shape
+from rv_check.values import Value, show
+
+
+@dataclass(frozen=True, eq=False)
+class Arch:
+    """One network: a family's body with its arguments filled, at one input size.
+
+    Everything numeric is exact and computed from the spec alone, without torch.
+    """
+
+    family: Family
+    entry: ArchEntry
+    values: dict[str, Value] = field(default_factory=dict)
+    overrides: dict[str, Value] = field(default_factory=dict)  # arguments that differ from the arch as declared
+    input: Shape = ()  # C, H, W
+    budget: Budget = field(default_factory=Budget, repr=False)  # of expanding it, shared with its family in load_archs
+
+    @property
+    def name(self) -> str:
+        """As it is written: `resnet50(classes=10)`."""
+        if not self.overrides:
+            return self.entry.name
+        return f"{self.entry.name}({', '.join(f'{k}={show(v)}' for k, v in self.overrides.items())})"
+
+    @property
+    def declared_input(self) -> Shape:
+        """C, H, W as the spec declares it."""
+        return self.entry.input or self.family.input
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether this is the arch as its spec declares it, so that published numbers and contracts speak of it."""
+        return not self.overrides and self.input == self.declared_input
+
+    def at(self, input: Shape) -> Arch:
+        """The arch at another input size, with a budget of its own."""
+        return self if input == self.input else replace(self, input=input, budget=Budget())
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The expanded arch. Raises: SpecError."""
+        values = {**self.values, **self.overrides}
+        at_declared_input = self.input == self.declared_input
+        tree = expand(self.family, self.entry, values, self.input, at_declared_input, self.budget)
+        unknown = [_unknown_step(self.name, tree.root, contract) for contract in self.entry.contract]
+        problems = [problem for problem in unknown if problem]
+        if problems and self.is_declared:
+            raise SpecError(problems)
+        return tree
+
+    @property
+    def params(self) -> int:
+        """Number of parameters."""
+        return analyses.params(self.tree.root)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one image of size `input`."""
+        return analyses.macs(self.tree.root)
+
+    @property
+    def activations(self) -> int:
+        """Output elements of convolutions and linear layers, for one image."""
+        return analyses.activations(self.tree.root)
+
+    @property
+    def depth(self) -> int:
+        """Weighted layers on the main path."""
+        return analyses.depth(self.tree.root)
+
+    @property
+    def skip_connections(self) -> int:
+        """Sums with a branch that is the identity or a projection."""
+        return analyses.skip_connections(self.tree.root)
+
+    @property
+    def receptive_field(self) -> ReceptiveField:
+        """Of a unit of the last feature map before the pool to a fixed size, in input pixels."""
+        return analyses.receptive_field(self.tree.root)
+
+    def rows(self, fold_at: int | None = None) -> Iterator[Row]:
+        """The flat listing; modules `fold_at` names deep stand as one row."""
+        return listing.rows(self.tree.root, fold_at)
+
+    def step(self, path: str) -> Row | None:
+        """The layer or module of that dotted name."""
+        return listing.step(self.tree.root, path)
+
+    @cached_property
+    def state(self) -> dict[str, Shape]:
+        """Every parameter and buffer by its `state_dict` name, in order, with its shape."""
+        return dict(_state(self.tree.root, ""))
+
+    def __repr__(self) -> str:
+        return f"Arch({self.name!r}, input={shown_shape(self.input)!r})"
+
+
+def _unknown_step(arch: str, root: Module, contract: Contract) -> Problem | None:
+    """What is wrong with the step that a contract names, if it is not there."""
+    node: Node = root
+    before = ""
+    for part in contract.step.split("."):
+        item = child(node.seq, part) if isinstance(node, Module) else None
+        if item is None:
+            inside = itertools.islice(children(node.seq), 100) if isinstance(node, Module) else ()
+            known = [before + name for name, _ in inside]
+            expected = listed(known, none=f"no step in {before[:-1]}")
+            near = nearest(before + part, known)
+            return Problem(f"{arch} has no step {quote(contract.step)}", contract.place, expected, near)
+        before, node = f"{before}{part}.", item.node
+    return None
+
+
+def _state(module: Module, prefix: str) -> Iterator[tuple[str, Shape]]:
+    for name, item in children(module.seq):
+        node = item.node
+        if isinstance(node, Layer):
+            for part, shape in (node.op.params(node.x) | node.op.buffers(node.x)).items():
+                yield f"{prefix}{name}.{part}", shape
+        elif isinstance(node, Module):
+            yield from _state(node, f"{prefix}{name}.")
+
+
+def small_inputs(x: Shape) -> list[list[Shape]]:
+    """Square inputs not larger than `x`, the smallest first: one of each list is to be tried.
+
+    Where a network halves its maps they stay even all the way down in the first list; in the second all are odd where
+    halves are rounded down (a pool of 2x2), in the third where they are rounded up (a convolution with padding). A
+    window that does not fit, or is moved, shows at an odd size, or at an even one.
+    """
+    if len(x) != 3:
+        return []
+    most = min(x[1:])
+    sides = (
+        *((64, 96, 128, 160, most), (63, 95, 127, 159, most // 8 * 8 - 1)),
+        (65, 97, 129, 161, (most - 2) // 8 * 8 + 1),
+    )
+    squares: list[list[Shape]] = [[(x[0], side, side) for side in some if 1 < side <= most] for some in sides]
+    return [some for some in squares if some]

@@ -1,0 +1,112 @@
+"""The layers of a tree in the order of the flow, one line each, modules folded where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from rv_check.archs.analyses import Fields, macs, params
+from rv_check.archs.receptive_field import ReceptiveField
+from rv_check.archs.tree import Item, Join, Layer, Module, Node, Repeat, Seq, children
+from rv_check.errors import Place
+from rv_check.ops import op as ops
+from rv_check.ops.op import Shape
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a listing: a layer, a join, or a module that is folded. Fields are those of the network's input.
+
+    `branches` of a join: each by its label, with its field; an identity has that of the join's input.
+    """
+
+    name: str
+    op: str
+    x: Shape
+    y: Shape
+    params: int
+    macs: int
+    receptive_field: ReceptiveField
+    place: Place
+    node: Node
+    branches: tuple[tuple[str, ReceptiveField], ...] = ()
+
+
+def rows(root: Module, fold_at: int | None = None) -> Iterator[Row]:
+    """The flat listing, in the order of the flow. Modules below `fold_at` levels of names stand as one row each."""
+    counts = _Counts()
+    yield from _rows(root.seq, "", 0, {}, ReceptiveField(), fold_at, counts)
+
+
+class _Counts:
+    """params, macs and fields by node, so that equal nodes are counted once in a listing."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[int, int]] = {}
+        self.fields = Fields()
+
+    def of(self, node: Node) -> tuple[int, int]:
+        if id(node) not in self.known:
+            self.known[id(node)] = (params(node), macs(node))
+        return self.known[id(node)]
+
+
+def _rows(
+    seq: Seq,
+    prefix: str,
+    position: int,
+    indices: Mapping[str, int],
+    field: ReceptiveField,
+    fold_at: int | None,
+    counts: _Counts,
+) -> Iterator[Row]:
+    for item in seq.items:
+        node = item.node
+        after = counts.fields.after(node, field)
+        match node:
+            case Layer() | Module():
+                name = item.name if isinstance(item.name, str | None) else item.name.text(indices)
+                full = prefix + (str(position) if name is None else name)
+                if isinstance(node, Layer):
+                    yield _row(full, ops.describe(node.op), item, after, counts)
+                elif fold_at is not None and full.count(".") + 1 >= fold_at:
+                    yield _row(full, node.label or "group", item, after, counts)
+                else:
+                    yield from _rows(node.seq, f"{full}.", 0, {}, field, fold_at, counts)
+            case Join():
+                at = position
+                for _, branch in node.branches:
+                    yield from _rows(branch, prefix, at, indices, field, fold_at, counts)
+                    at += branch.slots
+                op = f"{node.kind}({', '.join(label for label, _ in node.branches)})"
+                branches = tuple((label, counts.fields.after(branch, field)) for label, branch in node.branches)
+                yield Row(prefix + node.kind, op, node.x, node.y, 0, 0, after, item.place, node, branches)
+            case Repeat():
+                inner_field = field
+                for turn in range(node.times):
+                    within = {**indices, node.index: node.first + turn} if node.index else indices
+                    at = position + turn * node.seq.slots
+                    yield from _rows(node.seq, prefix, at, within, inner_field, fold_at, counts)
+                    inner_field = counts.fields.after(node.seq, inner_field)
+            case Seq():
+                yield from _rows(node, prefix, position, indices, field, fold_at, counts)
+        field = after
+        position += node.slots
+
+
+def _row(name: str, op: str, item: Item, field: ReceptiveField, counts: _Counts) -> Row:
+    own_params, own_macs = counts.of(item.node)
+    return Row(name, op, item.node.x, item.node.y, own_params, own_macs, field, item.place, item.node)
+
+
+def step(root: Module, path: str) -> Row | None:
+    """The layer or module of that dotted name, or None."""
+    for row in rows(root, fold_at=path.count(".") + 1):
+        if row.name == path and not isinstance(row.node, Join):
+            return row
+    return None
+
+
+def names(root: Module) -> list[str]:
+    """The names right under the root, for suggestions."""
+    return [name for name, _ in children(root.seq)]

@@ -1,0 +1,137 @@
+"""An arch by name: `resnet50`, `resnet50(classes=10)`, `path/to/file.yaml::arch`; and all archs that there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rv_check.archs.arch import Arch
+from rv_check.archs.expand import Budget, bind, definition_scope
+from rv_check.errors import Document, Place, Problem, RvCheckError, SpecError, once_per_place, unknown
+from rv_check.language import files as spec_files
+from rv_check.language import library
+from rv_check.language.definitions import ArchEntry, Block, Family
+from rv_check.language.expressions import Call, check_keyword, parse_call
+from rv_check.language.parser import parse_input
+from rv_check.language.yaml_nodes import Text
+from rv_check.ops.op import Shape
+from rv_check.text import listed, nearest, quote, quote_plain, shown_path
+from rv_check.values import Value
+
+
+def load(name: str, input: str | None = None) -> Arch:
+    """The arch of that name: `resnet50`, `resnet50(classes=10)`, or `path/to/file.yaml::arch`.
+
+    Args: `input` an input size other than the declared one, as `3 320 320`.
+    Raises: RvCheckError for an unknown name, SpecError for a bad spec or an argument that does not fit.
+    """
+    path, _, asked = name.rpartition("::")
+    if not path and asked.endswith(spec_files.SUFFIXES):
+        known = listed(_family(Path(asked)).archs)
+        raise RvCheckError(f"{quote(asked)} is a file", expected=f"{quote_plain(asked)}::ARCH, one of {known}")
+    call = parse_call(_typed(asked), "an arch", "the name of an arch, as in resnet50 or resnet50(classes=10)")
+    if path:
+        family = _family(Path(path))
+        if call.name not in family.archs:
+            message, near = f"{shown_path(Path(path))} has no arch {quote(call.name)}", nearest(call.name, family.archs)
+            raise RvCheckError(message, expected=listed(family.archs), near=near)
+    else:
+        family = _shipped_family(call.name)
+    entry = family.archs[call.name]
+    size = parse_size(input) if input is not None else entry.input or family.input
+    return Arch(family, entry, _build_arguments(family, entry), _overrides(family, call), size)
+
+
+def parse_size(text: str) -> Shape:
+    """An input size as somebody typed it, `3 320 320`. Raises: SpecError."""
+    return parse_input(_typed(text))
+
+
+def _typed(text: str) -> Text:
+    """What somebody typed, and no file."""
+    return Text(text, Place(Document(Path("argument"), (text,), is_file=False), 1, 1))
+
+
+def archs() -> list[Arch]:
+    """Every shipped arch, in the order of the files."""
+    found = []
+    for family in families():
+        found += archs_of(family)
+    return found
+
+
+def archs_of(family: Family) -> list[Arch]:
+    """The archs of one family, as declared. Raises: SpecError."""
+    return [
+        Arch(family, entry, _build_arguments(family, entry), {}, entry.input or family.input)
+        for entry in family.archs.values()
+    ]
+
+
+def families() -> list[Family]:
+    """The shipped families."""
+    found = [library.load(path) for path in spec_files.family_files(spec_files.shipped_folder())]
+    return [definition for definition in found if isinstance(definition, Family)]
+
+
+def load_archs(path: Path) -> list[Arch]:
+    """The archs of a family file, each expanded. Raises: SpecError with the errors of all of them."""
+    family = _family(path)
+    found: list[Arch] = []
+    problems: list[Problem] = []
+    budget = Budget()
+    for entry in family.archs.values():
+        try:
+            values = _build_arguments(family, entry)
+            arch = Arch(family, entry, values, {}, entry.input or family.input, budget)
+            _ = arch.tree
+            found.append(arch)
+        except SpecError as error:
+            problems += error.problems
+        if budget.steps < 0:
+            break
+    if problems:
+        raise SpecError(once_per_place(problems))
+    return found
+
+
+def _family(path: Path) -> Family:
+    definition = library.load(path)
+    if isinstance(definition, Block):
+        raise SpecError([Problem("this is a block, not a family", definition.place, "a family: file with archs:")])
+    return definition
+
+
+def _shipped_family(arch: str) -> Family:
+    shipped = families()
+    found = [family for family in shipped if arch in family.archs]
+    if not found:
+        raise unknown("arch", arch, [name for family in shipped for name in family.archs])
+    if len(found) > 1:
+        files = " and ".join(shown_path(family.path) for family in found)
+        raise RvCheckError(f"there are two archs {quote(arch)}: in {files}", expected=f"path/to/file.yaml::{arch}")
+    return found[0]
+
+
+def _build_arguments(family: Family, entry: ArchEntry) -> dict[str, Value]:
+    """The values of an arch's `build:`, which `language.library` has checked."""
+    return bind(family, {}, entry.build, definition_scope(family, {}))
+
+
+def _overrides(family: Family, call: Call) -> dict[str, Value]:
+    """The values of `resnet50(classes=10)`, by keyword only. Raises: SpecError."""
+    scope = definition_scope(family, {})
+    values = {}
+    problems: list[Problem] = []
+    for argument in call.arguments:
+        try:
+            if argument.keyword is None:
+                found = f"{call.name} is given {argument.value.text} without a name"
+                expected = listed(f"{name}={argument.value.text}" for name in family.argument_names)
+                raise SpecError([Problem(found, argument.place, expected)])
+            check_keyword(family, argument.keyword, argument.place)
+            values[argument.keyword] = argument.value.evaluate(scope)
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    return values

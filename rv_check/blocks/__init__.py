@@ -1,0 +1,1 @@
+"""A residual block of one's own, against a contract, and in a network's stages."""

@@ -1,0 +1,122 @@
+"""Which arch is this? Among all that are known, with the class count and the width of the module at hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rv_check.archs.arch import Arch
+from rv_check.archs.expand import Budget, definition_scope, with_defaults
+from rv_check.archs.load import archs
+from rv_check.errors import SpecError
+from rv_check.graphs.expected import BATCH, expected
+from rv_check.graphs.graph import Graph, Node, Shape, State
+from rv_check.graphs.match import match
+from rv_check.modules.guard import guarded
+from rv_check.modules.observe import Subject
+from rv_check.text import shown_shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CANDIDATES = 4  # archs that are looked at closely
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The arch that a module is, or the nearest one. `differences` in structure, in eval mode at the arch's input."""
+
+    arch: Arch
+    differences: int
+    words: str
+
+    @property
+    def same(self) -> bool:
+        """Whether the module has the structure of the arch."""
+        return self.differences == 0
+
+
+def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity:
+    """The arch that a module is, or is nearest to. Raises: RvCheckError where it does not run."""
+    subject = Subject(module)
+    known = list(known if known is not None else archs())
+    seen: dict[Shape, Graph] = {}
+    scored: list[tuple[float, Arch]] = []
+    for arch in known:
+        x = arch.declared_input
+        if x not in seen:
+            words = f"the module does not run at {shown_shape(x)}"
+            seen[x] = guarded(words, lambda x=x: subject.observe(x, False))  # type: ignore[misc]
+        for fitted in _fitted(arch, seen[x]):
+            scored.append((_likeness(fitted, seen[x]), fitted))
+    scored.sort(key=lambda pair: -pair[0])
+    best: tuple[int, Arch] | None = None
+    for _, arch in scored[:CANDIDATES]:
+        number = _differences(arch, subject, seen[arch.declared_input])
+        if best is None or number < best[0]:
+            best = (number, arch)
+        if number == 0:
+            break
+    assert best is not None
+    number, arch = best
+    own = f", {', '.join(arch.overrides)} as in the module" if arch.overrides else ""
+    words = f"{arch.name}{own}" if number == 0 else f"none of {len(known)} archs; the nearest is {arch.name}{own}"
+    return Identity(arch, number, words)
+
+
+def _fitted(arch: Arch, graph: Graph) -> list[Arch]:
+    """The arch as it is, and with the class count and the width that the module seems to have."""
+    overrides = {}
+    ends = [node.shape for node in graph.outputs.values() if len(node.shape) == 2]
+    if "classes" in arch.family.argument_names and ends:
+        overrides["classes"] = ends[0][1]
+    first = next((node for node in graph.live if node.kind == "conv"), None)
+    own = next((node for node in expected(arch, False).live if node.kind == "conv"), None)
+    if "width" in arch.family.argument_names and first is not None and own is not None:
+        default = arch.family.arguments["width"]
+        width = default.evaluate(definition_scope(arch.family, {})) if default is not None else None
+        if isinstance(width, int) and width * first.attributes["out"] % own.attributes["out"] == 0:
+            overrides["width"] = width * first.attributes["out"] // own.attributes["out"]
+    given = with_defaults(arch.family, arch.values)
+    overrides = {name: value for name, value in overrides.items() if given.get(name) != value}
+    found = [arch, replace(arch, overrides=overrides, budget=Budget())] if overrides else [arch]
+    return [one for one in found if _expands(one)]
+
+
+def _expands(arch: Arch) -> bool:
+    try:
+        _ = arch.tree
+    except SpecError:
+        return False
+    return True
+
+
+def _likeness(arch: Arch, seen: Graph) -> float:
+    """How many of the operations with parameters two networks have in common, from 0 to 1."""
+    mine, theirs = _layers(expected(arch, False)), _layers(seen)
+    both = sum((mine & theirs).values())
+    return both / max(1, sum((mine | theirs).values()))
+
+
+def _layers(graph: Graph) -> Counter[object]:
+    return Counter(_weights(node) for node in graph.nodes if node.tensors)
+
+
+def _weights(node: Node) -> object:
+    weight = node.tensors.get("weight")
+    shape = weight.shape if isinstance(weight, State | Node) else ()
+    return node.kind, shape, node.attributes.get("stride"), "bias" in node.tensors
+
+
+def _differences(arch: Arch, subject: Subject, seen: Graph) -> int:
+    """How many differences there are: the fewest of any output of the module."""
+    x = arch.declared_input
+    wanted = expected(arch, False)
+    fewest = min(len(match(wanted, seen.only(where)).differences) for where in seen.outputs)
+    if fewest:
+        here = subject.observe(x, False, BATCH, here=True)
+        wanted = expected(arch, False, here=True)
+        fewest = min(fewest, *(len(match(wanted, here.only(where)).differences) for where in here.outputs))
+    return fewest

@@ -1,0 +1,157 @@
+"""Level numbers: do the states correspond, how are they initialised, and do both compute the same?
+
+Outputs and gradients are compared at a generic point, in eval mode and of a step in train mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from rv_check.checks.check import Check, Outcome, Pair, Run
+from rv_check.checks.findings import Finding
+from rv_check.checks.states import Mismatch, few, loads, shapes_of
+from rv_check.ops.op import Shape
+from rv_check.text import shown_shape
+
+if TYPE_CHECKING:
+    import torch
+
+    from rv_check.graphs.match import Slot
+    from rv_check.modules.trace import Difference
+
+
+def state_dict(run: Run, check: Check) -> Outcome:
+    """Names, order and shapes of parameters and buffers are the expected ones, and each loads the other's strictly.
+
+    A module may have other names than the spec: then each parameter that is mapped to one of these is there.
+    """
+    pair = run.matched()
+    if pair.map is not None and shapes_of(pair.expected).keys() != shapes_of(pair.found).keys():
+        yield from mapped(run, check, pair, pair.map)
+        return
+    loads(pair.expected, pair.found)
+    loads(pair.found, pair.expected)
+    n = len(pair.expected.state_dict())
+    yield check.finding(run, True, f"{n} parameters and buffers: names and shapes; strict loading both ways")
+
+
+def mapped(run: Run, check: Check, pair: Pair, slots: Mapping[str, Slot]) -> Outcome:
+    """Every parameter and buffer of the spec has its own in the module, and the module has no others."""
+    wanted, given = shapes_of(pair.expected), shapes_of(pair.found)
+    lost = [name for name in wanted if name not in slots]
+    counters = [name for name in lost if name.endswith("num_batches_tracked")]
+    more = [name for name in given if name not in {slot.name for slot in slots.values()}]
+    if len(lost) > len(counters) or more:
+        raise Mismatch("parameters and buffers without a counterpart", few(more), few(lost))
+    without = f"; {len(counters)} counts of batches are not kept" if counters else ""
+    yield check.finding(run, True, f"{len(wanted) - len(lost)} parameters and buffers, by other names{without}")
+
+
+def init(run: Run, check: Check) -> Outcome:
+    """What is freshly built starts as the spec says: a reference's model bit for bit, a module's by distribution."""
+    yield from run.initial(check)
+
+
+def logits(run: Run, check: Check) -> Outcome:
+    """The outputs at the declared input, in float32 with TF32 off, batch of 2."""
+    import torch
+
+    from rv_check.modules import generic_point, trace
+
+    pair = run.matched().at_generic_point(torch.float32)
+    x = generic_point.image(run.input(), 2, torch.float32, run.device)
+    what = f"eval mode at {shown_shape(run.input())}, float32"
+    with torch.no_grad():
+        expected, found = pair.each(what, lambda module, where: trace.forward(module.eval(), x, where))
+    yield measured(run, check, what, [trace.compare("output", expected, found)], torch.float32)
+
+
+def evaluation(run: Run, check: Check) -> Outcome:
+    """Eval mode in float64: the output and the gradients of all parameters and of the input."""
+    run.matched()
+    for x in run.sizes():
+        yield compare_runs(run, check, x, train=False)
+    yield from runs_nowhere_else(run, check)
+
+
+def runs_nowhere_else(run: Run, check: Check) -> Outcome:
+    """A size at which only the expected module runs: VGG without its adaptive pool is VGG at 224 and nowhere else."""
+    import torch
+
+    from rv_check.modules import generic_point
+
+    pair = run.matched().at_generic_point(torch.float64)
+    pair.expected.eval()
+    for x in run.sizes_without():
+        try:
+            with torch.no_grad():
+                pair.expected(generic_point.image(x, 2, torch.float64, run.device))
+        except Exception:  # whatever it raises: it does not run there either, and nothing is claimed
+            continue
+        found, expected = "a network of other parameters, or none", f"one that runs, as {pair.names[0]} does"
+        yield check.finding(run, False, f"the spec does not fit at {shown_shape(x)}", found=found, expected=expected)
+
+
+def training(run: Run, check: Check) -> Outcome:
+    """A train-mode step in float64: the output, gradients, and the running statistics it leaves."""
+    run.matched(training=True)
+    for x in run.sizes():
+        yield compare_runs(run, check, x, train=True)
+
+
+def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
+    """Forward and backward of the pair on one batch of 2, in float64, and the first place that differs."""
+    import torch
+
+    from rv_check.modules import generic_point, trace
+
+    pair = run.matched().at_generic_point(torch.float64)
+    data = generic_point.image(x, 2, torch.float64, run.device)
+    names = trace.shared_modules(pair.expected, pair.found)
+    mode = "train" if train else "eval"
+    what = f"{mode} mode at {shown_shape(x)}, float64"
+    expected, found = pair.each(what, lambda module, where: trace.run(module, data, train, names, where))
+    if pair.map is not None:
+        expected = trace.limited(expected, pair.map)
+        found = trace.renamed(found, pair.map, expected)
+    if not train:
+        other = generic_point.image(x, 2, torch.float64, run.device, seed=generic_point.INPUT + 1)
+        outputs = pair.each(what, lambda module, where: trace.forward(module.eval(), other, where).detach())
+        again = trace.compare("output for another image", *outputs)
+    differences = [replace(d, decides=d.decides or run.parts_decide) for d in trace.differences(expected, found, train)]
+    if not train:
+        differences.append(again)
+    pair.expected.zero_grad(set_to_none=True)
+    pair.found.zero_grad(set_to_none=True)
+    return measured(run, check, what, differences, torch.float64)
+
+
+def measured(run: Run, check: Check, what: str, differences: Sequence[Difference], dtype: torch.dtype) -> Finding:
+    """Passed when every difference that decides is within the tolerance; else the first in the order of the flow."""
+    from rv_check.modules.generic_point import CHANCE, INPUT, WEIGHTS
+    from rv_check.modules.trace import TOLERANCE
+
+    tolerance = TOLERANCE[dtype]
+    wrong = [d for d in differences if not d.within(tolerance)]
+    if not any(d.decides for d in wrong):
+        largest = max(d.relative for d in differences if d.decides)
+        how = "bit for bit" if largest == 0 else f"largest relative difference {largest:.2g}, tolerance {tolerance:g}"
+        tensors = "the output" if len(differences) == 1 else f"{len(differences)} tensors"
+        return check.finding(run, True, f"{what}: {tensors}, {how}", difference=largest, tolerance=tolerance)
+    first = wrong[0]
+    by = f" by {first.relative:.3g}, tolerance {tolerance:g}" if isfinite(first.relative) else ""
+    others = "" if len(differences) == 1 else f"; {len(wrong)} of {len(differences)} tensors differ"
+    return check.finding(
+        run,
+        False,
+        f"{what}: {first.what} differs{by}{others}\nseeds: weights {WEIGHTS}, dropout and loss {CHANCE}, input {INPUT}",
+        found=first.found,
+        expected=first.expected,
+        difference=first.relative,
+        tolerance=tolerance,
+        place=run.place_of(first.module),
+        step=first.module or None,
+    )

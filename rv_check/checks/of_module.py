@@ -1,0 +1,204 @@
+"""Any module against a spec."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import load
+from rv_check.archs.tree import Layer
+from rv_check.checks.check import Check, Outcome, Pair
+from rv_check.checks.compared import ComparedRun, blocked, observe, report_of
+from rv_check.checks.findings import Level, Report, up_to
+from rv_check.checks.judge import Judge
+from rv_check.checks.registry import CHECKS, checks_of
+from rv_check.checks.sizes import input_sizes, works
+from rv_check.checks.states import hold_states, shapes_of
+from rv_check.checks.structure import Structure, compare, larger, of_arch
+from rv_check.errors import RvCheckError
+from rv_check.modules.guard import guarded
+from rv_check.ops.op import Shape
+from rv_check.optional import need, need_device
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OF_A_MODULE = ("structure", "trainable", "state_dict", "logits", "eval", "train")
+
+
+class ModuleRun(ComparedRun):
+    """What the checks of a module share: a copy of it, and the model of the spec that it should be."""
+
+    def __init__(self, module: nn.Module, arch: Arch, device: str, until: str | None = None):
+        super().__init__(arch, device)
+        self.module = module
+        self.until = until
+        self.lent = ExitStack()
+
+    def match_structure(self) -> Structure:
+        arch, sizes = self.expanded(), [*self.known_sizes(), *self.larger_sizes()]
+        return compare(self.subject(self.module), arch.input, sizes, of_arch(arch, self.until), self.until is None)
+
+    def known_sizes(self) -> list[Shape]:
+        return input_sizes(self.arch)
+
+    def larger_sizes(self) -> list[Shape]:
+        return [x for x in larger(self.arch.input) if works(self.arch, x)]
+
+    def frozen(self) -> tuple[list[str], int]:
+        named = dict(self.module.named_parameters())
+        return [name for name, parameter in named.items() if not parameter.requires_grad], len(named)
+
+    def pair_by(self, structure: Structure) -> Pair:
+        from rv_check.modules.build import build, cut
+
+        for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
+            if tensor.is_meta:
+                raise RvCheckError(f"{name} of the module has no values: it is on the meta device")
+
+        def built() -> nn.Module:
+            model = build(self.arch)
+            return (cut(model, self.until) if self.until else model).to(self.device)
+
+        found = guarded("the module cannot be copied", lambda: self.copied(self.module, structure.input))
+        expected = guarded("the model does not build from its spec", built)
+        names = ("the model of the spec", "the module")
+        return Pair(expected, found, names, map=structure.map, where=structure.where)
+
+    def hold_states(self, pair: Pair) -> None:
+        expected, found = shapes_of(pair.expected), shapes_of(pair.found)
+        if Counter(expected) == Counter(found):
+            hold_states(pair.expected, pair.found, in_order=False)
+
+    def initial(self, check: Check) -> Outcome:
+        """The parameters and buffers of the module start as `init:` says, by distribution."""
+        import torch
+
+        from rv_check.modules.generic_point import there
+        from rv_check.modules.initial import Start, start_of, statistics
+
+        found = self.structure()
+        if found.differs(training=False):
+            raise blocked(self)
+        values: dict[str, torch.Tensor] = dict(self.module.named_parameters(remove_duplicate=False))
+        values |= dict(self.module.named_buffers(remove_duplicate=False))
+        rules = {rule.op: rule for rule in self.arch.family.init}
+        wrong: dict[tuple[str, str], list[tuple[str, Start, torch.Tensor]]] = {}
+        for row in self.arch.rows():
+            if not isinstance(row.node, Layer):
+                continue
+            op, x = row.node.op, row.node.x
+            shapes = op.params(x) | op.buffers(x)
+            for role in shapes:
+                slot = found.map.get(f"{row.name}.{role}")
+                if slot is None:
+                    continue
+                start, tensor = start_of(role, shapes, rules.get(op.name)), there(values[slot.name], slot.steps)
+                if not start.fits(tensor):
+                    wrong.setdefault((op.name, role), []).append((row.name, start, tensor))
+        if not wrong:
+            yield check.finding(
+                self, True, f"{len(found.map)} tensors start as the spec's `init:` says, by distribution"
+            )
+        for (op_name, role), cases in wrong.items():
+            step, start, tensor = cases[0]
+            rule = rules.get(op_name)
+            yield check.finding(
+                self,
+                False,
+                f"{role} of {op_name} starts otherwise, x{len(cases)}: first {step}",
+                found=statistics(tensor),
+                expected=str(start),
+                place=rule.place if rule else self.place_of(step),
+                step=step,
+                count=len(cases),
+            )
+
+
+def check(
+    module: nn.Module,
+    arch: Arch | str | None = None,
+    device: str = "cpu",
+    *,
+    until: str | None = None,
+    level: Level | None = None,
+    fresh: bool = False,
+    judge: Judge | None = None,
+    name: str = "",
+) -> Report:
+    """Whether a module is the network of a spec: its structure, then its numbers in eval and train mode.
+
+    The module itself is not touched: it is observed and compared as a copy. Without an arch it is identified first.
+
+    Args: `module` any nn.Module that takes (N, C, H, W); `arch` an Arch or a name that `load` takes; `device` where
+    both run, as torch names it; `until` the step of the arch that the module ends at; `level` the highest to check;
+    `fresh` whether it was just built, so that its initial values are held against the spec's; `name` what the report
+    calls the module, its class unless given.
+    Returns: a Report; `passed` only if every check ran and held, `map` its parameters by the spec's names.
+    Raises: RvCheckError where the arch or the device is none, `module` is no module, or it does not run.
+    """
+    torch = need("torch")
+    from rv_check.modules.copies import unwrapped
+
+    if not isinstance(module, torch.nn.Module):
+        what = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+        raise RvCheckError(f"{what} is not a module, expected an instance of torch.nn.Module")
+    name = name or type(module).__name__
+    module = unwrapped(module)
+    notes: list[str] = []
+    if arch is None:
+        from rv_check.checks.identify import identify
+        from rv_check.modules.torch_state import steady
+
+        with steady():
+            identity = identify(module)
+        arch, notes = identity.arch, [f"inferred: {identity.words}"]
+    elif isinstance(arch, str):
+        arch = load(arch)
+    _ = arch.tree  # a bad spec is a wrong question
+    if until is not None:
+        from rv_check.graphs.expected import expected
+
+        expected(arch, False, until)  # so is a step that is not there
+    need_device(device)
+    run = ModuleRun(module, arch, device, until)
+    with run.lent:
+        observe(run)
+        report = report_of(run, name, arch.name, checks_of_module(level, fresh), judge, checks_of(arch))
+    report = replace(report, notes=tuple(notes))
+    if run.structure().told and not notes:
+        report = replace(report, notes=tuple(_rather(module, arch)))
+    return report
+
+
+def checks_of_module(level: Level | None = None, fresh: bool = False) -> list[Check]:
+    """The checks that are made of a module, cheapest first; of one that was just built, how it starts, too."""
+    wanted = (*OF_A_MODULE, "init") if fresh else OF_A_MODULE
+    return [one for one in CHECKS if one.name in wanted and one.level in up_to(level)]
+
+
+def _rather(module: nn.Module, arch: Arch) -> list[str]:
+    """What the module is, where it is another arch than asked."""
+    from rv_check.checks.identify import identify
+    from rv_check.modules.torch_state import steady
+
+    with steady():
+        try:
+            identity = identify(module)
+        except RvCheckError:  # it does not run at their inputs, so it is none of them
+            return []
+    if identity.same and identity.arch.name != arch.name:
+        return [f"this is {identity.arch.name}: rv-check check ... --as {shlex.quote(identity.arch.name)}"]
+    return []
+
+
+def assert_conforms(module: nn.Module, arch: Arch | str, device: str = "cpu", *, until: str | None = None) -> None:
+    """`check`, for a test. Raises: AssertionError, with the findings, unless every check ran and held."""
+    __tracebackhide__ = True  # pytest then shows the line of the test
+    report = check(module, arch, device, until=until)
+    if not report.passed:
+        raise AssertionError(str(report))

@@ -1,0 +1,55 @@
+"""The states of two modules: names, order and shapes of parameters and buffers, and whether they load."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rv_check.errors import RvCheckError
+from rv_check.modules.guard import guarded
+from rv_check.ops.op import Shape
+from rv_check.text import shown_shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Mismatch(RvCheckError):
+    """A check does not hold, with what was found and what was expected."""
+
+    def __init__(self, message: str, found: str, expected: str):
+        super().__init__(message, expected=expected)
+        self.found = found
+
+
+def hold_states(expected: nn.Module, found: nn.Module, in_order: bool = True) -> None:
+    """See that two modules have the same state. Raises: Mismatch, with the first name or shape that differs."""
+    wanted, given = shapes_of(expected), shapes_of(found)
+    missing = [name for name in wanted if name not in given]
+    extra = [name for name in given if name not in wanted]
+    if missing or extra:
+        counts = [f"{len(names)} {what}" for names, what in ((missing, "missing"), (extra, "not expected")) if names]
+        raise Mismatch(f"names of parameters and buffers: {', '.join(counts)}", few(extra), few(missing))
+    for name, shape in wanted.items():
+        if given[name] != shape:
+            raise Mismatch(f"shape of {name}", shown_shape(given[name]), shown_shape(shape))
+    if in_order and list(wanted) != list(given):
+        first, instead = next((a, b) for a, b in zip(wanted, given, strict=True) if a != b)
+        raise Mismatch("order of parameters and buffers", instead, first)
+
+
+def shapes_of(module: nn.Module) -> dict[str, Shape]:
+    """The state of a module: names, in order, with shapes; none for what is no tensor."""
+    state = guarded("the state cannot be read", module.state_dict)
+    return {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
+
+
+def few(names: list[str]) -> str:
+    """The first of some names, `none` where there are none."""
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") or "none"
+
+
+def loads(module: nn.Module, other: nn.Module) -> None:
+    """Load the state of another, strictly, and go back."""
+    own = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    guarded("strict loading fails", lambda: module.load_state_dict(other.state_dict(), strict=True))
+    module.load_state_dict(own, strict=True)

@@ -1,0 +1,1 @@
+"""Printed statements about networks, and the verdict on each."""

@@ -1,0 +1,125 @@
+"""The command `rv-check claims`: printed statements, and the verdict on each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rv_check.checks.deviations import settle
+from rv_check.checks.findings import LEVELS, Finding, up_to
+from rv_check.checks.printed import HOLDS
+from rv_check.claims.claim import DECLARED, Claims, Verdict, judge_all
+from rv_check.claims.file import load_claims, shipped
+from rv_check.errors import RvCheckError, SpecError
+from rv_check.report import tables
+from rv_check.text import shown_path
+
+SCHEMA = "rv-check/claims/1"
+FORMATS = ("text", "markdown", "json")
+HEADERS = ("claim", "printed", "verdict", "the value", "rightly printed", "source")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("file", nargs="*", metavar="FILE", help="files of claims; none: those that come with rv-check")
+    parser.add_argument("--format", choices=FORMATS, default="text", help=f"json: one object, schema {SCHEMA}")
+    parser.add_argument("--require", choices=LEVELS, help="a claim that cannot be looked up here is a failure")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the verdicts. Raises: RvCheckError, with what is wrong in all of the files."""
+    paths = [Path(name) for name in options.file] or shipped()
+    if not paths:
+        raise RvCheckError("no claims come with this rv-check", expected="files of claims")
+    problems = []
+    found: list[tuple[Claims, list[Verdict]]] = []
+    for path in paths:
+        try:
+            claims = load_claims(path)
+            found.append((claims, judge_all(claims)))
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    findings = [finding for claims, verdicts in found for finding in _findings(claims, verdicts, options)]
+    if options.format == "json":
+        print(json.dumps(as_json(found, findings), indent=2))
+    else:
+        print("\n\n".join(table(claims, verdicts, options.format) for claims, verdicts in found))
+    failed = [finding for finding in findings if finding.status == "failed"]
+    for finding in failed:
+        print("\n".join(finding.lines()), file=sys.stderr)
+    if options.format == "text":
+        print(f"\n{summary(findings)}")
+    return 1 if failed else 0
+
+
+def _findings(claims: Claims, verdicts: Sequence[Verdict], options: argparse.Namespace) -> list[Finding]:
+    required = up_to(options.require) if options.require else ()
+    return settle([verdict.finding(claims.path.stem) for verdict in verdicts], required, None)
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """`41 claims: 40 as declared, 1 not, 0 skipped`."""
+    counts = [sum(finding.status == status for finding in findings) for status in ("passed", "failed", "skipped")]
+    return f"{len(findings)} claims: {counts[0]} as declared, {counts[1]} not, {counts[2]} skipped"
+
+
+def table(claims: Claims, verdicts: Sequence[Verdict], format: str) -> str:
+    """A line a claim, below the title of the file."""
+    title = f"{shown_path(claims.path)}: {claims.title}" + (f"\nsource: {claims.source}" if claims.source else "")
+    rows = [(*_cells(verdict), _source(claims, verdict)) for verdict in verdicts]
+    shown = len(HEADERS) - (not any(row[-1] for row in rows))  # without sources where the file has one for all
+    text = tables.table(HEADERS[:shown], [row[:shown] for row in rows], "l" * shown, format)
+    return f"{title}\n\n{text}"
+
+
+def _source(claims: Claims, verdict: Verdict) -> str:
+    return "" if verdict.claim.source == claims.source else verdict.claim.source
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    claim = verdict.claim
+    words = verdict.words.removeprefix("is ")
+    if verdict.could_not_run:
+        words = "skipped"
+    if claim.within is not None:
+        words += f" (within {claim.within}%)"
+    if verdict.reason:
+        words += f": {verdict.reason}"
+    if not verdict.as_declared and not verdict.could_not_run:
+        words += f", declared: {claim.declared}"
+    about = claim.expr.text if claim.expr else claim.says
+    return about, claim.printed, words, verdict.value, verdict.right if verdict.words != HOLDS else ""
+
+
+def as_json(found: Sequence[tuple[Claims, list[Verdict]]], findings: Sequence[Finding]) -> dict[str, Any]:
+    """The object of schema rv-check/claims/1: every key is always there."""
+    short = {words: key for key, words in DECLARED.items()}
+    claims = [
+        {
+            "file": shown_path(one.path),
+            "line": verdict.claim.place.line,
+            "claim": verdict.claim.title,
+            "says": verdict.claim.says,
+            "printed": verdict.claim.printed,
+            "verdict": short[verdict.words],
+            "declared": short[verdict.claim.declared],
+            "value": verdict.value,
+            "right": verdict.right,
+            "reason": verdict.reason,
+            "note": verdict.claim.note,
+            "source": verdict.claim.source,
+        }
+        for one, verdicts in found
+        for verdict in verdicts
+    ]
+    statuses = [finding.status for finding in findings]
+    return {
+        "schema": SCHEMA,
+        "claims": [{**claim, "status": status} for claim, status in zip(claims, statuses, strict=True)],
+    }

@@ -1,0 +1,1 @@
+"""Multiply-adds by every counter, memory, and the roofline. No torch."""

@@ -1,0 +1,159 @@
+"""How many bytes a network needs.
+
+Computed from the graph of its operations. Words: activations for backward are the values that autograd keeps from the
+forward pass, parameters and buffers apart; the peak of a forward pass without gradients is that of one which drops each
+value after its last use, and does nothing in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from rv_check.costs.operations import trained
+from rv_check.errors import RvCheckError, unknown
+from rv_check.graphs.graph import Graph, Node
+from rv_check.ops.kinds import INDEX, LEAVES
+from rv_check.text import quote
+
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+OPTIMISERS = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that are kept for each parameter, in its own type
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a batch. `activations`: kept for backward in train mode; `peak`: alive at once in a forward pass."""
+
+    parameters: int
+    gradients: int
+    optimiser: int
+    activations: int
+    peak: int
+
+    @property
+    def training(self) -> int:
+        """What a training step holds at the end of its forward pass, at least."""
+        return self.parameters + self.gradients + self.optimiser + self.activations
+
+
+def size_of(dtype: str) -> int:
+    """Bytes of a number. Raises: RvCheckError for a type that is none of these."""
+    if dtype not in BYTES:
+        raise unknown("type of numbers", dtype, BYTES)
+    return BYTES[dtype]
+
+
+def memory(training: Graph, evaluation: Graph, params: int, dtype: str = "float32", optimiser: str = "sgd") -> Memory:
+    """The bytes of a network, from its graphs at one batch in both modes, made without rules.
+
+    Raises: RvCheckError for an unknown type or optimiser, or an operation of which it is not known what it keeps.
+    """
+    size = size_of(dtype)
+    if optimiser not in OPTIMISERS:
+        raise unknown("optimiser", optimiser, OPTIMISERS)
+    own = params * size
+    kept = sum(bytes_ for _, bytes_ in kept_for_backward(training, size))
+    return Memory(own, own, OPTIMISERS[optimiser] * own, kept, least_peak(evaluation, size))
+
+
+def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]:
+    """The values that autograd keeps, each once, with their bytes. Source: torch's derivatives.yaml."""
+    with_gradient = trained(graph)
+    seen: set[Node] = set()
+    for node in graph.nodes:
+        if node.kind in LEAVES or node.fixed or node not in with_gradient:
+            continue
+        for value in _kept_by(node, with_gradient):
+            root = _root(value)
+            if root not in seen and root.kind not in ("state", "constant"):
+                seen.add(root)
+                yield root, _bytes(root, size)
+        besides = _made_for_backward(node, size)
+        if besides:
+            yield node, besides
+
+
+def _bytes(value: Node, size: int) -> int:
+    return prod(value.shape) * (value.row.element_bytes or size)
+
+
+def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
+    """The values among its inputs and its output. Raises: RvCheckError for a kind of which that is not known."""
+    match node.row.keeps:
+        case "input":
+            if node.kind == "adaptive_avgpool" and node.shape[2:] == (1, 1):
+                return ()  # torch computes it as a mean
+            return node.inputs[:1]
+        case "inputs":
+            return node.inputs
+        case "factors":
+            x, y = node.inputs if len(node.inputs) == 2 else (node.inputs[0], node.inputs[0])
+            divisor = node.kind == "div" and x not in with_gradient  # its own gradient is divided by it again
+            return (x,) * (y in with_gradient) + (y,) * (x in with_gradient or divisor)
+        case "output":
+            return (node,)
+        case "input and output":
+            return (*node.inputs[:1], node)
+        case "inputs and output":
+            return (*node.inputs, node)
+        case "index":
+            return node.inputs[-1:]
+        case "unknown":
+            what = f"{quote(node.kind)} of {node.name or 'the module'}"
+            raise RvCheckError(f"it is not known what {what} keeps for its backward pass")
+    return ()
+
+
+def _made_for_backward(node: Node, size: int) -> int:
+    """Bytes that an operation makes for its backward pass, beside its output."""
+    a = node.attributes
+    match node.kind:
+        case "maxpool" | "adaptive_max_pool2d" | "max" | "min":  # where each extreme is
+            return prod(node.shape) * INDEX
+        case "batchnorm" if a["statistics"] == "of the batch":
+            return 2 * node.shape[1] * max(size, 4)  # mean and deviation, never in half precision
+        case "groupnorm":
+            groups: int = a["groups"]
+            return 2 * node.shape[0] * groups * max(size, 4)  # likewise, of each image
+        case "native_layer_norm":
+            return 2 * prod(node.shape[: len(node.shape) - len(a["normalized_shape"])]) * max(size, 4)
+        case "_scaled_dot_product_flash_attention_for_cpu":
+            return prod(node.inputs[0].shape[:-1]) * max(size, 4)  # the logarithm of each softmax's denominator
+        case "log_sigmoid_forward":
+            return prod(node.shape) * size  # the exponential
+        case "drop_path" if a["p"]:
+            return node.shape[0] * size  # the mask
+        case "dropout":
+            return prod(node.shape) * size  # the mask
+    return 0
+
+
+def _root(node: Node) -> Node:
+    """The value whose memory it is."""
+    while node.row.keeps == "view" and node.inputs:
+        node = node.inputs[0]
+    return node
+
+
+def least_peak(graph: Graph, size: int = 4) -> int:
+    """The most bytes that are alive at once if each value goes with its last use; nothing is done in place."""
+    order = [node for node in graph.nodes if node.kind not in LEAVES and not node.fixed]
+    last: dict[Node, int] = {_root(node): len(order) for node in graph.outputs.values()}
+    for at, node in enumerate(order):
+        for value in node.inputs:
+            root = _root(value)
+            last[root] = max(last.get(root, 0), at)
+    live, peak = {graph.input: _bytes(graph.input, size)}, 0
+    for at, node in enumerate(order):
+        if _root(node) is node:
+            live[node] = _bytes(node, size)
+        peak = max(peak, sum(live.values()))
+        live = {value: bytes_ for value, bytes_ in live.items() if last.get(value, -1) > at}
+    return peak
+
+
+def as_json(found: Memory) -> Mapping[str, Any]:
+    """Bytes by name."""
+    return {**vars(found), "training": found.training}

@@ -1,0 +1,147 @@
+"""What a network costs, operation by operation.
+
+Every operation of a graph has exact quantities: multiply-adds, elements, parameters. What a counter makes of them is a
+rule of its own, in `costs.conventions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from rv_check.archs.arch import Arch
+from rv_check.errors import Place, RvCheckError
+from rv_check.graphs.expected import expected
+from rv_check.graphs.graph import Caller, Graph, Node, State
+from rv_check.ops.kinds import LEAVES
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation on one image. `quantities`, by name, are exact integers; those that are 0 are left out.
+
+    macs: multiply-adds; in, out: elements of the (first) input and of the output; bias: additions of a bias; affine:
+    elements that a norm scales; window: elements that the windows of all output elements have in all; params:
+    parameters.
+    """
+
+    name: str
+    kind: str
+    caller: Caller
+    x: tuple[int, ...]
+    y: tuple[int, ...]
+    quantities: Mapping[str, int]
+    weight_gradient: int = 0  # multiply-adds of the gradient with respect to its weights
+    input_gradient: int = 0  # and with respect to its inputs
+    place: Place | None = None
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the forward pass."""
+        return self.quantities.get("macs", 0)
+
+    @property
+    def backward(self) -> int:
+        """Multiply-adds of the backward pass."""
+        return self.weight_gradient + self.input_gradient
+
+
+def operations_of(arch: Arch) -> list[Operation]:
+    """The operations of an arch in eval mode, in the order in which they are done."""
+    return operations(expected(arch, training=False, batch=1, raw=True))
+
+
+def operations(graph: Graph) -> list[Operation]:
+    """The operations of a graph of one image, made without rules.
+
+    Raises: RvCheckError for an operation that nothing is known about.
+    """
+    uncounted = [node for node in graph.nodes if node.kind not in LEAVES and node.row.multiplies == "unknown"]
+    if uncounted:
+        first, *more = (_cannot_count(node) for node in uncounted[:5])
+        raise RvCheckError(first, details=more)
+    with_gradient = trained(graph)
+    return [
+        _operation(node, graph, with_gradient) for node in graph.nodes if node.kind not in LEAVES and not node.fixed
+    ]
+
+
+def _cannot_count(node: Node) -> str:
+    where = f" at {node.place}" if node.place else ""
+    shapes = ", ".join("x".join(map(str, x.shape)) for x in node.inputs)
+    return f"no rule counts the operation {node.kind!r} of {node.name or 'the module'} ({shapes}){where}"
+
+
+def trained(graph: Graph) -> set[Node]:
+    """What depends on a parameter, so that a gradient is passed through it."""
+    found: set[Node] = set()
+    for node in graph.nodes:
+        own = node.kind == "state" and node.name in graph.parameters
+        if own or _own_parameters(node, graph) or any(feed in found for feed in node.feeds):
+            found.add(node)
+    return found
+
+
+def _own_parameters(node: Node, graph: Graph) -> list[State]:
+    return [state for _, state in node.states if state.name in graph.parameters]
+
+
+def macs_of(node: Node) -> int:
+    """Multiply-adds of an operation: every product of a weight and an input, those with padding too; 0 if it has none.
+
+    An output element of a convolution takes as many as its filter has weights, an input element of a transposed one.
+    """
+    match node.row.multiplies:
+        case "filter":
+            return prod(node.shape) * prod(node.tensors["weight"].shape[1:])
+        case "spread":
+            return prod(node.inputs[0].shape) * prod(node.tensors["weight"].shape[1:])
+        case "matrices":
+            return prod(node.shape) * node.inputs[0].shape[-1]
+        case "attention":  # every query with every key, and what comes of it with every value
+            query, key, value = (x.shape for x in node.inputs[:3])
+            return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+    return 0
+
+
+def _operation(node: Node, graph: Graph, with_gradient: set[Node]) -> Operation:
+    x = node.inputs[0].shape if node.inputs else ()
+    out, macs = prod(node.shape), macs_of(node)
+    own = _own_parameters(node, graph)
+    quantities = {
+        "macs": macs,
+        "in": prod(x),
+        "out": out,
+        "bias": out if macs and "bias" in node.tensors else 0,
+        "affine": out if not macs and "weight" in node.tensors else 0,
+        "window": _windows(node),
+        "params": sum(prod(state.shape) for state in own),
+    }
+    weights = "weight" in node.tensors and any(state is node.tensors["weight"] for state in own)
+    if node.row.multiplies == "matrices":
+        weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs)
+    else:
+        weight_gradient, passed = macs * weights, macs * any(value in with_gradient for value in node.inputs)
+    return Operation(
+        node.name,
+        node.kind,
+        node.caller,
+        x[1:],
+        node.shape[1:],
+        {name: value for name, value in quantities.items() if value},
+        weight_gradient,
+        passed,
+        node.place,
+    )
+
+
+def _windows(node: Node) -> int:
+    """Elements that the windows of a pool have, one after the other; those of an adaptive pool may overlap."""
+    if node.kind != "adaptive_avgpool":
+        kernel: tuple[int, ...] = node.attributes.get("kernel", (0,))
+        return prod(node.shape) * prod(kernel)
+    elements = prod(node.shape[:-2])
+    for whole, parts in zip(node.inputs[0].shape[-2:], node.shape[-2:], strict=True):
+        elements *= sum(-(-(at + 1) * whole // parts) - at * whole // parts for at in range(parts))
+    return elements

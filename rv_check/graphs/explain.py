@@ -1,0 +1,261 @@
+"""Differences in words: what differs, where on both sides, how often, and what kind of mistake it usually is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rv_check.errors import Place
+from rv_check.graphs.graph import Node, describe
+from rv_check.graphs.match import Difference, Match
+
+SHOWN = 3  # operations or places that are named before "and so many more"
+
+
+@dataclass(frozen=True)
+class Told:
+    """One mistake, however often it was made. `step` and `place` are the spec's, `path` and `call` the module's."""
+
+    kind: str
+    title: str
+    at: int
+    count: int
+    step: str
+    place: Place | None
+    path: str
+    call: Place | None
+    found: str
+    expected: str
+    lines: tuple[str, ...]
+    training: bool = False  # it shows in train mode only
+
+
+def tell(match: Match, sides: tuple[str, str] = ("yours", "spec")) -> list[Told]:
+    """The differences of two graphs as mistakes, in the order of the flow. `sides`: what to call found and expected."""
+    groups: dict[Any, list[Difference]] = {}
+    for difference in match.differences:
+        groups.setdefault(_likeness(difference), []).append(difference)
+    return sorted((_told(match, group, sides) for group in groups.values()), key=lambda told: told.at)
+
+
+def _likeness(d: Difference) -> Any:
+    """Differences with the same likeness are one mistake, made several times."""
+    kinds = tuple(node.kind for node in (*d.expected, *d.found))
+    match d.kind:
+        case "state":
+            return d.kind, kinds, tuple(sorted(d.details)), tuple(place for node in d.expected if (place := node.place))
+        case "arguments" | "unregistered":
+            return d.kind, kinds, tuple(sorted(d.details.items()))
+        case "missing":
+            return d.kind, kinds, tuple(node.place for node in d.expected)
+        case "extra" | "replaced":
+            lines = tuple(node.place for node in (*d.expected, *d.found))
+            return d.kind, kinds, lines if any(lines) else id(d)
+        case "moved":
+            place = d.expected[0].place
+            return d.kind, kinds, place if place else id(d)
+        case "shared":
+            return d.kind, tuple(_parent(node) for node in d.expected)
+    return id(d)
+
+
+def _parent(node: Node) -> str:
+    return node.name.rpartition(".")[0]
+
+
+def _told(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> Told:
+    first = group[0]
+    e, o = next(iter(first.expected), None), next(iter(first.found), None)
+    count = 1 if first.kind == "shared" else len(group)
+    found, expected = _values(first)
+    title = _title(first, group, found, expected)
+    anchor = e or first.before[0] or first.after[0]
+    mine = o or first.before[1] or first.after[1]
+    step = anchor.name if anchor is not None and anchor.kind != "input" else ""
+    wide = max(map(len, sides))
+    theirs = _where(first.found or [node for node in (first.after[1], first.before[1]) if node])
+    ours = _where(first.expected or [node for node in (first.after[0], first.before[0]) if node])
+    lines = [f"{side:<{wide}}  {where}" for side, where in zip(sides, (theirs, ours), strict=True) if where]
+    lines += _excerpt(first)
+    if count > 1:
+        names = [d.expected[0].name if d.expected else d.found[0].name for d in group[:SHOWN]]
+        more = f", and {count - SHOWN} more" if count > SHOWN else ""
+        lines.append(f"at {', '.join(names)}{more}")
+    lines += _others(match, group)
+    hint = _hint(first)
+    if hint:
+        lines.append(f"usually: {hint}")
+    return Told(
+        first.kind,
+        title + (f", x{count}" if count > 1 else ""),
+        first.at,
+        count,
+        step,
+        anchor.place if anchor is not None else None,
+        mine.name if mine is not None else "",
+        mine.place if mine is not None else None,
+        found,
+        expected,
+        tuple(lines),
+    )
+
+
+def _where(nodes: Sequence[Node]) -> str:
+    named = [node for node in nodes if node.kind != "input"]
+    if not named:
+        return "the input" if nodes else ""
+    place = next((node.place for node in named if node.place is not None), None)
+    names = " -> ".join(_name(node) for node in named[:SHOWN]) + (" -> ..." if len(named) > SHOWN else "")
+    return f"{place.short}  {names}" if place is not None else names
+
+
+def _name(node: Node) -> str:
+    """A step's name says its op where it is no mere number; a module's path may hold several operations."""
+    last = node.name.rpartition(".")[2]
+    return node.name if node.kind in last else f"{node.name} ({node.kind})".lstrip()
+
+
+def _values(d: Difference) -> tuple[str, str]:
+    if d.kind == "state":
+        return ", ".join(value for value, _ in d.details.values()), ", ".join(value for _, value in d.details.values())
+    if d.details:
+        found = ", ".join(value if name in BARE else f"{name} {value}" for name, (value, _) in d.details.items())
+        expected = ", ".join(value if name in BARE else f"{name} {value}" for name, (_, value) in d.details.items())
+        return found, expected
+    return _list(d.found) or "nothing", _list(d.expected) or "nothing"
+
+
+BARE = ("op", "registered", "input", "output", "place", "parameter", "buffer", "parameters")
+
+
+def _list(nodes: Sequence[Node]) -> str:
+    kinds = " -> ".join(node.kind for node in nodes[:SHOWN])
+    return kinds + (f" -> ... ({len(nodes)} operations)" if len(nodes) > SHOWN else "")
+
+
+def _title(d: Difference, group: Sequence[Difference], found: str, expected: str) -> str:
+    kind = d.expected[0].kind if d.expected else d.found[0].kind if d.found else ""
+    match d.kind:
+        case "missing":
+            return f"missing {_list(d.expected)}"
+        case "extra":
+            return f"extra {_list(d.found)}"
+        case "replaced":
+            return f"{_list(d.found)} instead of {_list(d.expected)}"
+        case "moved" if "stride" in d.details:
+            at = [d.found[0], d.found[1]] if d.details["stride"][0] != "1" else [d.found[1], d.found[0]]
+            stride = max(d.details["stride"])
+            return f"stride {stride} on {_name(at[0])}, expected on {_name(at[1])}"
+        case "moved":
+            return f"{_list(d.expected)} {found}, expected {expected}"
+        case "arguments" if "op" in d.details:
+            return f"{found} instead of {expected}"
+        case "arguments":
+            return f"{kind} with {found}, expected {expected}"
+        case "unregistered":
+            return f"{kind}: {found}"
+        case "wiring":
+            return f"{kind} takes {found}, expected {expected}"
+        case "output":
+            return f"the output is {found}, expected {expected}"
+        case "state":
+            return f"{kind} uses {found} as its {', '.join(d.details)}, expected {expected}"
+        case "shared":
+            parents = dict.fromkeys(_parent(node) or node.name for node in d.expected)
+            users = " and ".join(parents if len(parents) > 1 else dict.fromkeys(node.name for node in d.expected))
+            names = [name for one in group for name in one.names]
+            return f"{users} share {len(names)} parameters and buffers: {', '.join(names[:SHOWN])}"
+        case "unused":
+            (what,) = d.details
+            return f"{len(d.names)} {what}{'s are' if len(d.names) > 1 else ' is'} never used: {found}"
+    raise AssertionError(d.kind)
+
+
+def _excerpt(d: Difference) -> list[str]:
+    """The operations around what is missing or too much, as they stand in the module."""
+    if d.kind not in ("missing", "extra"):
+        return []
+    sign, words = ("+", "expected here") if d.kind == "missing" else ("-", "not expected")
+    changed = d.expected if d.kind == "missing" else d.found
+    rows = [(" ", d.after[1], "")]
+    rows += [(sign, node, words) for node in changed[:SHOWN]]
+    rows += [(" ", d.before[1], "")]
+    shown = [(mark, _last(node), describe(node), text, node) for mark, node, text in rows if node is not None]
+    width = max((len(name) for _, name, *_ in shown), default=0)
+    lines = [
+        f"   {mark} {name:<{width}}  {what}  {text or _size(node)}".rstrip() for mark, name, what, text, node in shown
+    ]
+    if len(changed) > SHOWN:
+        lines.insert(-1, f"   {sign} ... {len(changed) - SHOWN} more")
+    return lines
+
+
+def _last(node: Node) -> str:
+    last = node.name.rpartition(".")[2]
+    return "" if node.kind in last or last.isdecimal() else last
+
+
+def _size(node: Node) -> str:
+    return "x".join(map(str, node.shape[1:]))
+
+
+def _others(match: Match, group: Sequence[Difference]) -> list[str]:
+    """What the other operations that come from the same line of the spec have."""
+    first = group[0]
+    if first.kind not in ("missing", "arguments", "moved", "wiring") or not first.expected[0].place:
+        return []
+    place = first.expected[0].place
+    concerned = {node for difference in match.differences for node in difference.expected}
+    others = [node for node in match.pairs if node.place == place and node not in concerned]
+    if not others:
+        return []
+    return [f"the other {len(others)} have it" if len(others) > 1 else "the other one has it"]
+
+
+def _hint(d: Difference) -> str:
+    touched = {node.kind for node in (*d.expected, *d.found)}
+    alone = d.kind in ("missing", "extra")  # of a whole block that is missing it is not said what one relu means
+    for kinds, op, word, text in HINTS:
+        fits = not op or (touched == {op} if alone else op in touched)
+        if d.kind in kinds.split() and fits and (not word or word in _words(d)):
+            return text
+    return ""
+
+
+def _words(d: Difference) -> set[str]:
+    words = set(d.details)
+    for found, _ in d.details.values():
+        words |= set(found.replace(",", " ").split())
+    return words
+
+
+# Kinds of difference, an op in it ("" any), a word of its details ("" any), what it usually is. The first that fits.
+HINTS: tuple[tuple[str, str, str, str], ...] = (
+    ("moved", "conv", "stride", "ResNet v1 has the stride on the first 1x1 of a bottleneck, v1.5 on its 3x3"),
+    ("moved", "relu", "", "an activation on the other side of an addition or of a norm"),
+    ("moved", "batchnorm", "", "norm and activation in the other order"),
+    ("missing", "sum", "", "the residual is never added"),
+    ("missing", "relu", "", "an activation left out, or computed and not used"),
+    ("missing", "batchnorm", "", "a projection or stem without its norm"),
+    ("missing", "dropout", "", "dropout left out, or another rate by default"),
+    ("extra", "_softmax", "", "softmax in the model, and again in the loss"),
+    ("extra", "_log_softmax", "", "softmax in the model, and again in the loss"),
+    ("extra", "dropout", "", "regularisation that the spec does not have"),
+    ("extra", "sum", "", "a long skip, or an addition too many"),
+    ("arguments", "batchnorm", "eps", "another library's default: Keras and TensorFlow have 1e-3"),
+    ("arguments", "batchnorm", "momentum", "another convention: Keras' momentum is 1 minus torch's"),
+    ("arguments", "batchnorm", "batch", "the norm never leaves train mode, or keeps no running statistics"),
+    ("arguments", "batchnorm", "statistics", "a frozen norm: it uses its running statistics in train mode, too"),
+    ("arguments", "maxpool", "ceil_mode", "Caffe's pools round up"),
+    ("arguments", "maxpool", "padding", "padding forgotten, or another library's"),
+    ("arguments", "conv", "dilation", "a network for segmentation: dilation in place of stride"),
+    ("arguments", "conv", "bias", "a convolution before a norm needs no bias, and the published networks have none"),
+    ("arguments", "conv", "groups", "groups not passed on to the convolution"),
+    ("arguments", "dropout", "p", "another rate by default"),
+    ("wiring", "sum", "", "the skip begins at the wrong place, or something writes in place into what it reads"),
+    ("wiring", "", "", "a result computed and not used, or the wrong variable passed on"),
+    ("state", "", "", "a checkpoint loads without a complaint, and the network computes something else"),
+    ("shared", "", "", "one instance repeated, as [block] * n does, or a layer defined once and called twice"),
+    ("unregistered", "", "", "layers in a Python list or dict: nn.ModuleList and nn.ModuleDict register them"),
+)

@@ -1,0 +1,212 @@
+"""The op graph: what a network computes, as a spec states it or as a module was observed to do it.
+
+A node is one operation in the words of `rv_check.ops`, or in torch's where there is no op for it. Shapes are with the
+batch axis. Both sides are made by `graphs.builder.Builder`, which brings equal computations into one form; from then on
+a node does not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Any, Literal
+
+from rv_check.errors import Place
+from rv_check.ops.kinds import FIXED, LEAVES, Kind, kind_of
+
+Shape = tuple[int, ...]
+Caller = Literal["layer", "subclass", "function"]  # torch's own layer, a subclass of one, or any other code
+
+
+@dataclass(frozen=True)
+class State:
+    """A parameter or buffer as an operation uses it: the registered tensor after `steps`, in the shape it has then.
+
+    `steps` are ("reshape", shape) and ("permute", axes).
+    """
+
+    name: str
+    shape: Shape
+    steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+class Node:
+    """One operation on values, `tensors` being the parameters and buffers that it uses by their role.
+
+    `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source; `caller`: who
+    asked for it. `fixed`: it depends on no input and no chance; `nonnegative`: no element of it can be below 0.
+    """
+
+    __slots__ = (
+        *("attributes", "caller", "fixed", "height", "inputs", "key", "kind", "name", "nonnegative", "place", "rules"),
+        *("shape", "tensors"),
+    )
+
+    def __init__(
+        self,
+        kind: str,
+        inputs: tuple[Node, ...] = (),
+        shape: Shape = (),
+        attributes: Mapping[str, Any] | None = None,
+        tensors: Mapping[str, State | Node] | None = None,
+        name: str = "",
+        place: Place | None = None,
+        rules: tuple[str, ...] = (),
+    ):
+        self.kind, self.inputs, self.shape = kind, inputs, shape
+        self.attributes, self.tensors = dict(attributes or {}), dict(tensors or {})
+        self.name, self.place, self.rules = name, place, rules
+        self.caller: Caller = "layer"
+        self.fixed: bool = kind in FIXED or (bool(inputs or tensors) and all(feed.fixed for feed in self.feeds))
+        self.nonnegative = _is_nonnegative(self)
+        self.key = b""  # equal for equal computations, whatever the tensors are called; set by Graph
+        self.height = 0  # operations on the longest way from a leaf; set by Graph
+
+    def __repr__(self) -> str:
+        return f"{self.name or self.kind}: {describe(self)}"
+
+    @property
+    def row(self) -> Kind:
+        """What is true of every operation of its kind."""
+        return kind_of(self.kind)
+
+    @property
+    def feeds(self) -> tuple[Node, ...]:
+        """Every value that it depends on: its inputs, and what a computed weight is computed from."""
+        return (*self.inputs, *(tensor for tensor in self.tensors.values() if isinstance(tensor, Node)))
+
+    @property
+    def states(self) -> Iterator[tuple[str, State]]:
+        """The parameters and buffers it uses itself, by role."""
+        return ((role, tensor) for role, tensor in self.tensors.items() if isinstance(tensor, State))
+
+
+def _is_nonnegative(node: Node) -> bool:
+    a = node.attributes
+    if node.kind == "constant":
+        return a["value"] is not None and a["value"] >= 0
+    if node.row.sign == "kept":  # a pool's divisor and a dropout's scale, where they are given, may be of any sign
+        return a.get("divisor", 1) > 0 and a.get("scale", 1) >= 0 and all(x.nonnegative for x in node.inputs)
+    return node.row.sign == "nonnegative"
+
+
+def describe(node: Node) -> str:
+    """`conv 3x3 stride 2, 64 -> 128`, as a reader of networks would say it."""
+    a = node.attributes
+    words = [node.kind]
+    if "kernel" in a:
+        words.append("x".join(map(str, a["kernel"])))
+    if node.row.weighted and node.inputs:
+        words.append(f"{node.inputs[0].shape[-1 if node.kind == 'linear' else 1]} -> {a['out']}")
+    shown: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1)}
+    shown |= {"groups": 1, "ceil_mode": False}
+    words += [f"{name} {show(a[name])}" for name, default in shown.items() if a.get(name, default) != default]
+    named = ("kernel", "out", "count_include_pad", *shown)
+    words += [f"{name} {show(value)}" for name, value in a.items() if name not in named]
+    return " ".join(words)
+
+
+def show(value: Any) -> str:
+    """An argument as a message shows it: a pair of equal numbers as one."""
+    if isinstance(value, tuple):
+        return show(value[0]) if len(value) == 2 and value[0] == value[1] else " ".join(map(show, value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+@dataclass
+class Graph:
+    """What a network computes from one input. `outputs` by where they stand in what it returns: "" is all of it."""
+
+    input: Node
+    outputs: dict[str, Node]
+    nodes: list[Node] = field(init=False)  # the operations of `outputs` and `unread`, each after what it uses
+    state: dict[str, Shape] = field(default_factory=dict)  # every parameter, and every buffer that is saved
+    parameters: frozenset[str] = frozenset()  # which of them are parameters
+    counters: Mapping[str, str] = field(default_factory=dict)  # a norm's running mean: its num_batches_tracked
+    rules: frozenset[str] = frozenset()  # the words of the rules that were used to write it
+    aliases: Mapping[str, str] = field(default_factory=dict)  # a second name of a tensor: the first
+    unread: list[Node] = field(default_factory=list)  # results that are neither used nor returned
+    steps: Mapping[str, Node] = field(default_factory=dict)  # of a spec: the value after each step and module
+    is_cut: bool = False  # whether it ends before the expected network does
+    moved: frozenset[str] = frozenset()  # parameters and buffers that the run itself wrote, running statistics apart
+
+    def __post_init__(self) -> None:
+        self.nodes = list(_in_order((*self.outputs.values(), *self.unread)))
+
+    def finished(self) -> Graph:
+        """The graph with sums of sums made one, and keys; once, when all of it is there."""
+        self._flatten_sums()
+        self.nodes = list(_in_order((*self.outputs.values(), *self.unread)))
+        for node in self.nodes:
+            node.key, node.height = _key(node), 1 + max((feed.height for feed in node.feeds), default=-1)
+        return self
+
+    def in_time(self, made: Sequence[Node]) -> Graph:
+        """The graph with its nodes in the order in which they were made, leaves first."""
+        known = set(self.nodes)
+        self.nodes = [*(node for node in self.nodes if node.kind in LEAVES), *(node for node in made if node in known)]
+        return self
+
+    @property
+    def live(self) -> list[Node]:
+        """What the outputs depend on, each after what it uses."""
+        return list(_in_order(self.outputs.values()))
+
+    def uses(self) -> dict[Node, list[Node]]:
+        """Who uses each node, among all nodes."""
+        used: dict[Node, list[Node]] = {node: [] for node in self.nodes}
+        for node in self.nodes:
+            for feed in node.feeds:
+                used.setdefault(feed, []).append(node)
+        return used
+
+    def only(self, output: str) -> Graph:
+        """The graph with that output alone, called ""."""
+        return replace(self, outputs={"": self.outputs[output]})
+
+    def _flatten_sums(self) -> None:
+        """(a + b) + c is a + b + c, where nobody else uses a + b. Rounding aside, addition is associative."""
+        uses = self.uses()
+        outputs = set(self.outputs.values())
+        for node in self.nodes:
+            if not node.row.commutes:
+                continue
+            flat: list[Node] = []
+            for feed in node.inputs:
+                inner = feed.kind == node.kind and len(uses[feed]) == 1 and feed not in outputs
+                flat += feed.inputs if inner and feed.shape == node.shape else [feed]
+            node.inputs = tuple(flat)
+
+
+def _in_order(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Nodes and all that they depend on, each after what it uses."""
+    done: set[Node] = set()
+    for last in nodes:
+        stack = [last]
+        while stack:
+            node = stack[-1]
+            waiting = [feed for feed in node.feeds if feed not in done]
+            if node in done or not waiting:
+                stack.pop()
+                if node not in done:
+                    done.add(node)
+                    yield node
+            else:
+                stack += waiting
+
+
+def _key(node: Node) -> bytes:
+    feeds = [feed.key for feed in node.inputs]
+    if node.row.commutes:
+        feeds.sort()
+    tensors = [
+        (role, tensor.key if isinstance(tensor, Node) else tensor.shape)
+        for role, tensor in sorted(node.tensors.items())
+    ]
+    name = node.name if node.kind == "unregistered" else ""
+    shape = node.shape if node.kind in LEAVES else ()
+    words = repr((node.kind, name, shape, sorted(node.attributes.items()), feeds, tensors))
+    return blake2b(words.encode(), digest_size=16).digest()

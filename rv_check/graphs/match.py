@@ -1,0 +1,461 @@
+"""Two op graphs side by side: what corresponds to what, and every difference.
+
+The two are lined up by a guess, the best alignment of their operations along the data flow; then every pair is held
+against each other exactly: kind, arguments, inputs, and one parameter for one parameter. No difference is left exactly
+where the graphs are isomorphic, so the guess decides how well a difference is told, never whether there is one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rv_check.graphs.align import align, details_of, flow
+from rv_check.graphs.graph import Graph, Node, State, show
+from rv_check.ops.kinds import LEAVES, OWN_LEAVES
+
+Kind = Literal[
+    "missing",
+    "extra",
+    "moved",
+    "replaced",
+    "arguments",
+    "wiring",
+    "shared",
+    "unused",
+    "unregistered",
+    "output",
+    "state",
+]
+NEAR = 12  # operations between the two ends of a move, at most
+
+
+@dataclass
+class Difference:
+    """One thing that is not the same. Operations are in the order of the flow; `at` is where along the expected one.
+
+    `details`: what differs, found and expected. `after` and `before`: what the operations stand between, on both sides.
+    """
+
+    kind: Kind
+    at: int
+    expected: list[Node] = field(default_factory=list)
+    found: list[Node] = field(default_factory=list)
+    details: dict[str, tuple[str, str]] = field(default_factory=dict)
+    after: tuple[Node | None, Node | None] = (None, None)
+    before: tuple[Node | None, Node | None] = (None, None)
+    names: list[str] = field(default_factory=list)  # of parameters and buffers
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter or buffer of the expected network is in the found one.
+
+    `steps` turn the found tensor, and `own` the expected one, into what the operation uses on both sides.
+    """
+
+    name: str
+    steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    own: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+@dataclass
+class Match:
+    """How two graphs correspond. `map` gives parameters and buffers by the expected names."""
+
+    expected: Graph
+    found: Graph
+    pairs: dict[Node, Node]
+    differences: list[Difference]
+    map: dict[str, Slot]
+
+    @property
+    def same(self) -> bool:
+        """Whether the graphs are isomorphic."""
+        return not self.differences
+
+    @property
+    def rules(self) -> list[str]:
+        """The rules by which the found graph is the expected one, where it is written otherwise."""
+        return sorted(self.found.rules - self.expected.rules)
+
+
+def match(expected: Graph, found: Graph) -> Match:
+    """Hold a graph against the one expected. Both have one output, called ""."""
+    return _Matching(expected, found).result()
+
+
+class _Matching:
+    def __init__(self, expected: Graph, found: Graph):
+        self.expected, self.found = expected, found
+        self.e_flow, self.o_flow = flow(expected), flow(found)
+        self.pairs: dict[Node, Node] = {expected.input: found.input}
+        self.pairs.update(align(self.e_flow, self.o_flow))
+        self.back = {o: e for e, o in self.pairs.items()}
+        self.e_at = {node: at for at, node in enumerate(self.e_flow)}
+        self.o_at = {node: at for at, node in enumerate(self.o_flow)}
+        self.live = set(found.live)
+        self.e_uses, self.o_uses = expected.uses(), found.uses()
+        self.through: dict[Node, frozenset[Node]] = {}
+        self.constants: dict[bytes, Node] = {}
+        self.map: dict[str, Slot] = {}
+        self.again: dict[Node, dict[str, tuple[str, str]]] = {}  # parameters that are used in another form elsewhere
+        self.pair_leaves()
+
+    def result(self) -> Match:
+        gaps, shared = [*self.arguments(), *self.gaps()], self.sharing()
+        names = {name for difference in shared for name in difference.names}
+        roles = [d for d in self.roles() if not {found for found, _ in d.details.values()} <= names]
+        differences = [*gaps, *self.wiring(), *self.output(), *shared, *self.unused(gaps), *roles]
+        differences.sort(key=lambda difference: difference.at)
+        return Match(self.expected, self.found, self.pairs, differences, self.map)
+
+    def pair_leaves(self) -> None:
+        """Parameters, and numbers of chance, that are values themselves: pairs where they feed the same pair alike."""
+        for e in self.e_flow:
+            o = self.pairs.get(e)
+            if o is None:
+                continue
+            free = [feed for feed in o.feeds if feed.kind in LEAVES and feed not in self.back]
+            for at, feed in enumerate(e.feeds):
+                if feed.kind not in OWN_LEAVES or feed in self.pairs:
+                    continue
+                fits = [leaf for leaf in free if leaf.kind == feed.kind and leaf.shape == feed.shape]
+                if feed.kind == "random":
+                    fits = [leaf for leaf in fits if leaf.key == feed.key]
+                if not e.row.commutes:
+                    fits = [leaf for leaf in fits if o.feeds.index(leaf) == at]
+                same = [leaf for leaf in fits if leaf.name == feed.name]
+                for leaf in (same or fits)[:1]:
+                    free.remove(leaf)
+                    self.pairs[feed], self.back[leaf] = leaf, feed
+
+    # Pairs: kind, arguments, parameters
+
+    def arguments(self) -> list[Difference]:
+        found = []
+        for e in self.e_flow:
+            o = self.pairs.get(e)
+            if o is None:
+                continue
+            details = details_of(e, o)
+            if e.row.moves and any(a.shape != b.shape for a, b in zip(e.inputs, o.inputs, strict=False)):
+                details = {}  # its input has another shape, which is some other difference's doing
+            if details:
+                kind: Kind = "unregistered" if "registered" in details else "arguments"
+                found.append(Difference(kind, self.e_at[e], [e], [o], details))
+        for e, _, state, theirs in self.parameters():
+            self.claim(e, state, theirs)
+        return _moved_arguments(found)
+
+    def claim(self, e: Node, state: State, theirs: State) -> None:
+        """Note where a parameter of the expected network is; or that it is used otherwise than before."""
+        slot = Slot(theirs.name, theirs.steps, state.steps)
+        known = self.map.setdefault(state.name, slot)
+        alike = known == slot or (theirs.steps == state.steps and known.steps == known.own)
+        if known.name == slot.name and not alike:
+            self.again.setdefault(e, {})[state.name] = (f"{theirs.name} in another form", "the form it has elsewhere")
+        counter = self.expected.counters.get(state.name)
+        if counter is not None and theirs.name in self.found.counters:
+            self.map.setdefault(counter, Slot(self.found.counters[theirs.name]))
+
+    # Operations without a counterpart
+
+    def gaps(self) -> list[Difference]:
+        runs = [_runs(self.e_flow, self.pairs), _runs(self.o_flow, self.back)]
+        missing = [self.missing(nodes) for nodes in runs[0] if self.matters(nodes, set(self.expected.live))]
+        extra = [self.extra(nodes) for nodes in runs[1] if self.matters(nodes, self.live)]
+        return _moved_and_replaced(missing, extra)
+
+    def matters(self, nodes: list[Node], live: set[Node]) -> bool:
+        """Whether it changes anything that these are computed: what nobody uses matters if it has parameters."""
+        return any(node in live or node.tensors for node in nodes)
+
+    def missing(self, nodes: list[Node]) -> Difference:
+        at = self.e_at[nodes[0]]
+        after, before = _between(nodes, self.e_uses)
+        mine = (self.pairs.get(after) if after else None, self.pairs.get(before) if before else None)
+        return Difference("missing", at, nodes, [], {}, (after, mine[0]), (before, mine[1]))
+
+    def extra(self, nodes: list[Node]) -> Difference:
+        after, before = _between(nodes, self.o_uses)
+        theirs = (self.back.get(after) if after else None, self.back.get(before) if before else None)
+        if theirs[0] is not None and theirs[0] in self.e_at:
+            at = self.e_at[theirs[0]]
+        elif theirs[1] is not None and theirs[1] in self.e_at:
+            at = self.e_at[theirs[1]] - 1
+        else:
+            mine = self.o_at[nodes[0]]
+            at = max((self.e_at[self.back[o]] for o in self.o_flow[:mine] if o in self.back), default=-1)
+        return Difference("extra", at, [], nodes, {}, (theirs[0], after), (theirs[1], before))
+
+    # Inputs
+
+    def sources(self, node: Node) -> frozenset[Node]:
+        """The paired operations of the found graph that a value comes from, past whatever has no counterpart."""
+        if node not in self.through:
+            # Not by recursion: a network without any counterpart is one long chain.
+            stack = [node]
+            while stack:
+                top = stack[-1]
+                ends = self.end_of(top)
+                waiting = [] if ends is not None else [feed for feed in top.inputs if feed not in self.through]
+                if waiting:
+                    stack += waiting
+                    continue
+                stack.pop()
+                every = (self.through[feed] for feed in top.inputs)
+                self.through[top] = ends if ends is not None else frozenset[Node]().union(*every)
+        return self.through[node]
+
+    def end_of(self, node: Node) -> frozenset[Node] | None:
+        if node in self.pairs:
+            return frozenset((self.pairs[node],))
+        if node.kind == "constant":  # equal numbers are one
+            return frozenset((self.constants.setdefault(node.key, node),))
+        return frozenset((node,)) if node in self.back or node.kind in LEAVES else None
+
+    def is_paired(self, node: Node) -> bool:
+        return node in self.pairs or node in self.back or node.kind in LEAVES
+
+    def wiring(self) -> list[Difference]:
+        found = []
+        for e in self.e_flow:
+            o = self.pairs.get(e)
+            if o is not None and not self.fed_alike(e, o):
+                details = {"input": (self.told(o.feeds), self.told(e.feeds))}
+                after = (next(iter(e.inputs), None), next(iter(o.inputs), None))
+                found.append(Difference("wiring", self.e_at[e], [e], [o], details, after))
+        return found
+
+    def fed_alike(self, e: Node, o: Node) -> bool:
+        """Whether the inputs of a pair are pairs, in order where it matters; or differ as a missing or an extra
+        operation before them explains."""
+        mine = [self.sources(feed) for feed in self.values(e, o)]
+        theirs = [self.sources(feed) for feed in self.values(o, e)]
+        if e.row.commutes and o.row.commutes:
+            if Counter(mine) == Counter(theirs):
+                return True
+        elif mine == theirs:
+            return True
+        if all(map(self.is_paired, (*self.values(e, o), *self.values(o, e)))):
+            return False
+        here, there = frozenset().union(*mine), frozenset().union(*theirs)
+        return bool(here & there) or not here or not there
+
+    def values(self, node: Node, other: Node) -> list[Node]:
+        """The inputs of one of a pair, and its weights that are computed on both sides."""
+        both = [role for role in sorted(node.tensors) if isinstance(other.tensors.get(role), Node)]
+        return [*node.inputs, *(weight for role in both if isinstance(weight := node.tensors[role], Node))]
+
+    def told(self, inputs: Sequence[Node]) -> str:
+        return " and ".join(sorted(self.source(node) for node in inputs))
+
+    def source(self, node: Node) -> str:
+        shown = self.back.get(node, node)
+        return f"{shown.name or shown.kind} ({shown.kind})" if shown.kind != "input" else "the input"
+
+    def output(self) -> list[Difference]:
+        e, o = self.expected.outputs[""], self.found.outputs[""]
+        mine, theirs = self.sources(e), self.sources(o)
+        both_paired = self.is_paired(e) and self.is_paired(o)
+        if mine == theirs or (not both_paired and mine & theirs):
+            return []
+        details = {"output": (self.source(o), self.source(e))}
+        return [Difference("output", len(self.e_flow), [e], [o], details)]
+
+    # Parameters
+
+    def sharing(self) -> list[Difference]:
+        by_name: dict[str, list[Node]] = {}
+        by_mine: dict[str, set[str]] = {}
+        for e, _, state, theirs in self.parameters():
+            by_name.setdefault(theirs.name, []).append(e)
+            by_mine.setdefault(theirs.name, set()).add(state.name)
+        groups: dict[tuple[Node, ...], list[str]] = {}
+        for name, names in by_mine.items():
+            if len(names) > 1:
+                groups.setdefault(tuple(dict.fromkeys(by_name[name])), []).append(name)
+        found = []
+        for users, shared in groups.items():
+            theirs_ = [self.pairs[e] for e in users]
+            details = {"parameters": (f"one {show(shared[0])} for {len(users)}", "one for each")}
+            found.append(Difference("shared", self.e_at[users[1]], list(users), theirs_, details, names=shared))
+        separate: dict[str, set[str]] = {}
+        for e, _, state, theirs in self.parameters():
+            separate.setdefault(state.name, set()).add(theirs.name)
+            if len(separate[state.name]) == 2:
+                details = {"parameters": ("one for each", f"one {state.name} for all")}
+                found.append(Difference("shared", self.e_at[e], [e], [self.pairs[e]], details, names=[theirs.name]))
+        return found
+
+    def roles(self) -> list[Difference]:
+        """Parameters and buffers that are used as something else than they are called, or by another's norm.
+
+        Where the names are the expected ones, a state loads without a complaint, so each must be where it should be.
+        """
+        by_name = self.expected.state == self.found.state
+        layouts = {  # that the module keeps its weights in: seen where the shape shows that they are another
+            (e.kind, theirs.steps)
+            for e, role, state, theirs in self.parameters()
+            if theirs.steps and self.found.state.get(theirs.name) != state.shape
+        }
+        wrong: dict[Node, dict[str, tuple[str, str]]] = {e: dict(details) for e, details in self.again.items()}
+        for e, role, state, theirs in self.parameters():
+            own = theirs.name.rpartition(".")[2].lower()
+            turned = theirs.steps != state.steps and any(kind == "permute" for kind, _ in theirs.steps)
+            if by_name and theirs.name != state.name:
+                wrong.setdefault(e, {})[role] = (theirs.name, state.name)
+            elif turned and self.found.state.get(theirs.name) == state.shape and (e.kind, theirs.steps) not in layouts:
+                wrong.setdefault(e, {})[role] = (f"{theirs.name} with its axes permuted", "it as it is")
+            elif role in CALLED and not own.endswith(CALLED[role]) and own.endswith(sum(CALLED.values(), ())):
+                wrong.setdefault(e, {})[role] = (theirs.name, f"what is called {role}")
+        return [Difference("state", self.e_at[e], [e], [self.pairs[e]], details) for e, details in wrong.items()]
+
+    def parameters(self) -> Iterator[tuple[Node, str, State, State]]:
+        """Every parameter and buffer of the pairs, by its role, on both sides."""
+        for e in self.e_flow:
+            yield from ((e, *found) for found in self.roles_of(e))
+
+    def roles_of(self, e: Node) -> Iterator[tuple[str, State, State]]:
+        """The parameters and buffers of a pair by role, on both sides."""
+        o = self.pairs.get(e)
+        for role, state in e.states:
+            theirs = o.tensors.get(role) if o is not None else None
+            if isinstance(theirs, State):
+                yield role, state, theirs
+        for feed in e.feeds if o is not None else ():
+            leaf = self.pairs.get(feed)
+            if feed.kind == "state" and leaf is not None:
+                yield "value", State(feed.name, feed.shape), State(leaf.name, leaf.shape)
+
+    def unused(self, gaps: list[Difference]) -> list[Difference]:
+        """Parameters and buffers of no use, but for those of an operation that is missing: that has been said."""
+        idle = self.without_use(self.found) - self.found.moved - self.found.aliases.keys()
+        idle -= self.without_use(self.expected)
+        wanted = [
+            sorted(state.shape for _, state in node.states) for d in gaps if d.kind == "missing" for node in d.expected
+        ]
+        groups: dict[str, list[str]] = {}
+        parents: dict[str, list[str]] = {}
+        for name in self.found.state:
+            if name in idle:
+                parents.setdefault(name.rpartition(".")[0], []).append(name)
+        for names in parents.values():
+            shapes = sorted(self.found.state[name] for name in names if self.found.state[name])
+            if shapes in wanted:
+                wanted.remove(shapes)
+                continue
+            for name in names:
+                groups.setdefault("parameter" if name in self.found.parameters else "buffer", []).append(name)
+        return [self.idle(what, names) for what, names in groups.items()]
+
+    def without_use(self, graph: Graph) -> set[str]:
+        """The parameters and buffers that nothing is computed from, and that count nothing that is."""
+        used = {state.name for node in graph.nodes for _, state in node.states}
+        used |= {node.name for node in graph.nodes if node.kind == "state"}
+        used |= {counter for name, counter in graph.counters.items() if name in used or name in graph.moved}
+        return {name for name in graph.state if name not in used}
+
+    def idle(self, what: str, names: list[str]) -> Difference:
+        """Parameters or buffers that are not used, beside the one in use that is called most like the first of them."""
+        users = {theirs.name: e for e, _, _, theirs in self.parameters()}
+        near = max(users, key=lambda name: _alike_so_far(name, names[0]), default=None)
+        details = {what: (", ".join(names[:4]), "none that is not used")}
+        after = (users[near], self.pairs[users[near]]) if near is not None else (None, None)
+        return Difference("unused", len(self.e_flow), details=details, after=after, names=names)
+
+
+CALLED: dict[str, tuple[str, ...]] = {  # the last part of a parameter's name, by the role that it says
+    "weight": ("weight", "gamma", "scale"),
+    "bias": ("bias", "beta", "shift"),
+    "running_mean": ("mean",),
+    "running_var": ("var", "variance"),
+}
+
+
+def _alike_so_far(a: str, b: str) -> int:
+    """How many characters two names begin with in common."""
+    return next((at for at, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
+
+
+def _moved_arguments(differences: list[Difference]) -> list[Difference]:
+    """Two operations nearby, each with the other's stride: the stride has moved."""
+    kept: list[Difference] = []
+    for difference in differences:
+        for other in kept:
+            near = difference.at - other.at <= NEAR and len(other.expected) == 1
+            if near and other.kind == difference.kind == "arguments" and _swapped(other.details, difference.details):
+                other.kind = "moved"
+                other.expected += difference.expected
+                other.found += difference.found
+                break
+        else:
+            kept.append(difference)
+    return kept
+
+
+def _swapped(a: Mapping[str, tuple[str, str]], b: Mapping[str, tuple[str, str]]) -> bool:
+    return a.keys() == b.keys() == {"stride"} and a["stride"] == b["stride"][::-1]
+
+
+def _runs(nodes: Sequence[Node], paired: Mapping[Node, Node]) -> list[list[Node]]:
+    """What has no counterpart; operations that feed one another together, in the order of the flow."""
+    of: dict[Node, list[Node]] = {}
+    for node in nodes:
+        if node in paired:
+            continue
+        run: list[Node] = []
+        for feed in node.feeds:
+            other = of.get(feed, run)
+            if other is not run:
+                run = [*run, *other]
+                of.update(dict.fromkeys(other, run))
+        run.append(node)
+        of.update(dict.fromkeys(run, run))
+    at = {node: index for index, node in enumerate(nodes)}
+    runs = {id(run): sorted(run, key=at.__getitem__) for run in of.values()}
+    return sorted(runs.values(), key=lambda run: at[run[0]])
+
+
+def _between(nodes: list[Node], uses: Mapping[Node, list[Node]]) -> tuple[Node | None, Node | None]:
+    """What a run of operations follows and what follows it."""
+    inside = set(nodes)
+    outside = (feed for node in nodes for feed in node.inputs if feed not in inside)
+    after = next((feed for feed in outside if feed.kind == "input" or feed.kind not in LEAVES), None)
+    before = next((user for node in reversed(nodes) for user in uses.get(node, ()) if user not in inside), None)
+    return after, before
+
+
+def _moved_and_replaced(missing: list[Difference], extra: list[Difference]) -> list[Difference]:
+    """A missing and an extra operation that are one: it has moved, or the one stands for the other."""
+    left = list(extra)
+    found = []
+    for difference in missing:
+        near = [other for other in left if abs(other.at - difference.at) <= NEAR]
+        moved = next((o for o in near if _alike(o.found, difference.expected)), None)
+        instead = next(
+            (o for o in near if o.after[0] is difference.after[0] and o.before[0] is difference.before[0]), None
+        )
+        other = moved or instead
+        if other is None:
+            found.append(difference)
+            continue
+        left.remove(other)
+        kind: Kind = "moved" if moved else "replaced"
+        at = min(difference.at, other.at + 1)
+        joined = Difference(kind, at, difference.expected, other.found, {}, difference.after, difference.before)
+        if moved:
+            joined.details = {"place": (_stands(other.after[0]), _stands(difference.after[0]))}
+        found.append(joined)
+    return found + left
+
+
+def _alike(a: list[Node], b: list[Node]) -> bool:
+    return [(node.kind, node.attributes) for node in a] == [(node.kind, node.attributes) for node in b]
+
+
+def _stands(after: Node | None) -> str:
+    return f"after {after.name or after.kind}" if after is not None else "at the beginning"

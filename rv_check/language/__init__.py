@@ -1,0 +1,1 @@
+"""A spec file, from text to checked definitions. No torch."""

@@ -1,0 +1,150 @@
+"""Where spec files are, and which file a name means.
+
+A block is looked for in the folder of the file that names it, in that folder's `blocks/`, then among the shipped ones.
+Nothing else is read, and only when its name is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rv_check.errors import Frame, Place, Problem, SpecError
+from rv_check.language.definitions import Block, Family
+from rv_check.language.parser import load_file
+from rv_check.ops.op import Op
+from rv_check.text import quote, shown_path
+
+SUFFIXES = (".yaml", ".yml")
+SUGGESTED = 50  # files of a folder that are looked at to suggest a name
+SNIFFED_BYTES = 4096
+Target = type[Op] | Block
+
+
+@functools.cache
+def shipped_folder() -> Path:
+    """The folder of the shipped specs: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "specs"
+    return inside if inside.is_dir() else package.parent / "specs"
+
+
+def family_files(folder: Path) -> list[Path]:
+    """The spec files right in a folder, in order of name."""
+    return sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file())
+
+
+def block_files(folder: Path) -> list[Path]:
+    """The block files that a family in `folder` finds beside it."""
+    blocks = folder / "blocks"
+    return sorted(p for p in blocks.iterdir() if p.suffix in SUFFIXES) if blocks.is_dir() else []
+
+
+@dataclass(frozen=True)
+class Use:
+    """A block's file, and where it is first used."""
+
+    path: Path
+    size: int  # bytes
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file by itself: its definition, what is wrong with it, and the blocks it uses."""
+
+    path: Path
+    size: int
+    definition: Family | Block | None
+    problems: tuple[Problem, ...]
+    uses: tuple[Use, ...] = ()
+
+
+def parse(path: Path) -> Checked:
+    """The file without a look at any other."""
+    return parse_version(path, *version(path))
+
+
+def _begins(path: Path) -> str:
+    """`family` or `block`, as the file seems to begin, without reading all of it."""
+    return _begins_version(path, *version(path))
+
+
+# A file is read again when it has changed.
+
+
+def version(path: Path) -> tuple[int, int]:
+    """When a file was changed, and its size: what was parsed of it holds as long as these stay."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return 0, 0  # reading it says what is wrong
+    return status.st_mtime_ns, status.st_size
+
+
+@functools.lru_cache(maxsize=1024)
+def parse_version(path: Path, changed_ns: int, size: int) -> Checked:
+    """The file, parsed; where its age and size are as they were, as it was parsed before."""
+    definition, problems = load_file(path)
+    return Checked(path, size, definition, tuple(problems))
+
+
+@functools.lru_cache(maxsize=4096)
+def _begins_version(path: Path, changed_ns: int, size: int) -> str:
+    try:
+        with path.open("rb") as file:
+            match = re.search(rb"^(?:\xef\xbb\xbf)?(family|block):", file.read(SNIFFED_BYTES), re.MULTILINE)
+    except OSError:
+        return ""
+    return match.group(1).decode() if match else ""
+
+
+def block(checked: Checked, name: str, place: Place | None) -> Block:
+    """The block in a file. `place`: where the name is used. Raises: SpecError where it is a family."""
+    if not isinstance(checked.definition, Block):
+        found = f"{quote(name)} is a family: {shown_path(checked.path)}"
+        raise SpecError([Problem(found, place, "an op or a block")])
+    return checked.definition
+
+
+def find_file(name: str, folder: Path, place: Place | None) -> Path | None:
+    """The block file of that name; where there is none, a family's. `place`: where the name is used.
+
+    Raises: SpecError where there are two, and where it is a link that leads out of the folder.
+    """
+    shipped = [shipped_folder(), shipped_folder() / "blocks"]
+    levels = [shipped] if folder in shipped else [[folder, folder / "blocks"], shipped]
+    families: list[Path] = []
+    for level in levels:
+        files = [path for where in level for suffix in SUFFIXES if os.path.isfile(path := where / (name + suffix))]
+        families += [path for path in files if _begins(path) == "family"]
+        blocks = [path for path in files if path not in families]
+        if len(blocks) > 1:
+            where = " and ".join(map(shown_path, blocks))
+            raise SpecError([Problem(f"there are two blocks {quote(name)}: {where}", place, "one of them")])
+        if blocks and level is not shipped and not blocks[0].resolve().is_relative_to(folder.resolve()):
+            found = f"block {quote(name)} is a link out of its folder: {shown_path(blocks[0])}"
+            raise SpecError([Problem(found, place, "the file itself")])
+        if blocks:
+            return blocks[0]
+    return families[0] if families else None
+
+
+def known_blocks(folder: Path) -> list[str]:
+    """The names of the blocks that a file in `folder` can use, for suggestions."""
+    files = itertools.chain.from_iterable(map(_files, (folder, folder / "blocks", shipped_folder() / "blocks")))
+    return sorted({path.stem for path in files if _begins(path) == "block"})
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    """The spec files of a folder, the first of many."""
+    try:
+        found = (folder / name for name in sorted(os.listdir(folder)))
+    except OSError:
+        return ()
+    return itertools.islice((path for path in found if path.suffix in SUFFIXES and os.path.isfile(path)), SUGGESTED)

@@ -1,0 +1,578 @@
+"""Torch's operators in the words of an op graph: one small function for each way torch has to say a thing.
+
+A reader is given the arguments by their names in torch's schema, values of the graph where torch has tensors, and the
+shape of the (first) result. What no reader knows keeps torch's name, its arguments and its inputs, and is compared by
+these. Sources: torch's native_functions.yaml for the arguments, the decompositions in torch/_decomp for their meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import isclose, prod
+from typing import Any
+
+from rv_check.graphs.builder import Builder, state_of
+from rv_check.graphs.graph import Node, Shape, State
+
+Arguments = Mapping[str, Any]
+Reader = Callable[[Builder, Arguments, Shape], Node]
+READERS: dict[str, Reader] = {}
+
+
+def reads(*names: str) -> Callable[[Reader], Reader]:
+    """Make a function the reader of these operators; in-place forms, with a trailing underscore, are theirs too."""
+
+    def register(function: Reader) -> Reader:
+        READERS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def read(b: Builder, name: str, arguments: Arguments, shape: Shape) -> Node:
+    """The operation that an operator stands for; `name` without overload and trailing underscore."""
+    reader = READERS.get(name)
+    return unknown(b, name, arguments, shape) if reader is None else reader(b, arguments, shape)
+
+
+def unknown(b: Builder, name: str, a: Arguments, shape: Shape) -> Node:
+    """An operator that has no reader: by its name, its tensors and its plain arguments."""
+    inputs: list[Node] = []
+    tensors: dict[str, State | Node] = {}
+    attributes: dict[str, Any] = {}
+    for argument, value in a.items():
+        if isinstance(value, Node):
+            state = state_of(value)
+            if isinstance(state, State):
+                tensors[argument] = state
+            else:
+                inputs.append(value)
+        elif isinstance(value, list) and any(isinstance(one, Node) for one in value):
+            values = [one for one in value if isinstance(one, Node)]
+            inputs += values
+            if len(values) < len(value):  # an index of some axes
+                attributes[argument] = tuple("one" if isinstance(one, Node) else plain(one) for one in value)
+        elif value is not None:
+            attributes[argument] = plain(value)
+    return b.make(name, *inputs, shape=shape, tensors=tensors, **attributes)
+
+
+def plain(value: Any) -> Any:
+    """A plain argument as something that can be compared and hashed."""
+    if isinstance(value, list | tuple):
+        return tuple(map(plain, value))
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Both axes: torch takes a list of one for a pair of equals."""
+    return (value[0], value[0]) if len(value) == 1 else (value[0], value[1])
+
+
+def _tensors(**roles: Node | None) -> dict[str, State | Node]:
+    return {role: state_of(value) for role, value in roles.items() if value is not None}
+
+
+# Layers
+
+
+@reads("convolution", "_convolution")
+def convolution(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Every convolution there is: conv1d to conv3d, transposed or not."""
+    weight = a["weight"]
+    kernel = weight.shape[2:]
+    form: Callable[[Any], Any] = pair if len(kernel) == 2 else tuple
+    attributes = {"out": shape[1], "kernel": kernel, "groups": a["groups"]}
+    attributes |= {name: form(a[name]) for name in ("stride", "padding", "dilation")}
+    kind = "conv" if len(kernel) == 2 else f"conv{len(kernel)}d"
+    if a["transposed"]:
+        kind, attributes["output_padding"] = f"{kind}_transpose", form(a["output_padding"])
+    return b.make(kind, a["input"], shape=shape, tensors=_tensors(weight=weight, bias=a["bias"]), **attributes)
+
+
+NORMS = (  # batch normalisations, which move the running statistics they are given
+    *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
+    *("_batch_norm_with_update", "cudnn_batch_norm", "miopen_batch_norm"),
+)
+
+
+@reads(*NORMS)
+def batch_norm(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Batch normalisation in either mode."""
+    mean, variance = a.get("running_mean"), a.get("running_var")
+    training = a.get("training", False)
+    tensors = _tensors(weight=a["weight"], bias=a["bias"], running_mean=mean, running_var=variance)
+    eps = a["eps"] if "eps" in a else a["epsilon"]
+    attributes: dict[str, Any] = {"eps": eps, "statistics": "of the batch" if training else "running"}
+    if training and mean is not None:
+        attributes["momentum"] = a.get("momentum", a.get("exponential_average_factor"))
+    return b.make("batchnorm", a["input"], shape=shape, tensors=tensors, **attributes)
+
+
+@reads("native_group_norm")
+def group_norm(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Normalisation of groups of channels; its other arguments are sizes of the input."""
+    tensors = _tensors(weight=a["weight"], bias=a["bias"])
+    return b.make("groupnorm", a["input"], shape=shape, tensors=tensors, groups=a["group"], eps=a["eps"])
+
+
+@reads("addmm", "mm", "linear")
+def linear(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """x @ W (+ b) with a parameter W is a linear layer, W.T its weight; of two computed values it is a product."""
+    if "weight" in a:
+        x, weight = a["input"], a["weight"]
+    else:
+        x, matrix = (a["mat1"], a["mat2"]) if "mat1" in a else (a["self"], a["mat2"])
+        weight = b.make("permute", matrix, shape=matrix.shape[::-1], axes=(1, 0))
+    bias = a.get("bias") if "weight" in a else a["self"] if "mat1" in a else None
+    scaled = any(a.get(factor, 1) != 1 for factor in ("alpha", "beta"))
+    if scaled or not weight.fixed:
+        name = "addmm" if bias is not None else "matmul"
+        return unknown(b, name, {"self": x, "other": weight, "bias": bias}, shape)
+    tensors = _tensors(weight=weight, bias=bias)
+    if len(x.shape) == 2:
+        return b.make("linear", x, shape=shape, tensors=tensors, out=shape[-1])
+    rows = prod(x.shape[:-1])  # as torch itself does outside inference mode
+    flat = b.reshape(x, (rows, x.shape[-1]))
+    return b.reshape(b.make("linear", flat, shape=(rows, shape[-1]), tensors=tensors, out=shape[-1]), shape)
+
+
+@reads("bmm")
+def bmm(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """A product of matrices for each of a batch."""
+    return b.make("matmul", a["self"], a["mat2"], shape=shape)
+
+
+# Activations
+
+
+@reads("relu")
+def relu(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """max(x, 0)."""
+    return b.make("relu", a["self"], shape=shape)
+
+
+@reads("threshold")
+def threshold(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """x where it is above the threshold, else the value."""
+    at_zero = a["threshold"] == 0 and a["value"] == 0
+    return relu(b, a, shape) if at_zero else unknown(b, "threshold", a, shape)
+
+
+@reads("clamp", "clamp_min", "hardtanh", "clamp_max")
+def clamp(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Between two bounds, either of which may be missing; from 0 up it is relu."""
+    low, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))
+    if low == 0 and high in (None, float("inf")):
+        return relu(b, a, shape)
+    return unknown(b, "clamp", {"self": a["self"], "low": low, "high": high}, shape)
+
+
+@reads("leaky_relu")
+def leaky_relu(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """x, times the slope where it is negative."""
+    return relu(b, a, shape) if a["negative_slope"] == 0 else unknown(b, "leaky_relu", a, shape)
+
+
+@reads("maximum")
+def maximum(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """The larger of two; with zeros it is relu, but that torch gives both half of the gradient where they are equal."""
+    for x, other in ((a["self"], a["other"]), (a["other"], a["self"])):
+        if other.kind == "constant" and other.attributes["value"] == 0 and x.shape == shape:
+            return b.make("relu", x, shape=shape)
+    return unknown(b, "maximum", a, shape)
+
+
+def _plainly(kind: str) -> Reader:
+    return lambda b, a, shape: b.make(kind, a["self"], shape=shape)
+
+
+READERS |= {kind: _plainly(kind) for kind in ("silu", "sigmoid")}
+
+
+# Pools
+
+
+@reads("max_pool2d_with_indices", "max_pool2d")
+def max_pool(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """The largest of each window."""
+    kernel = pair(a["kernel_size"])
+    arguments: dict[str, Any] = {name: pair(a[name]) for name in ("padding", "dilation")}
+    stride = pair(a["stride"]) if a["stride"] else kernel
+    ceil = bool(a["ceil_mode"])
+    return b.make("maxpool", a["self"], shape=shape, kernel=kernel, stride=stride, ceil_mode=ceil, **arguments)
+
+
+@reads("avg_pool2d")
+def avg_pool(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """The mean of each window."""
+    kernel = pair(a["kernel_size"])
+    divisor = {} if a["divisor_override"] is None else {"divisor": a["divisor_override"]}
+    return b.make(
+        "avgpool",
+        a["self"],
+        shape=shape,
+        kernel=kernel,
+        stride=pair(a["stride"]) if a["stride"] else kernel,
+        padding=pair(a["padding"]),
+        ceil_mode=bool(a["ceil_mode"]),
+        count_include_pad=bool(a["count_include_pad"]),
+        **divisor,
+    )
+
+
+@reads("_adaptive_avg_pool2d", "adaptive_avg_pool2d")
+def adaptive_avg_pool(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """The mean of windows that divide the map."""
+    return b.make("adaptive_avgpool", a["self"], shape=shape, out=shape[-2:])
+
+
+@reads("upsample_nearest2d")
+def upsample_nearest(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Each element in the place of several. A size that is given for a scale stands for the scale that it makes."""
+    x = a["self"] if "self" in a else a["input"]
+    given = a.get("scale_factors") or (a.get("scales_h"), a.get("scales_w"))
+    sizes = zip(given, shape[2:], x.shape[2:], strict=True)
+    return b.make("upsample_nearest2d", x, shape=shape, scale=tuple(one or new / old for one, new, old in sizes))
+
+
+def _reduction(kind: str) -> Reader:
+    """The mean or the total over some axes, or over all."""
+
+    def reader(b: Builder, a: Arguments, shape: Shape) -> Node:
+        x = a["self"]
+        rank = len(x.shape)
+        axes = tuple(sorted(axis % rank for axis in a.get("dim") or range(rank)))
+        if a.get("dtype") is not None:
+            x = b.make("cast", x, shape=x.shape, dtype=str(a["dtype"]))
+        if kind == "total" and len(axes) == 1 and x.kind == "concat" and x.attributes["axis"] == axes[0]:
+            slices = [part for part in x.inputs if part.shape[axes[0]] == 1]
+            if len(slices) == len(x.inputs):  # sum(stack(values)) is the sum of the values
+                return b.make("sum", *(b.reshape(part, shape) for part in slices), shape=shape)
+        return b.make(kind, x, shape=shape, axes=axes)
+
+    return reader
+
+
+READERS["mean"], READERS["sum"] = _reduction("mean"), _reduction("total")
+
+
+def _extreme(name: str) -> Reader:
+    """The largest or the smallest: along an axis, with its place, or of all axes, which is that of several axes."""
+
+    def reader(b: Builder, a: Arguments, shape: Shape) -> Node:
+        if "dim" in a:
+            return unknown(b, name, a, shape)
+        axes = tuple(range(len(a["self"].shape)))
+        return b.make(f"a{name}", a["self"], shape=shape, dim=axes, keepdim=False)
+
+    return reader
+
+
+READERS["max"], READERS["min"] = _extreme("max"), _extreme("min")
+
+
+# Arithmetic
+
+
+@reads("add")
+def add(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """x + alpha * y."""
+    x, y = a["self"], a["other"]
+    alpha = a.get("alpha", 1)
+    number = _number(y)
+    if number is not None:
+        return b.make("shift", x, shape=shape, by=number * alpha) if number or x.shape == shape else x
+    if _number(x) is not None and alpha == 1:
+        return b.make("shift", y, shape=shape, by=_number(x))
+    if alpha != 1:
+        y = b.make("scale", y, shape=y.shape, by=alpha)
+    return b.make("sum", x, y, shape=shape)
+
+
+@reads("addcmul")
+def addcmul(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """x + value * y * z."""
+    y, z = a["tensor1"], a["tensor2"]
+    wide = y.shape if len(y.shape) >= len(z.shape) else z.shape
+    product = mul(b, {"self": y, "other": z}, shape if shape in (y.shape, z.shape) else wide)
+    return add(b, {"self": a["self"], "other": product, "alpha": a.get("value", 1)}, shape)
+
+
+@reads("sub")
+def sub(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """x - alpha * y."""
+    return add(b, {**a, "alpha": -a.get("alpha", 1)}, shape)
+
+
+@reads("rsub")
+def rsub(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """alpha * y - x, y being the other."""
+    negative = b.make("scale", a["self"], shape=a["self"].shape, by=-a.get("alpha", 1))
+    return add(b, {"self": negative, "other": a["other"]}, shape)
+
+
+@reads("neg")
+def neg(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """-x."""
+    return b.make("scale", a["self"], shape=shape, by=-1)
+
+
+@reads("mul")
+def mul(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """x * y, with a number, or with a random mask, which is dropout."""
+    x, y = a["self"], a["other"]
+    for value, other in ((x, y), (y, x)):
+        if not isinstance(value, Node):
+            continue
+        number = _number(other)
+        if number is not None:
+            return _scaled(b, value, number, shape)
+        if isinstance(other, Node) and other.kind == "random" and "keep" in other.attributes and value.shape == shape:
+            return _dropped(b, value, other)
+    return b.make("product", x, y, shape=shape)
+
+
+@reads("div", "true_divide")
+def div(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """x / y."""
+    number = _number(a["other"])
+    if number and a.get("rounding_mode") is None:
+        return _scaled(b, a["self"], 1 / number, shape)
+    return unknown(b, "div", a, shape)
+
+
+def _number(value: Any) -> float | int | None:
+    """A number, also where it stands in a tensor of one."""
+    if isinstance(value, Node):
+        one = value.kind == "constant" and all(n == 1 for n in value.shape)
+        value = value.attributes["value"] if one else None
+    number: float | int | None = value
+    return number
+
+
+def _scaled(b: Builder, value: Node, by: float, shape: Shape) -> Node:
+    if value.kind == "random" and "keep" in value.attributes:
+        attributes = {**value.attributes, "scale": value.attributes["scale"] * by}
+        return b.make("random", shape=shape, **attributes)
+    return b.make("scale", value, shape=shape, by=by)
+
+
+# Chance
+
+
+def _dropped(b: Builder, x: Node, mask: Node) -> Node:
+    """x times a mask of chance: dropout of elements, of channels, or of whole images (stochastic depth)."""
+    keep, scale = mask.attributes["keep"], mask.attributes["scale"]
+    forms = {
+        (x.shape[0], *(1 for _ in x.shape[1:])): "images",
+        (*x.shape[:2], *(1 for _ in x.shape[2:])): "channels",
+        x.shape: "elements",
+    }
+    of = forms.get(mask.shape, f"places of {mask.shape}")
+    p = round(1 - keep, 12)
+    # where nothing is kept, nothing is scaled
+    more: dict[str, Any] = {} if not keep or isclose(scale * keep, 1, rel_tol=1e-6) else {"scale": scale}
+    if mask in b.masks:
+        more["mask"] = "that of another"
+    b.masks.add(mask)
+    return b.make("dropout", x, shape=x.shape, p=p, of=of, **more)
+
+
+@reads("native_dropout")
+def native_dropout(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Dropout where torch has one kernel for it."""
+    return b.make("dropout", a["input"], shape=shape, p=a["p"], of="elements") if a["train"] else a["input"]
+
+
+@reads("bernoulli")
+def bernoulli(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """A mask of ones with this chance, else zeros."""
+    chance = a.get("p")
+    if isinstance(chance, Node) or chance is None:
+        source = chance if isinstance(chance, Node) else a["self"]
+        if source.kind != "constant" or source.attributes["value"] is None:
+            return unknown(b, "bernoulli", a, shape)
+        chance = source.attributes["value"]
+    return b.make("random", shape=shape, keep=chance, scale=1.0)
+
+
+@reads("rand", "rand_like", "uniform")
+def uniform(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Numbers from 0 to 1, or between two bounds."""
+    low, high = a.get("from", 0), a.get("to", 1)
+    return b.make("random", shape=shape, low=low, high=high)
+
+
+@reads("randn", "randn_like", "normal", "normal_functional")
+def normal(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Normally distributed numbers."""
+    numbers: dict[str, Any] = {n: v for n, v in a.items() if n in ("mean", "std") and isinstance(v, float)}
+    return b.make("random", shape=shape, normal=True, **numbers)
+
+
+@reads("floor")
+def floor(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """floor(uniform + keep) is a mask: 1 with the chance keep."""
+    x = a["self"]
+    if x.kind == "shift" and _is_uniform(x.inputs[0]) and 0 <= x.attributes["by"] <= 1:
+        return b.make("random", shape=shape, keep=x.attributes["by"], scale=1.0)
+    return unknown(b, "floor", a, shape)
+
+
+def _compare(name: str, above: bool) -> Reader:
+    def reader(b: Builder, a: Arguments, shape: Shape) -> Node:
+        number = _number(a["other"])
+        if isinstance(a["self"], Node) and _is_uniform(a["self"]) and number is not None and 0 <= number <= 1:
+            return b.make("random", shape=shape, keep=1 - number if above else number, scale=1.0)
+        return unknown(b, name, a, shape)
+
+    return reader
+
+
+for _name, _above in (("gt", True), ("ge", True), ("lt", False), ("le", False)):
+    READERS[_name] = _compare(_name, _above)
+
+
+def _is_uniform(node: Node) -> bool:
+    return node.kind == "random" and node.attributes.get("low") == 0 and node.attributes.get("high") == 1
+
+
+# Constants
+
+
+@reads("zeros", "zeros_like", "new_zeros", "zero")
+def zeros(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Zeros."""
+    return b.make("constant", shape=shape, value=0)
+
+
+@reads("ones", "ones_like", "new_ones")
+def ones(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Ones."""
+    return b.make("constant", shape=shape, value=1)
+
+
+@reads("full", "full_like", "new_full", "fill", "scalar_tensor")
+def full(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """One number everywhere."""
+    value = a.get("fill_value", a.get("value", a.get("s")))
+    if isinstance(value, Node) and _number(value) is None:
+        return b.make("expand", value, shape=shape, to=shape)
+    return b.make("constant", shape=shape, value=_number(value))
+
+
+@reads("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided")
+def empty(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Memory whose numbers nobody knows, soon to be written."""
+    return b.make("constant", shape=shape, value=None)
+
+
+# Moving elements
+
+
+@reads(
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "unsqueeze", "squeeze", "flatten", "unflatten"
+)
+def view(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Another shape for the same elements in the same order."""
+    if "dtype" in a:
+        return unknown(b, "view", a, shape)
+    return b.reshape(a["self"], shape)
+
+
+@reads("t", "transpose", "permute", "numpy_T")
+def permute(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Another order of the axes."""
+    x = a["self"]
+    axes = list(range(len(x.shape)))
+    if "dims" in a:
+        axes = [axis % len(axes) for axis in a["dims"]]
+    elif "dim0" in a and axes:
+        i, j = a["dim0"] % len(axes), a["dim1"] % len(axes)
+        axes[i], axes[j] = axes[j], axes[i]
+    else:
+        axes.reverse()
+    return b.make("permute", x, shape=shape, axes=tuple(axes))
+
+
+@reads("expand", "broadcast_to", "expand_as")
+def expand(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Axes of size 1 repeated."""
+    x: Node = a["self"]
+    return x if x.shape == shape else b.make("expand", x, shape=shape, to=shape)
+
+
+@reads("slice")
+def slice_(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """A range of one axis."""
+    size = a["self"].shape[a["dim"]]
+    start, stop, _ = slice(a.get("start"), a.get("end"), a.get("step", 1)).indices(size)
+    axis = a["dim"] % len(shape)
+    return b.make("slice", a["self"], shape=shape, axis=axis, start=start, stop=stop, step=a.get("step", 1))
+
+
+@reads("select")
+def select(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """One index of one axis, which goes."""
+    x = a["self"]
+    axis, index = a["dim"] % len(x.shape), a["index"] % x.shape[a["dim"]]
+    one = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    return b.reshape(b.make("slice", x, shape=one, axis=axis, start=index, stop=index + 1, step=1), shape)
+
+
+@reads("cat")
+def cat(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Values one after the other along an axis."""
+    return b.make("concat", *a["tensors"], shape=shape, axis=a.get("dim", 0) % len(shape))
+
+
+@reads("stack")
+def stack(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Values one after the other along a new axis."""
+    axis = a.get("dim", 0) % len(shape)
+    parts = [b.reshape(x, (*shape[:axis], 1, *shape[axis + 1 :])) for x in a["tensors"]]
+    return b.make("concat", *parts, shape=shape, axis=axis)
+
+
+@reads("constant_pad_nd")
+def pad(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """A number around the input: torch lists the sides from the last axis on."""
+    x: Node = a["self"]
+    given = a["pad"]
+    sides = [(0, 0)] * len(x.shape)
+    for at in range(len(given) // 2):
+        sides[-1 - at] = (given[2 * at], given[2 * at + 1])
+    if not any(map(any, sides)):
+        return x
+    return b.make("pad", x, shape=shape, sides=tuple(sides), value=float(a.get("value", 0)))
+
+
+@reads("clone", "contiguous", "alias", "detach", "lift", "lift_fresh", "lift_fresh_copy", "positive", "view_as")
+def same(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """The value itself, in memory of its own or not."""
+    x: Node = a["self"]
+    return x
+
+
+@reads("_to_copy", "to")
+def to_copy(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """The value on another device or of another type; of another type it is rounded."""
+    x: Node = a["self"]
+    dtype = a.get("dtype")
+    if dtype is None or x.kind == "random":  # a mask is 0 or 1 in every type
+        return x
+    return b.make("cast", x, shape=shape, dtype=str(dtype))
+
+
+@reads("as_strided")
+def as_strided(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """Other strides for the same shape, as torch gives a pooled map that is channels-last, move nothing."""
+    ones = all(n == 1 for n in shape[2:]) and shape == a["self"].shape and not a.get("storage_offset")
+    return a["self"] if ones and tuple(a["stride"])[:2] == (shape[1], 1) else unknown(b, "as_strided", a, shape)
+
+
+@reads("copy")
+def copy(b: Builder, a: Arguments, shape: Shape) -> Node:
+    """What is copied into a tensor."""
+    return a["src"] if a["src"].shape == shape else b.make("expand", a["src"], shape=shape, to=shape)

@@ -1,0 +1,81 @@
+"""A generic point: every parameter and buffer random and well scaled, none at 0 or 1; and random images.
+
+A fresh batch norm (mean 0, variance 1, weight 1, bias 0) or a zero head would hide whole branches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rv_check.graphs.match import Slot
+
+Steps = Sequence[tuple[str, tuple[int, ...]]]
+
+
+WEIGHTS, CHANCE, INPUT = 1, 2, 3  # seeds: of the generic point; of dropout and the loss; of the images
+
+
+def generic_point(model: nn.Module, seed: int = WEIGHTS) -> None:
+    """Set every parameter and buffer to random, well-scaled values, none of them 0 or 1. Integers count to 3."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(tensor: Tensor, low: float, high: float) -> None:
+        values = torch.empty(tensor.shape, dtype=torch.float32, device="cpu").uniform_(low, high, generator=generator)
+        tensor.copy_(values)
+
+    with torch.no_grad():
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            last = name.rpartition(".")[2]
+            if not tensor.is_floating_point():
+                tensor.fill_(3)
+            elif tensor.dim() > 1:
+                bound = math.sqrt(6 / math.prod(tensor.shape[1:]))  # keeps the variance through a relu
+                uniform(tensor, -bound, bound)
+            elif last in ("bias", "running_mean"):
+                uniform(tensor, -0.3, 0.3)
+            else:  # scales and variances; below 1, so that sums of many branches stay in range
+                uniform(tensor, 0.3, 0.9)
+
+
+def transfer(expected: nn.Module, found: nn.Module, slots: Mapping[str, Slot]) -> None:
+    """Give the parameters and buffers of one module to another, which has them by other names or in other shapes."""
+    theirs: dict[str, Tensor] = dict(found.named_parameters(remove_duplicate=False))
+    theirs |= dict(found.named_buffers(remove_duplicate=False))
+    with torch.no_grad():
+        for name, value in expected.state_dict().items():
+            if name in slots:
+                slot = slots[name]
+                theirs[slot.name].copy_(back(there(value, slot.own), slot.steps, tuple(theirs[slot.name].shape)))
+
+
+def there(tensor: Tensor, steps: Steps) -> Tensor:
+    """A module's tensor as the expected network has it."""
+    for kind, argument in steps:
+        tensor = tensor.reshape(argument) if kind == "reshape" else tensor.permute(argument)
+    return tensor
+
+
+def back(tensor: Tensor, steps: Steps, shape: tuple[int, ...]) -> Tensor:
+    """The reverse: the expected network's tensor as the module has it, in `shape`."""
+    shapes = [shape]
+    for kind, argument in steps:
+        last = shapes[-1]
+        shapes.append(argument if kind == "reshape" else tuple(last[axis] for axis in argument))
+    for (kind, argument), before in zip(reversed(steps), reversed(shapes[:-1]), strict=True):
+        if kind == "reshape":
+            tensor = tensor.reshape(before)
+        else:
+            tensor = tensor.permute([argument.index(axis) for axis in range(len(argument))])
+    return tensor
+
+
+def image(
+    shape: tuple[int, ...], batch: int, dtype: torch.dtype, device: torch.device | str, seed: int = INPUT
+) -> Tensor:
+    """A batch of random images (batch, *shape), the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((batch, *shape), generator=generator, dtype=torch.float32).to(device, dtype)

@@ -1,0 +1,525 @@
+"""The op graph of a module, as seen when it runs: every operator with its arguments, inputs and parameters.
+
+A module is run once, on the meta device where nothing is computed, under a dispatch mode, which sees what torch is
+asked to do below all Python: layers and functional calls, subclasses, wrappers and traced modules alike. What Python
+decides by the values of tensors does not run on meta; such a module runs on real tensors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rv_check.errors import Document, Place
+from rv_check.graphs.builder import Builder
+from rv_check.graphs.expected import BATCH
+from rv_check.graphs.graph import Caller, Graph, Node, Shape
+from rv_check.modules import aten
+from rv_check.modules.copies import Borrowed, copy_of
+from rv_check.text import first_line
+
+Geometry = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
+OURS = (os.path.dirname(torch.__file__) + os.sep, str(Path(__file__).parents[1]) + os.sep)
+
+
+class Subject:
+    """A module to observe: a copy of it on meta, and a real one where meta does not do.
+
+    One that cannot be copied, or whose copy still runs the original's parameters, as a patched method may, is borrowed.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+        self.why_real = ""  # what the module raised on meta
+        self.is_borrowed = False
+        self.until_it_raised: Graph | None = None  # what was seen, the last time that it raised, until then
+        self._copies: dict[str, nn.Module] = {}
+        self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+
+    def observe(self, x: Shape, training: bool, batch: int = BATCH, here: bool = False, raw: bool = False) -> Graph:
+        """The graph at an input of shape (batch, *x), by the rules of that size, too, if `here` says so.
+
+        With `raw` by no rule at all, every operation in the order in which it is done.
+
+        Raises: what the module raises, on real tensors too.
+        """
+
+        def on(device: str) -> Graph:
+            return self._on(device, x, training, batch, Builder(here, raw))
+
+        self.until_it_raised = None
+        if self.why_real:
+            return on("cpu")
+        try:
+            return on("meta")
+        except Exception as error:  # whatever the module raises: it may run on real tensors
+            why = f"{type(error).__name__}: {first_line(error)}"
+        graph = on("cpu")
+        self.why_real = why
+        return graph
+
+    def _on(self, device: str, x: Shape, training: bool, batch: int, builder: Builder) -> Graph:
+        if not self.is_borrowed:
+            try:
+                module = self.copy(device)
+                return record(module, x, training, batch, builder, self._own, device, self._raised)
+            except NotACopy:
+                self.is_borrowed = True
+        with Borrowed(self.module, device) as module:
+            return record(module, x, training, batch, builder, frozenset(), device, self._raised)
+
+    def _raised(self, seen: Graph) -> None:
+        self.until_it_raised = seen
+
+    def copy(self, device: str) -> nn.Module:
+        """The copy on that device, made once. Raises: NotACopy."""
+        if device not in self._copies:
+            try:
+                self._copies[device] = copy_of(self.module, device)
+            except Exception as error:  # whatever a part of the module raises when it is copied
+                raise NotACopy(str(error)) from error
+        return self._copies[device]
+
+
+class NotACopy(Exception):
+    """A module cannot be copied, or its copy uses what is the original's."""
+
+
+def record(
+    module: nn.Module,
+    x: Shape,
+    training: bool,
+    batch: int,
+    builder: Builder,
+    foreign: Set[int] = frozenset(),
+    default: str = "meta",
+    raised: Callable[[Graph], None] = lambda seen: None,
+) -> Graph:
+    """Run a module that is ours to run, and return the graph of what it did.
+
+    Args: `default` the device of a module without tensors; `raised` is told what was seen until the module raised.
+
+    Raises: what the module raises; NotACopy where it uses one of the tensors in `foreign`, by their ids.
+    """
+    module.train(training)
+    tensors = [*module.parameters(), *module.buffers()]
+    device = tensors[0].device if tensors else torch.device(default)
+    dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        data = torch.zeros((batch, *x), dtype=dtype, device=device)
+        if device.type != "meta":
+            data.uniform_(-1, 1)
+        materialise(module, data)
+        recorder = _Recorder(module, data, builder, foreign)
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(_without_compiling())
+        stack.enter_context(recorder.following(module))
+        if builder.raw:
+            stack.enter_context(_Calls(recorder))
+        stack.enter_context(recorder)
+        try:
+            output = _run(module, data)
+        except Exception:
+            raised(recorder.until_now())
+            raise
+    return recorder.graph(output)
+
+
+def materialise(module: nn.Module, data: Tensor) -> None:
+    """Run a module once where it makes its parameters when it first runs."""
+    if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+        training = module.training
+        with torch.no_grad():
+            module.eval()(data)
+        module.train(training)
+
+
+def _run(module: nn.Module, data: Tensor) -> Any:
+    """The call that the search for the user's own line of code ends at."""
+    return module(data)
+
+
+def _without_compiling() -> AbstractContextManager[Any]:
+    """Parts that are compiled run as they were written. Without them torch's compiler is not even imported."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+def tensors_of(output: Any, where: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors in what a module returns, each with where it stands: `.logits`, `[0]`, `['out']`."""
+    if isinstance(output, Tensor):
+        yield where, output
+    elif isinstance(output, Mapping):
+        for name, value in output.items():
+            attribute = isinstance(name, str) and hasattr(output, name) and not hasattr(dict, name)
+            yield from tensors_of(value, f"{where}.{name}" if attribute else f"{where}[{name!r}]")
+    elif isinstance(output, list | tuple):
+        names = getattr(output, "_fields", None)
+        for index, value in enumerate(output):
+            yield from tensors_of(value, f"{where}.{names[index]}" if names else f"{where}[{index}]")
+    elif dataclasses.is_dataclass(output) and not isinstance(output, type):
+        for field in dataclasses.fields(output):
+            yield from tensors_of(getattr(output, field.name), f"{where}.{field.name}")
+
+
+def pick(output: Any, where: str) -> Tensor | None:
+    """The tensor that stands there."""
+    return dict(tensors_of(output)).get(where)
+
+
+class _Memory:
+    """What stands in one storage: the value last written, and the views of it that were made since."""
+
+    def __init__(self, whole: Geometry):
+        self.whole = whole
+        self.views: dict[Geometry, Node] = {}
+        self.state = ""  # the parameter or buffer whose memory it is
+
+
+def _geometry(tensor: Tensor) -> Geometry:
+    return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset()), tensor.dtype
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes every operator, in normal form. In-place operators and views are followed through the memory they share."""
+
+    def __init__(self, module: nn.Module, data: Tensor, builder: Builder, foreign: Set[int]):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.builder = builder
+        self.others = foreign
+        self.memory: dict[int, _Memory] = {}
+        self.results: dict[Node, None] = {}  # what operators gave
+        self.used: set[Node] = set()  # which of it was used
+        self.moved: set[str] = set()
+        self.kept: list[Tensor] = []  # so that no address is used twice
+        self.path: list[str] = []
+        self.callers: list[Caller] = []
+        self.called = ""  # the function of torch's that was called, where that is asked for
+        self.parameters: set[str] = set()
+        self.state: dict[str, Shape] = {}
+        self.aliases: dict[str, str] = {}
+        self.names: dict[int, str] = {}
+        self.sites: dict[tuple[str, int], Place] = {}
+        self.is_users: dict[CodeType, bool] = {}
+        self.register(module)
+        self.input = Node("input", shape=tuple(data.shape), name="input")
+        self.keep(data, self.input)
+
+    # What a tensor holds
+
+    def register(self, module: nn.Module) -> None:
+        """Know parameters and buffers by their names."""
+        saved = module.state_dict(keep_vars=True)
+        named: list[tuple[str, Tensor, bool]] = [
+            (name, p, True) for name, p in module.named_parameters(remove_duplicate=False)
+        ]
+        named += [(name, t, False) for name, t in module.named_buffers(remove_duplicate=False)]
+        for name, tensor, is_parameter in named:
+            if is_parameter or name in saved:
+                self.state[name] = tuple(tensor.shape)
+            if is_parameter:
+                self.parameters.add(name)
+            first = self.names.setdefault(id(tensor), name)
+            self.kept.append(tensor)
+            if first != name:
+                self.aliases[name] = first
+            elif tensor.untyped_storage()._cdata not in self.memory or _geometry(tensor) not in self.at(tensor).views:
+                self.keep(tensor, Node("state", shape=tuple(tensor.shape), name=name))
+                self.at(tensor).state = name
+
+    def at(self, tensor: Tensor) -> _Memory:
+        """The memory of a tensor."""
+        return self.memory.setdefault(tensor.untyped_storage()._cdata, _Memory(_geometry(tensor)))
+
+    def keep(self, tensor: Tensor, node: Node) -> None:
+        """A tensor that an operator returned holds this value."""
+        self.kept.append(tensor)
+        self.at(tensor).views[_geometry(tensor)] = node
+
+    def write(self, tensor: Tensor, node: Node) -> None:
+        """An operator wrote this value into a tensor, and so into whatever shares its memory."""
+        memory, geometry = self.at(tensor), _geometry(tensor)
+        if memory.state:
+            self.moved.add(memory.state)
+            self.used.add(node)
+        if tensor.numel() != _numel(memory.whole):
+            whole = self.value(memory, memory.whole)
+            node = self.builder.make("write", whole, node, shape=whole.shape, at=geometry[:3])
+            geometry = memory.whole
+        memory.whole = geometry
+        memory.views = {geometry: node}
+
+    def read(self, tensor: Tensor) -> Node:
+        """The value that a tensor holds."""
+        if tensor.untyped_storage()._cdata not in self.memory:
+            self.keep(tensor, self.foreign(tensor))
+        return self.value(self.at(tensor), _geometry(tensor))
+
+    def value(self, memory: _Memory, geometry: Geometry) -> Node:
+        """What is seen of a memory through a view."""
+        if geometry not in memory.views:
+            source = memory.whole if memory.whole in memory.views else next(iter(memory.views))
+            node = memory.views[source]
+            if geometry[3] == source[3] and _dense(geometry) and _dense(source) and _numel(geometry) == _numel(source):
+                memory.views[geometry] = self.builder.reshape(node, geometry[0])
+            else:
+                memory.views[geometry] = self.builder.make(
+                    "view", node, shape=geometry[0], of=source[:3], at=geometry[:3]
+                )
+        return memory.views[geometry]
+
+    def foreign(self, tensor: Tensor) -> Node:
+        """A tensor that no operator made and that is not registered: a number, or somebody's constant or layer."""
+        if id(tensor) in self.others:
+            raise NotACopy("the copy uses a parameter of the original")
+        if tensor.numel() == 1 and tensor.device.type != "meta":
+            return Node("constant", shape=tuple(tensor.shape), attributes={"value": tensor.item()})
+        return Node("unregistered", shape=tuple(tensor.shape), name=self.path[-1] if self.path else "")
+
+    # Where an operator is called
+
+    def following(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Within, the recorder knows which part of the module is running. The hooks go when it ends."""
+        stack = ExitStack()
+        for name, part in module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                continue  # it runs without Python, and takes no hooks of this kind
+            stack.enter_context(_Handle(part.register_forward_pre_hook(self.entering(name), prepend=True)))
+            stack.enter_context(_Handle(part.register_forward_hook(self.leaving, always_call=True)))
+        return stack  # type: ignore[return-value]
+
+    def entering(self, name: str) -> Callable[..., None]:
+        """A hook that says which part begins."""
+
+        def enter(module: nn.Module, args: Any) -> None:
+            self.path.append(name)
+            self.callers.append(caller_of(module))
+
+        return enter
+
+    def leaving(self, module: nn.Module, args: Any, output: Any) -> None:
+        """A hook that says that a part has ended."""
+        self.path.pop()
+        self.callers.pop()
+
+    def site(self) -> Place | None:
+        """The innermost line that is neither torch's nor ours, since `_run` called the module."""
+        frame = sys._getframe(2)
+        while frame is not None and frame.f_code is not _run.__code__:
+            code = frame.f_code
+            if code not in self.is_users:
+                self.is_users[code] = not code.co_filename.startswith((*OURS, "<"))
+            if self.is_users[code]:
+                at = (code.co_filename, frame.f_lineno)
+                if at not in self.sites:
+                    self.sites[at] = Place(Document(Path(at[0]), ()), at[1], 0)
+                return self.sites[at]
+            frame = frame.f_back  # type: ignore[assignment]
+        return None
+
+    # Operators
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func._schema.name.partition("::")[2]
+        stem = name.rstrip("_") if not name.startswith("_") else name
+        if stem not in aten.READERS and func._can_decompose():
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        arguments: dict[str, Any] = {}
+        written: list[Tensor] = []
+        for at, schema in enumerate(func._schema.arguments):
+            given = args[at] if at < len(args) else kwargs.get(schema.name, schema.default_value)
+            if schema.alias_info is not None and schema.alias_info.is_write:
+                written += [given] if isinstance(given, Tensor) else given or []
+                if schema.is_out:
+                    continue
+            overwritten = schema.name == "self" and stem in OVERWRITES and written
+            arguments[schema.name] = self.values(given) if not overwritten else None
+        result = func(*args, **kwargs)
+        if stem in ("_to_copy", "to") and isinstance(result, Tensor) and result.dtype == args[0].dtype:
+            arguments["dtype"] = None  # it may be named, and be the one that the tensor has
+        self.note(stem, arguments, written, result)
+        return result
+
+    def values(self, given: Any) -> Any:
+        """An argument, with values of the graph for tensors."""
+        if isinstance(given, Tensor):
+            node = self.read(given)
+            self.used.add(node)
+            return node
+        if isinstance(given, list | tuple) and any(isinstance(one, Tensor) for one in given):
+            return [self.values(one) for one in given]
+        return given
+
+    def note(self, name: str, arguments: dict[str, Any], written: list[Tensor], result: Any) -> None:
+        """Make the operation and remember which tensors hold what it gave."""
+        results = [one for one in (result if isinstance(result, list | tuple) else [result]) if isinstance(one, Tensor)]
+        if not results and not written:
+            return  # it answers a question about a tensor
+        builder = self.builder
+        builder.name, builder.place = self.path[-1] if self.path else "", self.site()
+        builder.caller = self.callers[-1] if self.callers else "function"
+        if name == "mean" and self.called == "adaptive_avg_pool2d":  # as torch computes one to a size of 1
+            name = self.called
+        if name in PARTS:
+            for tensor, node in zip(results, self.split(name, arguments, results), strict=True):
+                self.keep(tensor, node)
+            return
+        primary = results[0] if results else written[0]
+        node = aten.read(builder, name, arguments, tuple(primary.shape))
+        self.results[node] = None
+        if name in aten.NORMS:
+            self.keep(results[0], node)  # what it writes into its running statistics is its own affair
+        elif written:
+            for tensor in written:
+                self.write(tensor, node)
+        else:
+            self.keep(primary, node)
+        for index, tensor in enumerate(results[1:], 1):
+            if tensor.untyped_storage()._cdata not in self.memory:
+                self.keep(tensor, builder.make("part", node, shape=tuple(tensor.shape), index=index))
+
+    def split(self, name: str, a: dict[str, Any], results: list[Tensor]) -> Iterator[Node]:
+        """The parts of a value along an axis, as slices."""
+        x = a["self"]
+        axis = a.get("dim", 0) % len(x.shape)
+        start = 0
+        for part in results:
+            size = 1 if name == "unbind" else part.shape[axis]
+            shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
+            node = self.builder.make("slice", x, shape=shape, axis=axis, start=start, stop=start + size, step=1)
+            yield self.builder.reshape(node, tuple(part.shape))
+            start += size
+
+    def until_now(self) -> Graph:
+        """What was seen so far: the last result that depends on the input stands for the output."""
+        last = next((node for node in reversed(self.results) if _sees(node, self.input)), self.input)
+        return self.graph_of({"": last})
+
+    def graph(self, output: Any) -> Graph:
+        """What was seen."""
+        return self.graph_of({where: self.read(tensor) for where, tensor in tensors_of(output)})
+
+    def graph_of(self, outputs: dict[str, Node]) -> Graph:
+        """What was seen, to these ends."""
+        counters = {}
+        for name in self.state:
+            counter = name.rpartition(".")[0] + ".num_batches_tracked"
+            if name.rpartition(".")[2] == "running_mean" and counter.lstrip(".") in self.state:
+                counters[name] = counter.lstrip(".")
+        self.used.update(outputs.values())
+        # A view of what is there is of no effect where nobody uses it.
+        idle = [node for node in self.results if node not in self.used and node.row.keeps != "view"]
+        unread = [node for node in idle if _sees(node, self.input)]
+        parameters, moved = frozenset(self.parameters), frozenset(self.moved)
+        rules = frozenset(self.builder.used)
+        graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
+        return graph.finished() if not self.builder.raw else graph.in_time(self.builder.made)
+
+
+LAYERS = tuple(  # where torch has its layers; what holds other modules is none
+    f"torch.nn.modules.{name}"
+    for name in (
+        *(
+            "activation",
+            "batchnorm",
+            "conv",
+            "dropout",
+            "flatten",
+            "instancenorm",
+            "linear",
+            "normalization",
+            "padding",
+        ),
+        *("pooling", "upsampling", "pixelshuffle", "channelshuffle", "rnn", "sparse"),
+    )
+)
+OVERWRITES = ("copy", "fill", "zero")  # in place: what was there is not read
+PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
+
+
+class _Calls(TorchFunctionMode):
+    """Tells a recorder which function of torch's is called from outside of torch."""
+
+    def __init__(self, recorder: _Recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        outer, self.recorder.called = self.recorder.called, getattr(func, "__name__", "")
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.recorder.called = outer
+
+
+def caller_of(module: nn.Module) -> Caller:
+    """Whether a module is a layer of torch's, as counters know them that hook into modules."""
+    if type(module).__module__.startswith(LAYERS):
+        return "layer"
+    return "subclass" if any(base.__module__.startswith(LAYERS) for base in type(module).__mro__) else "function"
+
+
+class _Handle:
+    """A hook that goes when its context ends."""
+
+    def __init__(self, handle: Any):
+        self.handle = handle
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        self.handle.remove()
+
+
+def _sees(node: Node, leaf: Node) -> bool:
+    """Whether a value depends on another."""
+    seen, stack = set(), [node]
+    while stack:
+        top = stack.pop()
+        if top is leaf:
+            return True
+        if top not in seen:
+            seen.add(top)
+            stack += top.feeds
+    return False
+
+
+def _numel(geometry: Geometry) -> int:
+    count = 1
+    for size in geometry[0]:
+        count *= size
+    return count
+
+
+def _dense(geometry: Geometry) -> bool:
+    """Whether elements lie one after the other, in order."""
+    step = 1
+    for size, stride in zip(reversed(geometry[0]), reversed(geometry[1]), strict=True):
+        if size != 1 and stride != step:
+            return False
+        step *= size
+    return True

@@ -1,0 +1,189 @@
+"""Do two modules compute the same numbers? Runs both on the same data and measures the first place where they differ.
+
+They are compared at a generic point, where nothing hides a branch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from rv_check.errors import RvCheckError
+from rv_check.graphs.match import Slot
+from rv_check.modules.generic_point import CHANCE, back, there
+from rv_check.modules.observe import pick
+from rv_check.modules.torch_state import exact_float32, seeded
+
+# Relative to the largest value of the tensor. Reordered float64 arithmetic differs by about 1e-13, the smallest real
+# mistake seen by 1e-4; float32 noise stays below 1e-6 with TF32 off.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
+
+# A gradient that is 0 by construction, as of a bias in front of a batch norm in train mode, is noise on both sides. So
+# gradients are held against no less than this part of the largest one.
+SMALLEST_GRADIENT = 1e-3
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest difference of two tensors, relative to the largest expected value."""
+
+    what: str
+    relative: float  # nan or inf where a value is not finite, or the shapes or types differ
+    found: str = ""
+    expected: str = ""
+    module: str = ""  # the module to blame, where one is known
+    decides: bool = True  # False for the output of a part, which only says where a difference begins
+
+    def within(self, tolerance: float) -> bool:
+        """NaN-safe: a comparison with NaN is no pass."""
+        return self.relative <= tolerance
+
+    @property
+    def detail(self) -> str:
+        """`output: 3.5 at [1, 0], expected 3`."""
+        return f"{self.what}: {self.found}, expected {self.expected}"
+
+
+def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: float = 0.0) -> Difference:
+    """The difference of two tensors; a missing tensor, another shape or type, a non-finite value never pass.
+
+    Args: `floor` the least value that the difference is relative to.
+    """
+    if expected is None or found is None:
+        words = ["nothing" if tensor is None else "a tensor" for tensor in (found, expected)]
+        return Difference(what, 0.0 if words[0] == words[1] else math.inf, words[0], words[1])
+    if expected.shape != found.shape:
+        return Difference(what, math.inf, f"shape {list(found.shape)}", str(list(expected.shape)))
+    if expected.dtype != found.dtype:
+        return Difference(what, math.inf, str(found.dtype), str(expected.dtype))
+    if torch.equal(expected, found) and bool(torch.isfinite(expected).all()):
+        return Difference(what, 0.0)
+    expected, found = expected.detach().double(), found.detach().double()
+    difference = (expected - found).abs()
+    largest, most = max(float(expected.abs().max()), floor), float(difference.max())
+    relative = most / largest if largest else math.inf if most else 0.0
+    index = int(torch.nan_to_num(difference, nan=math.inf).argmax())
+    where = [int(i) for i in torch.unravel_index(torch.tensor(index), expected.shape)] if expected.dim() else []
+    values = [f"{float(tensor.flatten()[index]):.17g}" for tensor in (found, expected)]
+    return Difference(what, relative, f"{values[0]} at {where}", values[1])
+
+
+@dataclass
+class Trace:
+    """What one run of a module left: outputs by module name in the order of calls, gradients, and buffers."""
+
+    output: Tensor
+    modules: dict[str, Tensor]
+    input_gradient: Tensor | None
+    gradients: dict[str, Tensor | None]
+    buffers: dict[str, Tensor]
+
+
+def run(
+    model: nn.Module, x: Tensor, train: bool, modules: Collection[str], where: str = "", seed: int = CHANCE
+) -> Trace:
+    """Run forward and backward once. `modules`: the names whose outputs are kept; `where`: as for `forward`.
+
+    The loss is the sum of the outputs with random weights, so that no gradient is zero by symmetry. Outputs are cloned
+    in the hook: an in-place relu overwrites the norm's output behind it. The buffers that the run moved go back.
+    """
+    kept: dict[str, Tensor] = {}
+    named = [(name, module) for name, module in model.named_modules() if name in modules]
+    handles = [module.register_forward_hook(_keep(kept, name)) for name, module in named]
+    x = x.clone().requires_grad_()
+    state = model.state_dict()
+    before = {name: state[name].clone() for name, _ in model.named_buffers() if name in state}
+    model.train(train)
+    model.zero_grad(set_to_none=True)
+    try:
+        with seeded(seed), exact_float32():
+            output = forward(model, x, where)
+            weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+            (output * weights.to(output)).sum().backward()  # type: ignore[no-untyped-call]
+    finally:
+        for handle in handles:
+            handle.remove()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    state = model.state_dict()  # anew, since a module may put another tensor in a buffer's place
+    buffers = {name: state[name].clone() for name in before}
+    for name, buffer in before.items():
+        state[name].copy_(buffer)
+    return Trace(output.detach(), kept, x.grad, gradients, buffers)
+
+
+def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
+    """The output for `x`, at that place of what the model returns: `.logits`, `[0]`, or "" for all of it.
+
+    Raises: RvCheckError where it is no tensor, and where `x` is not what it was before.
+    """
+    given = x.clone()
+    returned = model(given)
+    output = pick(returned, where)
+    if output is None:
+        raise RvCheckError(
+            f"it returns a {type(returned).__name__}, expected a tensor{' at ' + where if where else ''}"
+        )
+    if not torch.equal(given, x):
+        raise RvCheckError("it changes its input in place, expected an input that stays as it is")
+    return output
+
+
+def renamed(trace: Trace, slots: Mapping[str, Slot], like: Trace) -> Trace:
+    """What a run left, by the names and in the shapes of another; what has no such name is left out."""
+
+    def by_name(tensors: Mapping[str, Tensor | None]) -> Iterator[tuple[str, Tensor | None]]:
+        for name, slot in slots.items():
+            if slot.name in tensors:
+                tensor, other = tensors[slot.name], (like.gradients | like.buffers).get(name)
+                if tensor is not None and other is not None and (slot.steps or slot.own):
+                    tensor = back(there(tensor, slot.steps), slot.own, tuple(other.shape))
+                yield name, tensor
+
+    gradients = dict(by_name(trace.gradients))
+    buffers = {name: tensor for name, tensor in by_name(trace.buffers) if tensor is not None}
+    return replace(trace, gradients=gradients, buffers=buffers)
+
+
+def limited(trace: Trace, names: Collection[str]) -> Trace:
+    """What a run left, of these parameters and buffers: a count of batches may have no counterpart."""
+    gradients = {name: tensor for name, tensor in trace.gradients.items() if name in names}
+    return replace(trace, gradients=gradients, buffers={n: t for n, t in trace.buffers.items() if n in names})
+
+
+def _keep(kept: dict[str, Tensor], name: str) -> Callable[[nn.Module, object, object], None]:
+    def hook(module: nn.Module, args: object, output: object) -> None:
+        if isinstance(output, Tensor) and name not in kept:
+            kept[name] = output.detach().clone()
+
+    return hook
+
+
+def differences(expected: Trace, found: Trace, train: bool) -> Iterator[Difference]:
+    """Every tensor of two runs: outputs in the order of the flow, gradients in that of backward, buffers after a step.
+
+    The outputs of parts say where a difference begins, and decide nothing: a network may be cut into other parts.
+    """
+    for name, tensor in expected.modules.items():
+        if name in found.modules:
+            at = compare(f"output of {name}", tensor, found.modules[name])
+            yield replace(at, module=name, decides=False)
+    yield compare("output", expected.output, found.output)
+    known = [gradient for gradient in expected.gradients.values() if gradient is not None]
+    floor = SMALLEST_GRADIENT * max((float(gradient.abs().max()) for gradient in known), default=0.0)
+    for name in reversed(list(expected.gradients | found.gradients)):
+        at = compare(f"gradient of {name}", expected.gradients.get(name), found.gradients.get(name), floor)
+        yield replace(at, module=name.rpartition(".")[0])
+    yield compare("gradient of the input", expected.input_gradient, found.input_gradient)
+    if train:
+        for name in expected.buffers | found.buffers:
+            at = compare(f"{name} after a step", expected.buffers.get(name), found.buffers.get(name))
+            yield replace(at, module=name.rpartition(".")[0])
+
+
+def shared_modules(a: nn.Module, b: nn.Module) -> set[str]:
+    """The names of modules that both have, the root not counted."""
+    return ({name for name, _ in a.named_modules()} & {name for name, _ in b.named_modules()}) - {""}

@@ -1,0 +1,222 @@
+"""What is true of every operation of a kind, whatever its arguments: one row a kind.
+
+A kind is an operation in the words of `rv_check.ops`, whose classes enter their own rows, or in torch's where there is
+no op for it. What needs a function of arguments and shapes stands where it is computed. A property without a default
+has to be said of every kind: what nobody knows is "unknown", and an operation of an unknown kind is an error wherever
+something is counted or followed, never a zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+Sees = Literal[  # what a unit of the output sees of the inputs
+    "itself",  # the unit of each input in its own place
+    "window",  # what slides over rows and columns
+    "larger",  # the unit that it is made from by upsampling
+    "joined",  # the unit of one of the inputs, which lie one after the other
+    "map",  # the whole map
+    "norm",  # itself, and by the statistics perhaps the whole map
+    "axes",  # all along the axes of a reduction
+    "features",  # all along the last axis
+    "moved",  # a unit in another place, which the axes tell
+    "not followed",  # units in other places, which no window tells
+    "unknown",
+]
+Keeps = Literal[  # what autograd keeps for the backward pass. Source: torch's tools/autograd/derivatives.yaml
+    "nothing",
+    "view",  # nothing: the output is the input's memory
+    "input",  # the first input
+    "inputs",
+    "factors",  # each input that another one's gradient is multiplied with
+    "output",
+    "input and output",
+    "inputs and output",
+    "index",  # the last input, which tells places
+    "unknown",
+]
+Multiplies = Literal[  # what it takes multiply-adds for
+    "nothing",
+    "filter",  # an output element as many as its filter has weights
+    "spread",  # an input element as many as its filter has weights: a transposed convolution
+    "matrices",  # an output element as many as a row of the first matrix has elements
+    "attention",  # two products of matrices
+    "unknown",
+]
+Family = Literal["", "activation", "norm", "pool", "layer", "join"]  # kinds that may stand in for one another
+Sign = Literal["any", "kept", "nonnegative"]  # of elements; kept: none is negative where none of the inputs is
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of operation.
+
+    `family`: one kind of it in the place of another is a change, not another thing. `weighted`: it counts as a layer in
+    the depth of a network, and its output in the activations. `projects`: it may stand in a projection shortcut.
+    `commutes`: its inputs come in no order, and nested ones are one. `moves`: it computes nothing, and its arguments
+    follow the shape of its input. `worth`: what it is worth to pair two of the kind when graphs are aligned, where what
+    carries parameters tells the most about the place. `element_bytes`: of an element of the output, where it is no
+    number of the network's type.
+    """
+
+    name: str
+    sees: Sees
+    keeps: Keeps
+    multiplies: Multiplies
+    family: Family = ""
+    weighted: bool = False
+    projects: bool = False
+    commutes: bool = False
+    moves: bool = False
+    worth: float = 3.0
+    sign: Sign = "any"
+    element_bytes: int | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether something is known of it."""
+        return self.multiplies != "unknown"
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def enter(kind: Kind) -> None:
+    """Enter the row of a kind. Raises: ValueError where it has one."""
+    if kind.name in KINDS:
+        raise ValueError(f"{kind.name} has a row already")
+    KINDS[kind.name] = kind
+
+
+def kind_of(name: str) -> Kind:
+    """The row of a kind; all is unknown of one that has none."""
+    return KINDS.get(name) or _unknown(name)
+
+
+@cache
+def _unknown(name: str) -> Kind:
+    return Kind(name, sees="unknown", keeps="unknown", multiplies="unknown")
+
+
+# Where values come from: leaves are no operations.
+
+FIXED = ("state", "constant", "unregistered")  # they depend on no input and no chance
+LEAVES = ("input", "random", *FIXED)
+OWN_LEAVES = ("state", "random", "unregistered")  # what a network has, beside its input and plain numbers
+
+MASK, INDEX = 1, 8  # bytes of a truth value and of a place
+
+for _row in (
+    # Layers
+    Kind("conv1d", "not followed", "input", "filter", family="layer", weighted=True, worth=8.0),
+    Kind("conv3d", "not followed", "input", "filter", family="layer", weighted=True, worth=8.0),
+    Kind("conv1d_transpose", "not followed", "input", "spread", family="layer", weighted=True, worth=8.0),
+    Kind("conv3d_transpose", "not followed", "input", "spread", family="layer", weighted=True, worth=8.0),
+    Kind("native_layer_norm", "norm", "input", "nothing", family="norm", worth=4.0),
+    Kind("matmul", "map", "factors", "matrices", family="layer"),
+    Kind("_scaled_dot_product_flash_attention_for_cpu", "map", "inputs and output", "attention"),
+    Kind("embedding", "not followed", "index", "nothing"),
+    # Activations
+    Kind("gelu", "itself", "input", "nothing", family="activation"),
+    Kind("tanh", "itself", "output", "nothing", family="activation"),
+    Kind("hardswish", "itself", "input", "nothing", family="activation"),
+    Kind("hardsigmoid", "itself", "input", "nothing", family="activation"),
+    Kind("clamp", "itself", "input", "nothing", family="activation"),
+    Kind("leaky_relu", "itself", "input", "nothing", family="activation"),
+    Kind("elu", "itself", "input", "nothing", family="activation"),
+    Kind("celu", "itself", "input", "nothing", family="activation"),
+    Kind("mish", "itself", "input", "nothing", family="activation"),
+    Kind("softplus", "itself", "input", "nothing", family="activation"),
+    Kind("_prelu_kernel", "itself", "input", "nothing", family="activation"),
+    Kind("log_sigmoid_forward", "itself", "input", "nothing", family="activation"),
+    Kind("softshrink", "itself", "input", "nothing", family="activation"),
+    Kind("hardshrink", "itself", "input", "nothing", family="activation"),
+    Kind("glu", "not followed", "input", "nothing"),
+    Kind("threshold", "itself", "input", "nothing"),
+    Kind("_softmax", "axes", "output", "nothing"),
+    Kind("_safe_softmax", "axes", "output", "nothing"),
+    Kind("_log_softmax", "axes", "output", "nothing"),
+    # Functions of single elements
+    Kind("scale", "itself", "nothing", "nothing"),
+    Kind("shift", "itself", "nothing", "nothing"),
+    Kind("cast", "itself", "nothing", "nothing"),
+    Kind("sign", "itself", "nothing", "nothing"),
+    Kind("floor", "itself", "nothing", "nothing"),
+    Kind("ceil", "itself", "nothing", "nothing"),
+    Kind("round", "itself", "nothing", "nothing"),
+    Kind("trunc", "itself", "nothing", "nothing"),
+    Kind("exp", "itself", "output", "nothing"),
+    Kind("exp2", "itself", "output", "nothing"),
+    Kind("expm1", "itself", "output", "nothing"),
+    Kind("sqrt", "itself", "output", "nothing"),
+    Kind("rsqrt", "itself", "output", "nothing"),
+    Kind("reciprocal", "itself", "output", "nothing"),
+    Kind("abs", "itself", "input", "nothing", family="activation"),
+    Kind("sin", "itself", "input", "nothing", family="activation"),
+    Kind("cos", "itself", "input", "nothing"),
+    Kind("atan", "itself", "input", "nothing"),
+    Kind("sinh", "itself", "input", "nothing"),
+    Kind("cosh", "itself", "input", "nothing"),
+    Kind("erf", "itself", "input", "nothing"),
+    Kind("log", "itself", "input", "nothing"),
+    Kind("log1p", "itself", "input", "nothing"),
+    Kind("log2", "itself", "input", "nothing"),
+    Kind("log10", "itself", "input", "nothing"),
+    Kind("pow", "itself", "input", "nothing"),
+    Kind("nan_to_num", "itself", "input", "nothing"),
+    Kind("eq", "itself", "nothing", "nothing", element_bytes=MASK),
+    Kind("ne", "itself", "nothing", "nothing", element_bytes=MASK),
+    Kind("lt", "itself", "nothing", "nothing", element_bytes=MASK),
+    Kind("le", "itself", "nothing", "nothing", element_bytes=MASK),
+    Kind("gt", "itself", "nothing", "nothing", element_bytes=MASK),
+    Kind("ge", "itself", "nothing", "nothing", element_bytes=MASK),
+    Kind("isnan", "itself", "nothing", "nothing", element_bytes=MASK),
+    Kind("bitwise_not", "itself", "nothing", "nothing", element_bytes=MASK),
+    # Of several values, element by element
+    Kind("sum", "itself", "nothing", "nothing", family="join", commutes=True, sign="kept"),
+    Kind("product", "itself", "factors", "nothing", family="join", commutes=True, sign="kept"),
+    Kind("div", "itself", "factors", "nothing"),
+    Kind("maximum", "itself", "inputs", "nothing", family="activation"),
+    Kind("minimum", "itself", "inputs", "nothing"),
+    Kind("where", "itself", "input", "nothing"),
+    # Pools and reductions
+    Kind("global_avgpool", "map", "nothing", "nothing", family="pool", sign="kept"),
+    Kind("adaptive_max_pool2d", "map", "input", "nothing", family="pool"),
+    Kind("mean", "axes", "nothing", "nothing", family="pool"),
+    Kind("total", "axes", "nothing", "nothing", family="pool"),
+    Kind("amax", "axes", "input and output", "nothing", family="pool"),
+    Kind("amin", "axes", "input and output", "nothing"),
+    Kind("max", "axes", "nothing", "nothing"),
+    Kind("min", "axes", "nothing", "nothing"),
+    Kind("argmax", "axes", "nothing", "nothing", element_bytes=INDEX),
+    Kind("var", "axes", "input", "nothing"),
+    Kind("var_mean", "axes", "input", "nothing"),
+    Kind("std", "axes", "input and output", "nothing"),
+    Kind("linalg_vector_norm", "axes", "input and output", "nothing"),
+    Kind("cumsum", "not followed", "nothing", "nothing"),
+    # Moving elements
+    Kind("reshape", "moved", "view", "nothing", moves=True, worth=1.0, sign="kept"),
+    Kind("permute", "moved", "view", "nothing", moves=True, sign="kept"),
+    Kind("expand", "moved", "view", "nothing", moves=True),
+    Kind("slice", "window", "view", "nothing", moves=True, sign="kept"),
+    Kind("view", "not followed", "view", "nothing", moves=True),
+    Kind("pad", "window", "nothing", "nothing", moves=True),
+    Kind("part", "not followed", "view", "nothing"),
+    Kind("as_strided", "not followed", "view", "nothing"),
+    Kind("concat", "joined", "nothing", "nothing", family="join", sign="kept"),
+    Kind("write", "not followed", "nothing", "nothing"),
+    Kind("roll", "not followed", "nothing", "nothing"),
+    Kind("flip", "not followed", "nothing", "nothing"),
+    Kind("index", "not followed", "index", "nothing"),
+    Kind("index_select", "not followed", "index", "nothing"),
+    Kind("gather", "not followed", "inputs", "nothing"),
+    Kind("arange", "itself", "nothing", "nothing", element_bytes=INDEX),
+    Kind("reflection_pad2d", "window", "input", "nothing"),
+    Kind("replication_pad2d", "window", "input", "nothing"),
+    Kind("pixel_shuffle", "larger", "nothing", "nothing"),
+    Kind("upsample_nearest2d", "larger", "nothing", "nothing"),
+    Kind("upsample_bilinear2d", "larger", "nothing", "nothing"),
+):
+    enter(_row)

@@ -1,0 +1,1 @@
+"""Spec files, candidates, blocks and claims as tests of pytest."""

@@ -1,0 +1,1 @@
+"""What a unit sees: by formula, by gradient, in effect, as published."""

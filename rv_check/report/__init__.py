@@ -1,0 +1,1 @@
+"""Findings and archs as text, JSON, Markdown, and annotations of GitHub."""

@@ -1,0 +1,126 @@
+"""Findings as text and as JSON: of an arch, of a module, of two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rv_check.checks.findings import LEVELS, Finding, Report
+from rv_check.text import quote_plain
+
+CHECK_SCHEMA = "rv-check/check/1"
+MAP_SCHEMA = "rv-check/map/1"
+
+
+def check_json(report: Report) -> dict[str, Any]:
+    """Schema rv-check/check/1."""
+    return {
+        "schema": CHECK_SCHEMA,
+        "subject": report.subject,
+        "against": report.against,
+        "passed": report.passed,
+        "level": report.level,
+        "findings": [finding.as_json() for finding in report.findings],
+        "map": dict(report.map),
+        "totals": {name: {"found": found, "expected": wanted} for name, (found, wanted) in report.totals.items()},
+        "notes": list(report.notes),
+    }
+
+
+def map_json(report: Report) -> dict[str, Any]:
+    """Schema rv-check/map/1."""
+    return {"schema": MAP_SCHEMA, "subject": report.subject, "against": report.against, "map": dict(report.map)}
+
+
+def map_text(report: Report) -> str:
+    """The module's name of each parameter and buffer, by the expected names."""
+    if not report.map:
+        return "there is no map, since the structure differs"
+    width = max(map(len, report.map))
+    return "\n".join(f"{ours:<{width}}  {theirs}" for ours, theirs in report.map.items())
+
+
+def module_text(report: Report, again: str = "") -> str:
+    """What a module is or is not: the answer first, then what the levels saw, then every difference."""
+    lines = [heading(report), ""]
+    lines += [f"  {note}" for note in report.notes] + ([""] if report.notes else [])
+    rows = [("params, MACs", *_totals(report))] if report.totals else []
+    for level in LEVELS:
+        found = [f for f in report.findings if f.level == level]
+        if found:
+            rows.append((level, *_level_row(found)))
+    width = max((len(name) for name, *_ in rows), default=0)
+    lines += [f"  {name:<{width}}  {status:<7}  {words}".rstrip() for name, status, words in rows]
+    for finding in report.findings:
+        if finding.status in ("failed", "skipped"):
+            lines += ["", *_difference_lines(finding)]
+    steps = [f.step for f in report.findings if f.status == "failed" and f.step and f.kind != "until"]
+    if again and steps:
+        lines += ["", f"  again: {again} --only {steps[0]}"]
+    return "\n".join(map(quote_plain, lines))
+
+
+def heading(report: Report) -> str:
+    """The answer in one line."""
+    subject, against = report.subject, report.against
+    failed = [f for f in report.findings if f.status == "failed"]
+    blocked = any(f.status == "blocked" for f in report.findings)
+    excused = any(f.deviation for f in report.findings)
+    if not failed and not blocked:
+        if all(f.status == "passed" or f.deviation for f in report.findings) and report.findings:
+            return f"{subject} is {against}" + (", known deviations apart" if excused else "")
+        return f"{subject} is not shown in full to be {against}"
+    kinds = {f.kind for f in failed}
+    if kinds == {"this input only"}:
+        return f"{subject} is {against} at this input only"
+    if {f.check for f in failed} == {"init"}:
+        return f"{subject} is {against}, with another initialisation"
+    if kinds == {"until"}:
+        return f"{subject} is {against} up to {failed[0].step}"
+    if not failed:
+        return f"{subject} is not shown in full to be {against}"
+    number = len(failed)
+    return f"{subject} is not {against}: {number} difference{'s' if number != 1 else ''}"
+
+
+def _totals(report: Report) -> tuple[str, str]:
+    params, macs = report.totals["params"], report.totals["macs"]
+    same = params[0] == params[1] and macs[0] == macs[1]
+    words = [f"{params[0]:,}", f"{macs[0] / 10**9:.3f} GMACs"]
+    if not same:
+        words.append(f"expected {params[1]:,} / {macs[1] / 10**9:.3f} GMACs")
+        return "differ", " / ".join(words[:2]) + f", {words[2]}"
+    return "same", " / ".join(words) + ("" if not report.failed else "  (these cannot see it)")
+
+
+def _level_row(findings: Sequence[Finding]) -> tuple[str, str]:
+    statuses = {f.status for f in findings}
+    if "failed" in statuses:
+        failed = [f for f in findings if f.status == "failed"]
+        counts = {f.check: sum(other.check == f.check for other in failed) for f in failed}
+        return "failed", ", ".join(
+            f"{name} ({n})" if n > 1 else name for name, n in counts.items() if name != "structure"
+        ) or (f"{len(failed)} difference{'s' if len(failed) != 1 else ''}")
+    if "blocked" in statuses:
+        return "blocked", next(f.message for f in findings if f.status == "blocked").partition("blocked ")[2]
+    if "skipped" in statuses:
+        return "skipped", next(f.reason or "" for f in findings if f.status == "skipped")
+    measured = [f.difference for f in findings if f.difference is not None]
+    if measured:
+        largest = max(measured)
+        words = "bit for bit" if largest == 0 else f"largest relative difference {largest:.2g}"
+        checks = dict.fromkeys(f.check for f in findings if f.difference is not None)
+        return "passed", f"{', '.join(checks)}: {words}"
+    return "passed", findings[0].message
+
+
+def _difference_lines(finding: Finding) -> list[str]:
+    first, *more = finding.message.splitlines()
+    where = finding.step or ""
+    lines = [f"  {first:<60}  {where}".rstrip()]
+    lines += [f"    {line}" for line in more]
+    if finding.kind is None or finding.status == "skipped":
+        shown = {"found": finding.found, "expected": finding.expected, "reason": finding.reason}
+        lines[0] = f"  {finding.check}: {lines[0].strip()}"
+        lines += [f"    {name + ':':<9} {text}" for name, text in shown.items() if text is not None]
+    return lines

@@ -1,0 +1,1 @@
+"""Runs that show why residual learning works."""

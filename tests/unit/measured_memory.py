@@ -1,0 +1,59 @@
+"""What a module keeps for backward and has alive at once, measured as it runs: what the formulas are held to."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+def measured_for_backward(module: nn.Module, x: torch.Tensor) -> int:
+    """The bytes that autograd really keeps of a forward pass in the module's mode, parameters and buffers apart."""
+    own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
+    kept: dict[int, tuple[torch.Tensor, int]] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = (tensor, storage.nbytes())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = module(x)
+    del output
+    return sum(bytes_ for _, bytes_ in kept.values())
+
+
+def measured_peak(module: nn.Module, x: torch.Tensor) -> int:
+    """The most bytes of values that are alive at once in a forward pass without gradients, as the module runs it."""
+    own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
+
+    class Alive(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.known: list[tuple[weakref.ref[torch.Tensor], int, int]] = []
+            self.peak: int = 0
+            self.note(x)
+
+        def note(self, tensor: torch.Tensor) -> None:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in own:
+                self.known.append((weakref.ref(tensor), storage._cdata, storage.nbytes()))
+            self.known = [one for one in self.known if one[0]() is not None]
+            self.peak = max(self.peak, sum({place: bytes_ for _, place, bytes_ in self.known}.values()))
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            for one in result if isinstance(result, tuple | list) else (result,):
+                if isinstance(one, torch.Tensor):
+                    self.note(one)
+            return result
+
+    with torch.no_grad(), Alive() as alive:
+        output = module(x)
+    del output
+    peak: int = alive.peak
+    return peak
