@@ -1,7 +1,8 @@
 """What each level of evidence alone says of wrong networks, and of rewrites that change nothing.
 
 `python -m tests.mutants.score --sample 0.01 --jobs 2 -o tests/mutants/rates.json` judges a sample of the mutants of
-every operator, and everything that was written by hand. The README's table is `table` of the file it writes.
+every operator, and everything that was written by hand; `--table` prints the table of what was written, which stands in
+docs/discernment.md.
 """
 
 from __future__ import annotations
@@ -535,7 +536,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rows", type=Path, help="what every level says of each, as lines of JSON; goes on from there")
     parser.add_argument("-o", "--output", type=Path, default=RATES)
+    parser.add_argument("--table", action="store_true", help="print the table of what is in rates.json; judge nothing")
     asked = parser.parse_args(argv)
+    if asked.table:
+        print(table(json.loads(RATES.read_text(encoding="utf-8"))))  # noqa: T201
+        return 0
     torch.set_num_threads(1)
     mutants, hand = all_mutants(), by_hand()
     chosen = sample(mutants, 1 if asked.all else asked.sample)

@@ -1,11 +1,4 @@
-"""The command `rv-check swap`: a network with other residual blocks in its stages, beside the network as it is.
-
---json is one object of schema rv-check/swap/1:
-    schema; subject; input [C, H, W]; gradients {input, batch, seeds, of} where they were taken; variants, the arch
-    itself first: a list of {block, call, params, macs, activations, depth, skips, fields {step: {size, stride,
-    padding, global}}, gradient_norms, kept_for_backward, times {forward, backward}, pareto}. Fields in pixels,
-    kept_for_backward in bytes, times in seconds, a list of rounds of samples.
-"""
+"""The command `rv-check swap`: a network with other residual blocks in its stages, beside the network as it is."""
 
 from __future__ import annotations
 

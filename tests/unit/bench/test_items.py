@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from rv_check.cli.main import parse
 from tests import ROOT
 
 pytest.importorskip("pytest_benchmark")
@@ -70,21 +66,3 @@ def test_cases_of_cuda_are_skipped_with_a_reason(tmp_path: Path) -> None:
     done = run(tmp_path, "tests/bench/test_standard.py", "-k", "cuda")
     assert "torch sees no CUDA device here; run on a machine that has one" in done.stdout
     assert "passed" not in done.stdout
-
-
-def test_the_page_of_benchmarks() -> None:
-    """Its commands have the options shown, its shards are those of the matrix, its figures the script's."""
-    page = (ROOT / "tests" / "bench" / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"(?:^|`|run: |-m )(?:rv-check|rv_check) (bench [^`\n#]+)", page, re.MULTILINE)
-    assert len(commands) >= 10
-    for command in commands:
-        plain = re.sub(r"\$\{\{ ?matrix\.shard ?\}\}|\$SLURM_ARRAY_TASK_ID", "1", command)
-        parse(shlex.split(re.sub(r"[\[\]]", "", plain)))  # exits where an option is unknown
-    (workflow,) = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
-    shards = workflow["jobs"]["bench"]["strategy"]["matrix"]["shard"]
-    (timed,) = [step["run"] for step in workflow["jobs"]["bench"]["steps"] if "--shard" in step.get("run", "")]
-    assert f"}}}}/{len(shards)} " in timed
-    assert shards == list(range(1, len(shards) + 1))
-    printed = (ROOT / "tests" / "bench" / "trust_cpu.txt").read_text(encoding="utf-8").splitlines()
-    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
-    assert set(shown.splitlines()) == {line for line in printed if not re.match(r"specs: [a-z]|at the ", line)}
