@@ -13,13 +13,13 @@ from math import prod
 from typing import TypeVar
 
 from rv_check.archs.receptive_field import ReceptiveField, union
-from rv_check.archs.tree import Join, Layer, Module, Node, Repeat, Seq
+from rv_check.archs.tree import Join, Layer, Module, Repeat, Seq, TreeNode
 
 T = TypeVar("T")
 
 
 def fold(
-    node: Node,
+    node: TreeNode,
     layer: Callable[[Layer], T],
     seq: Callable[[list[T]], T],
     join: Callable[[Join, list[T]], T],
@@ -28,12 +28,12 @@ def fold(
     """One value for a node from those of its parts. A node that stands in many places is computed once."""
     known: dict[int, T] = {}
 
-    def value(node: Node) -> T:
+    def value(node: TreeNode) -> T:
         if id(node) not in known:
             known[id(node)] = compute(node)
         return known[id(node)]
 
-    def compute(node: Node) -> T:
+    def compute(node: TreeNode) -> T:
         match node:
             case Layer():
                 return layer(node)
@@ -49,7 +49,7 @@ def fold(
     return value(node)
 
 
-def _total(node: Node, of_layer: Callable[[Layer], int]) -> int:
+def _total(node: TreeNode, of_layer: Callable[[Layer], int]) -> int:
     return fold(node, of_layer, _sum, lambda _, branches: sum(branches), lambda value, n: value * n)
 
 
@@ -57,32 +57,32 @@ def _sum(parts: list[int]) -> int:
     return sum(parts)
 
 
-def params(node: Node) -> int:
+def params(node: TreeNode) -> int:
     """Number of parameters, buffers not counted."""
     return _total(node, lambda layer: sum(map(prod, layer.op.params(layer.x).values())))
 
 
-def macs(node: Node) -> int:
+def macs(node: TreeNode) -> int:
     """Multiply-adds of one image, of convolutions and linear layers."""
     return _total(node, lambda layer: layer.op.macs(layer.x, layer.y))
 
 
-def activations(node: Node) -> int:
+def activations(node: TreeNode) -> int:
     """Output elements of convolutions and linear layers, for one image (Radosavovic et al. 2020, arXiv:2003.13678)."""
     return _total(node, lambda layer: prod(layer.y) if layer.op.kind.weighted else 0)
 
 
-def weights(node: Node) -> int:
+def weights(node: TreeNode) -> int:
     """Parameters of convolutions and linear layers without their biases: what the papers call weights."""
     return _total(node, lambda layer: prod(layer.op.params(layer.x)["weight"]) if layer.op.kind.weighted else 0)
 
 
-def layers(node: Node, op: str) -> int:
+def layers(node: TreeNode, op: str) -> int:
     """How many layers of an op there are, in every branch."""
     return _total(node, lambda layer: int(layer.op.name == op))
 
 
-def depth(node: Node) -> int:
+def depth(node: TreeNode) -> int:
     """Weighted layers on the main path: of a sum or concat the deepest branch, of a product the first."""
     return fold(
         node,
@@ -93,7 +93,7 @@ def depth(node: Node) -> int:
     )
 
 
-def skip_connections(node: Node) -> int:
+def skip_connections(node: TreeNode) -> int:
     """The `sum`s that have a branch which is the identity or only a projection."""
     return fold(node, lambda _: 0, _sum, _join_skips, lambda value, n: value * n)
 
@@ -115,7 +115,7 @@ def is_shortcut(branch: Seq) -> bool:
     return projects and depth(branch) <= 1
 
 
-def receptive_field(node: Node) -> ReceptiveField:
+def receptive_field(node: TreeNode) -> ReceptiveField:
     """The field of a unit of the node's output in its input; of a whole arch, of the last map before the fixed pool."""
     return Fields().of(node)
 
@@ -126,17 +126,17 @@ class Fields:
     def __init__(self) -> None:
         self.known: dict[int, ReceptiveField] = {}
 
-    def of(self, node: Node) -> ReceptiveField:
+    def of(self, node: TreeNode) -> ReceptiveField:
         if id(node) not in self.known:
             self.known[id(node)] = self._within(node, ReceptiveField())
         return self.known[id(node)]
 
-    def after(self, node: Node, field: ReceptiveField) -> ReceptiveField:
+    def after(self, node: TreeNode, field: ReceptiveField) -> ReceptiveField:
         """The field of a unit of the node's output, given that of a unit of its input."""
         whole = field.collapsed or field.in_order
         return field.then(self.of(node)) if whole else self._within(node, field)
 
-    def _within(self, node: Node, field: ReceptiveField) -> ReceptiveField:
+    def _within(self, node: TreeNode, field: ReceptiveField) -> ReceptiveField:
         match node:
             case Layer():
                 window = node.op.window(node.x)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from rv_check.archs import analyses, listing
-from rv_check.archs.expand import Budget, expand
+from rv_check.archs.expand import expand
 from rv_check.archs.listing import Row
 from rv_check.archs.receptive_field import ReceptiveField
-from rv_check.archs.tree import Layer, Module, Node, Tree, child, children
+from rv_check.archs.trail import Budget
+from rv_check.archs.tree import Layer, Module, Tree, TreeNode, child, children, named, walk
 from rv_check.errors import Problem, SpecError
 from rv_check.language.definitions import ArchEntry, Family, StepContract
 from rv_check.ops.op import Shape
@@ -115,7 +116,7 @@ class Arch:
 
 def _unknown_step(arch: str, root: Module, contract: StepContract) -> Problem | None:
     """What is wrong with the step that a contract names, if it is not there."""
-    node: Node = root
+    node: TreeNode = root
     before = ""
     for part in contract.step.split("."):
         item = child(node.seq, part) if isinstance(node, Module) else None
@@ -130,8 +131,8 @@ def _unknown_step(arch: str, root: Module, contract: StepContract) -> Problem | 
 
 
 def _state(module: Module, prefix: str) -> Iterator[tuple[str, Shape]]:
-    for name, item in children(module.seq):
-        node = item.node
+    for visit in named(walk(module.seq)):
+        node, name = visit.node, visit.name
         if isinstance(node, Layer):
             for part, shape in (node.op.params(node.x) | node.op.buffers(node.x)).items():
                 yield f"{prefix}{name}.{part}", shape

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rv_check.archs.analyses import Fields, macs, params
 from rv_check.archs.receptive_field import ReceptiveField
-from rv_check.archs.tree import Item, Join, Layer, Module, Node, Repeat, Seq, children
+from rv_check.archs.tree import Item, Join, Layer, Module, TreeNode, Visit, children, walk
 from rv_check.errors import Place
 from rv_check.ops import op as ops
 from rv_check.ops.op import Shape
@@ -28,14 +28,14 @@ class Row:
     macs: int
     receptive_field: ReceptiveField
     place: Place
-    node: Node
+    node: TreeNode
     branches: tuple[tuple[str, ReceptiveField], ...] = ()
 
 
 def rows(root: Module, fold_at: int | None = None) -> Iterator[Row]:
     """The flat listing, in the order of the flow. Modules below `fold_at` levels of names stand as one row each."""
     counts = _Counts()
-    yield from _rows(root.seq, "", 0, {}, ReceptiveField(), fold_at, counts)
+    yield from _rows(walk(root.seq), "", ReceptiveField(), fold_at, counts)
 
 
 class _Counts:
@@ -45,53 +45,32 @@ class _Counts:
         self.known: dict[int, tuple[int, int]] = {}
         self.fields = Fields()
 
-    def of(self, node: Node) -> tuple[int, int]:
+    def of(self, node: TreeNode) -> tuple[int, int]:
         if id(node) not in self.known:
             self.known[id(node)] = (params(node), macs(node))
         return self.known[id(node)]
 
 
 def _rows(
-    seq: Seq,
-    prefix: str,
-    position: int,
-    indices: Mapping[str, int],
-    field: ReceptiveField,
-    fold_at: int | None,
-    counts: _Counts,
+    visits: Iterable[Visit], prefix: str, field: ReceptiveField, fold_at: int | None, counts: _Counts
 ) -> Iterator[Row]:
-    for item in seq.items:
-        node = item.node
+    for visit in visits:
+        item, node, full = visit.item, visit.node, prefix + visit.name
         after = counts.fields.after(node, field)
         match node:
-            case Layer() | Module():
-                name = item.name if isinstance(item.name, str | None) else item.name.text(indices)
-                full = prefix + (str(position) if name is None else name)
-                if isinstance(node, Layer):
-                    yield _row(full, ops.describe(node.op), item, after, counts)
-                elif fold_at is not None and full.count(".") + 1 >= fold_at:
-                    yield _row(full, node.label or "group", item, after, counts)
-                else:
-                    yield from _rows(node.seq, f"{full}.", 0, {}, field, fold_at, counts)
+            case Layer():
+                yield _row(full, ops.describe(node.op), item, after, counts)
+            case Module() if fold_at is not None and full.count(".") + 1 >= fold_at:
+                yield _row(full, node.label or "group", item, after, counts)
+            case Module():
+                yield from _rows(walk(node.seq), f"{full}.", field, fold_at, counts)
             case Join():
-                at = position
-                for _, branch in node.branches:
-                    yield from _rows(branch, prefix, at, indices, field, fold_at, counts)
-                    at += branch.slots
+                for _, branch in visit.branches:
+                    yield from _rows(branch, prefix, field, fold_at, counts)
                 op = f"{node.kind}({', '.join(label for label, _ in node.branches)})"
-                branches = tuple((label, counts.fields.after(branch, field)) for label, branch in node.branches)
-                yield Row(prefix + node.kind, op, node.x, node.y, 0, 0, after, item.place, node, branches)
-            case Repeat():
-                inner_field = field
-                for turn in range(node.times):
-                    within = {**indices, node.index: node.first + turn} if node.index else indices
-                    at = position + turn * node.seq.slots
-                    yield from _rows(node.seq, prefix, at, within, inner_field, fold_at, counts)
-                    inner_field = counts.fields.after(node.seq, inner_field)
-            case Seq():
-                yield from _rows(node, prefix, position, indices, field, fold_at, counts)
+                fields = tuple((label, counts.fields.after(branch, field)) for label, branch in node.branches)
+                yield Row(full, op, node.x, node.y, 0, 0, after, item.place, node, fields)
         field = after
-        position += node.slots
 
 
 def _row(name: str, op: str, item: Item, field: ReceptiveField, counts: _Counts) -> Row:

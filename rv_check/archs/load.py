@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.expand import Budget, bind, definition_scope
+from rv_check.archs.arguments import bind, definition_scope
+from rv_check.archs.trail import Budget
 from rv_check.errors import Document, Place, Problem, RvCheckError, SpecError, once_per_place, spec_error, unknown
 from rv_check.language import files as spec_files
 from rv_check.language import library

@@ -7,13 +7,16 @@ of three, and what is computed from it can be computed once for each node.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from rv_check.errors import Place
 from rv_check.language.definitions import Name
 from rv_check.language.expressions import Expr, Scope
 from rv_check.ops.op import Op, Shape
+
+NO_INDICES: Mapping[str, int] = MappingProxyType({})  # outside every repeat that counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,11 +162,11 @@ class Item:
     """A node with its name, or None where its position is its name. Transparent nodes have none."""
 
     name: str | LateName | None
-    node: Node
+    node: TreeNode
     place: Place
 
 
-Node = Layer | Module | Join | Repeat | Seq
+TreeNode = Layer | Module | Join | Repeat | Seq
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,64 +177,96 @@ class Tree:
     unchecked: int
 
 
-def step_name(item: Item, position: int, indices: Mapping[str, int]) -> str:
-    """The name of a module or layer at that position of the nearest module."""
-    if item.name is None:
-        return str(position)
-    return item.name if isinstance(item.name, str) else item.name.text(indices)
+# The walk is for whoever goes through a tree in the order of the flow, place by place. What is the same of a node
+# wherever it stands is computed by `analyses.fold` instead, once for each node.
+
+Rounds = Callable[[Repeat, int], Iterable[int]]  # the rounds of a repeat that are gone through, given its position
 
 
-def children(seq: Seq, position: int = 0, indices: Mapping[str, int] | None = None) -> Iterator[tuple[str, Item]]:
-    """The modules and layers of a sequence by name, looking through everything transparent.
+def every_round(repeat: Repeat, position: int) -> Iterable[int]:
+    """A repeat written out."""
+    return range(repeat.times)
 
-    Yields in the order of the flow, which is the order of definition and of a `state_dict`.
+
+@dataclass(slots=True, eq=False)  # and not frozen, which would take twice the time: every step of a walk makes one
+class Visit:
+    """A layer, a module or a join where the flow comes by it, in one round of the repeats around it."""
+
+    item: Item
+    node: Layer | Module | Join
+    position: int  # how many positions of the nearest module are taken before it
+    indices: Mapping[str, int]  # what the repeats around it in the nearest module count, by name
+    rounds: Rounds
+
+    @property
+    def name(self) -> str:
+        """Its name in the nearest module, which is its position where it has none; of a join, its kind.
+
+        Raises: SpecError where an expression in the name has no value that a name can have.
+        """
+        name = self.item.name
+        if name is None:
+            return self.node.kind if isinstance(self.node, Join) else str(self.position)
+        return name if isinstance(name, str) else name.text(self.indices)
+
+    @property
+    def branches(self) -> Iterator[tuple[str, Iterator[Visit]]]:
+        """The branches of a join by label, each with its visits; none of anything else."""
+        position = self.position
+        for label, branch in self.node.branches if isinstance(self.node, Join) else ():
+            yield label, walk(branch, position, self.indices, self.rounds)
+            position += branch.slots
+
+
+def walk(
+    seq: Seq, position: int = 0, indices: Mapping[str, int] = NO_INDICES, rounds: Rounds = every_round
+) -> Iterator[Visit]:
+    """The layers, modules and joins of a sequence in the order of the flow, repeats written out.
+
+    What is in a module or a branch is a walk of its own: `walk(visit.node.seq)`, `visit.branches`.
     """
-    indices = indices or {}
     for item in seq.items:
         node = item.node
         match node:
-            case Layer() | Module():
-                yield step_name(item, position, indices), item
-            case Join():
-                at = position
-                for _, branch in node.branches:
-                    yield from children(branch, at, indices)
-                    at += branch.slots
+            case Layer() | Module() | Join():
+                yield Visit(item, node, position, indices, rounds)
             case Repeat():
-                for turn in range(node.times):
+                for turn in rounds(node, position):
                     within = {**indices, node.index: node.first + turn} if node.index else indices
-                    yield from children(node.seq, position + turn * node.seq.slots, within)
+                    yield from walk(node.seq, position + turn * node.seq.slots, within, rounds)
             case Seq():
-                yield from children(node, position, indices)
+                yield from walk(node, position, indices, rounds)
         position += node.slots
 
 
-def child(seq: Seq, name: str, position: int = 0, indices: Mapping[str, int] | None = None) -> Item | None:
-    """The module or layer of that name in a sequence, as `children` gives it, but without writing out the rounds of a
-    repeat whose names are positions."""
-    indices = indices or {}
+def named(visits: Iterable[Visit]) -> Iterator[Visit]:
+    """The modules and layers among these visits and in their joins: what has a name in the nearest module.
+
+    They come in the order of the flow, which is the order of definition and of a `state_dict`.
+    """
+    for visit in visits:
+        if isinstance(visit.node, Join):
+            for _, branch in visit.branches:
+                yield from named(branch)
+        else:
+            yield visit
+
+
+def children(seq: Seq) -> Iterator[tuple[str, Item]]:
+    """The modules and layers of a sequence by name. Raises: SpecError, as `Visit.name`."""
+    return ((visit.name, visit.item) for visit in named(walk(seq)))
+
+
+def child(seq: Seq, name: str) -> Item | None:
+    """The module or layer of that name in a sequence, as `children` gives it, or None. Raises: SpecError.
+
+    Rounds of a repeat whose names are positions are not written out: at most one of them can hold the name.
+    """
     number = int(name) if name.isdecimal() and len(name) < 10 else -1
-    for item in seq.items:
-        node = item.node
-        found: Item | None = None
-        match node:
-            case Layer() | Module():
-                found = item if name == step_name(item, position, indices) else None
-            case Join():
-                at = position
-                for _, branch in node.branches:
-                    found = found or child(branch, name, at, indices)
-                    at += branch.slots
-            case Repeat() if node.seq.named:
-                for turn in range(node.times):
-                    within = {**indices, node.index: node.first + turn} if node.index else indices
-                    found = found or child(node.seq, name, position + turn * node.seq.slots, within)
-            case Repeat() if position <= number < position + node.slots:
-                turn = (number - position) // node.seq.slots
-                found = child(node.seq, name, position + turn * node.seq.slots, indices)
-            case Seq():
-                found = child(node, name, position, indices)
-        if found is not None:
-            return found
-        position += node.slots
-    return None
+
+    def rounds(repeat: Repeat, position: int) -> Iterable[int]:
+        if repeat.seq.named:
+            return range(repeat.times)
+        return ((number - position) // repeat.seq.slots,) if position <= number < position + repeat.slots else ()
+
+    return next((visit.item for visit in named(walk(seq, rounds=rounds)) if visit.name == name), None)

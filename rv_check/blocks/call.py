@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from rv_check.archs.expand import with_defaults
+from rv_check.archs.arguments import with_defaults
 from rv_check.blocks.contract import Contract, typed
 from rv_check.language.expressions import Argument, Call, Scope, parse_call
 from rv_check.ops.op import Shape

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from rv_check.archs import analyses
 from rv_check.archs.arch import Arch
-from rv_check.archs.expand import arguments_of, definition_scope, expand_block, with_defaults
+from rv_check.archs.arguments import arguments_of, definition_scope, with_defaults
+from rv_check.archs.expand import expand_block
 from rv_check.archs.tree import Tree
 from rv_check.errors import Document, Place, RvCheckError, unknown
 from rv_check.language import files, library

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.expand import with_defaults
+from rv_check.archs.arguments import with_defaults
 from rv_check.blocks.call import parse_how
 from rv_check.blocks.cases import Checked
 from rv_check.blocks.contract import Contract, find_contract

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.expand import Budget, definition_scope, with_defaults
+from rv_check.archs.arguments import definition_scope, with_defaults
 from rv_check.archs.load import archs
+from rv_check.archs.trail import Budget
 from rv_check.errors import SpecError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node, Shape, State

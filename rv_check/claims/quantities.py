@@ -15,8 +15,7 @@ from rv_check.archs import analyses, listing
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import families, load
 from rv_check.archs.receptive_field import ReceptiveField
-from rv_check.archs.tree import Layer
-from rv_check.archs.tree import Node as Part
+from rv_check.archs.tree import Layer, TreeNode
 from rv_check.errors import RvCheckError, SpecError
 from rv_check.language.expressions import Expr
 from rv_check.modules.reference import metadata_source
@@ -45,7 +44,7 @@ def _axis(field: ReceptiveField, what: str) -> int:
     return int(value)
 
 
-OF_ANY: dict[str, Callable[[Part], Number]] = {
+OF_ANY: dict[str, Callable[[TreeNode], Number]] = {
     "params": analyses.params,
     "mparams": lambda part: Fraction(analyses.params(part), 10**6),
     "macs": analyses.macs,
@@ -142,7 +141,7 @@ def _path(expr: Expr, node: ast.expr) -> tuple[ast.expr, tuple[str, ...]]:
                 raise expr.problem(node, f"{quote(expr.text_of(node))} is no part of a network", EXPRESSION)
 
 
-def _of_part(expr: Expr, node: ast.Attribute, part: Part, field: ReceptiveField) -> Number:
+def _of_part(expr: Expr, node: ast.Attribute, part: TreeNode, field: ReceptiveField) -> Number:
     name = node.attr
     if name in OF_FIELD:
         return OF_FIELD[name](field)

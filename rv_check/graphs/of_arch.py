@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.tree import Join, Layer, Module, Repeat, Seq, step_name
+from rv_check.archs.tree import Join, Layer, Module, Visit, walk
 from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
 from rv_check.graphs.graph import Graph, Node, State
@@ -54,7 +54,7 @@ class _Reading:
 
     def graph(self) -> Graph:
         x = Node("input", shape=(self.batch, *self.arch.input), name="input")
-        y = self.seq(self.arch.tree.root.seq, x, "", 0, {})
+        y = self.flow(walk(self.arch.tree.root.seq), x, "")
         if self.until is not None:
             if self.end is None:
                 near = nearest(self.until, self.steps)
@@ -66,37 +66,23 @@ class _Reading:
         graph = self.builder.finish(graph)
         return graph if self.until is None else _cut(graph)
 
-    def seq(self, seq: Seq, x: Node, prefix: str, position: int, indices: Mapping[str, int]) -> Node:
-        for item in seq.items:
-            node = item.node
+    def flow(self, visits: Iterable[Visit], x: Node, prefix: str) -> Node:
+        for visit in visits:
+            node, name = visit.node, prefix + visit.name
             match node:
                 case Layer():
-                    name = prefix + step_name(item, position, indices)
-                    x = self.layer(node, x, Site(name, item.place))
-                    self.passed(name, x)
+                    x = self.layer(node, x, Site(name, visit.item.place))
                 case Module():
-                    name = prefix + step_name(item, position, indices)
-                    x = self.seq(node.seq, x, name + ".", 0, {})
-                    self.passed(name, x)
+                    x = self.flow(walk(node.seq), x, name + ".")
                 case Join():
-                    at, branches = position, []
-                    for _, branch in node.branches:
-                        branches.append(self.seq(branch, x, prefix, at, indices))
-                        at += branch.slots
+                    branches = [self.flow(branch, x, prefix) for _, branch in visit.branches]
                     if len(branches) == 1:
                         x = branches[0]
                     else:
                         axis: dict[str, Any] = {"axis": 1} if node.kind == "concat" else {}
-                        site = Site(prefix + node.kind, item.place, "function")
+                        site = Site(name, visit.item.place, "function")
                         x = self.builder.at(site).make(node.kind, *branches, shape=(self.batch, *node.y), **axis)
-                    self.passed(prefix + node.kind, x)
-                case Repeat():
-                    for turn in range(node.times):
-                        within = {**indices, node.index: node.first + turn} if node.index else indices
-                        x = self.seq(node.seq, x, prefix, position + turn * node.seq.slots, within)
-                case Seq():
-                    x = self.seq(node, x, prefix, position, indices)
-            position += node.slots
+            self.passed(name, x)
         return x
 
     def passed(self, name: str, x: Node) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import load
-from rv_check.archs.tree import Item, Join, Layer, Module, Repeat, Seq, step_name
+from rv_check.archs.tree import Join, Layer, Module, Seq, Visit, walk
 from rv_check.errors import RvCheckError
 from rv_check.language.definitions import InitRule
 from rv_check.text import quote
@@ -144,71 +144,38 @@ def _children(plan: Plan) -> set[str]:
 
 def _module(label: str, seq: Seq) -> SpecModule:
     modules: dict[str, nn.Module] = {}
-    plan = _plan(seq, 0, {}, modules)
+    plan, _ = _plan(walk(seq), modules)
     return SpecModule(label, plan, modules)
 
 
-def _plan(
-    seq: Seq, position: int, indices: Mapping[str, int], modules: dict[str, nn.Module], *, fresh: bool = False
-) -> Plan:
-    """The plan of a sequence, its modules added to `modules` on the way.
+def _plan(visits: Iterable[Visit], modules: dict[str, nn.Module], fresh: bool = False) -> tuple[Plan, bool]:
+    """The plan of a sequence, its modules added to `modules` on the way, and whether its output is fresh.
 
     `fresh`: nobody else reads the input and no gradient needs it, so that an activation may overwrite it, as the
     reference's in-place relus do.
     """
     plan: list[str | _JoinPlan] = []
-    for item in seq.items:
-        node = item.node
+    for visit in visits:
+        node, name = visit.node, visit.name
         match node:
-            case Layer() | Module():
-                name = step_name(item, position, indices)
-                modules[name] = (
-                    node.op.build(LAYERS, node.x, fresh) if isinstance(node, Layer) else _module(node.label, node.seq)
-                )
+            case Layer():
+                modules[name] = node.op.build(LAYERS, node.x, fresh)
                 plan.append(name)
+                fresh = node.op.writes_fresh
+            case Module():
+                modules[name] = _module(node.label, node.seq)
+                plan.append(name)
+                fresh = False
             case Join():
-                at = position
-                branches = []
-                for _, branch in node.branches:
-                    branches.append(_plan(branch, at, indices, modules))
-                    at += branch.slots
+                branches = [_plan(branch, modules) for _, branch in visit.branches]
+                first, fresh = branches[0]
                 if len(branches) == 1:
-                    plan += branches[0]
+                    plan += first
                 else:
-                    accumulate = node.kind == "sum" and _is_fresh(node.branches[0][1])
-                    plan.append(_JoinPlan(node.kind, tuple(branches), accumulate))
-            case Repeat():
-                for turn in range(node.times):
-                    within = {**indices, node.index: node.first + turn} if node.index else indices
-                    start = position + turn * node.seq.slots
-                    plan += _plan(node.seq, start, within, modules, fresh=fresh and turn == 0)
-            case Seq():
-                plan += _plan(node, position, indices, modules, fresh=fresh)
-        fresh = _item_is_fresh(item, fresh)
-        position += node.slots
-    return tuple(plan)
-
-
-def _is_fresh(seq: Seq, before: bool = False) -> bool:
-    for item in seq.items:
-        before = _item_is_fresh(item, before)
-    return before
-
-
-def _item_is_fresh(item: Item, before: bool) -> bool:
-    """Whether what comes out of an item may be overwritten by what follows."""
-    node = item.node
-    match node:
-        case Layer():
-            return node.op.writes_fresh
-        case Join():
-            return len(node.branches) > 1 or _is_fresh(node.branches[0][1])
-        case Repeat():
-            return _is_fresh(node.seq, before)
-        case Seq():
-            return _is_fresh(node, before)
-        case Module():
-            return False
+                    accumulate = node.kind == "sum" and fresh
+                    plan.append(_JoinPlan(node.kind, tuple(branch for branch, _ in branches), accumulate))
+                    fresh = True
+    return tuple(plan), fresh
 
 
 def initialise(model: nn.Module, rules: tuple[InitRule, ...]) -> None:

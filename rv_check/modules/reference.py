@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.expand import definition_scope, with_defaults
+from rv_check.archs.arguments import definition_scope, with_defaults
 from rv_check.errors import RvCheckError, meant
 from rv_check.optional import need
 from rv_check.text import nearest, quote

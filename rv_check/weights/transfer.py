@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.expand import bind
+from rv_check.archs.arguments import bind
 from rv_check.archs.load import load
 from rv_check.archs.tree import Item, Layer, Module, Seq, Tree, child, children
 from rv_check.costs import memory

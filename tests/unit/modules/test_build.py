@@ -228,6 +228,14 @@ def test_printing(folder: Folder) -> None:
         )""").format(norm=nn.BatchNorm2d(8))
 
 
+def test_a_repeat_is_built_as_its_rounds_written_out(folder: Folder) -> None:
+    """A relu that begins a round may overwrite what the round before gave, as it may behind any convolution."""
+    steps = "- relu\n- conv(4, kernel=1, bias=False)\n"
+    repeated = build(folder.net("4 8 8", f"- repeat: 2\n  steps:\n{textwrap.indent(steps, '    ')}"))
+    assert str(repeated) == str(build(folder.net("4 8 8", steps * 2)))
+    assert [module.inplace for module in repeated.modules() if isinstance(module, nn.ReLU)] == [False, True]
+
+
 @pytest.mark.parametrize("name", ["label", "plan", "type", "forward", "weight", "parameters"])
 def test_a_step_may_have_the_name_of_something_else(folder: Folder, name: str) -> None:
     """Names that nn.Module or the model have for something else do not get in their way."""
