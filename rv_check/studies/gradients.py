@@ -202,7 +202,7 @@ def _descend(model: nn.Module, x: Tensor, y: Tensor, steps: int, rate: float) ->
 
 
 def as_json(found: Sequence[Measured], rate: float) -> dict[str, Any]:
-    """Schema rv-check/study-gradients/1, described in cli_study."""
+    """Schema rv-check/study-gradients/1, described in rv_check.cli.commands.study.gradients."""
     return {
         "schema": SCHEMA,
         "batch": BATCH,

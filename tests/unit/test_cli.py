@@ -909,7 +909,7 @@ def test_the_blocker_blocks(tmp_path: Path) -> None:
 
 def test_static_commands_do_not_import_torch(tmp_path: Path) -> None:
     """Where torch is installed they leave it alone, so that they stay quick; a check of numbers does import it."""
-    code = "import sys\nfrom rv_check.cli import main\nmain({!r})\nprint('torch' in sys.modules)"
+    code = "import sys\nfrom rv_check.cli.main import main\nmain({!r})\nprint('torch' in sys.modules)"
     static = (
         ["show", "resnet50"],
         ["list"],
