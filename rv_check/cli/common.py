@@ -1,107 +1,41 @@
-"""What commands have in common: options, statuses, how findings are shown, and where output goes."""
+"""What several commands do: check archs as the options of evidence ask, and answer with what was found of a module."""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import json
-import os
-import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rv_check.archs.arch import Arch
 from rv_check.checks.deviations import load_deviations
-from rv_check.checks.findings import LEVELS, Finding, Report, up_to
+from rv_check.checks.findings import Finding, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.registry import check_arch
-from rv_check.errors import SpecError, cannot_write
+from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
+from rv_check.cli.options import Evidence
+from rv_check.errors import SpecError
 from rv_check.optional import need_device
-from rv_check.report import findings, github
-from rv_check.writing import put
+from rv_check.report import findings
 
 
-def positive(text: str) -> int:
-    """A number of 1 or more, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
+def check_archs(
+    chosen: Sequence[Arch], evidence: Evidence, console: Console, seen: Callable[[Finding], None] = lambda finding: None
+) -> list[Report]:
+    """The reports of these archs; `seen` hears of each finding as it comes. Raises: as `judge_of`."""
+    judge = judge_of(evidence, chosen, console, seen)
+    return [check_arch(arch, evidence.levels, evidence.device, judge) for arch in chosen]
 
 
-HELD, DID_NOT_HOLD, WRONG_QUESTION = 0, 1, 2
-INTERRUPTED, NO_READER = 130, 141  # as a shell says it: 128 and the signal
+def judge_of(
+    evidence: Evidence,
+    chosen: Sequence[Arch],
+    console: Console,
+    seen: Callable[[Finding], None] = lambda finding: None,
+) -> Judge:
+    """What makes of findings what was asked for, and says what it is at.
 
-
-def complain(message: str, status: int) -> int:
-    """Tell what is wrong, and return the status."""
-    progress("")
-    print(f"rv-check: {message}", file=sys.stderr)
-    return status
-
-
-def drop_output() -> None:
-    """Let the interpreter's last flush of stdout go nowhere."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def module_options(parser: argparse.ArgumentParser) -> None:
-    """The options of commands that take a module."""
-    parser.add_argument("--kwargs", metavar="JSON", help='arguments of a class or factory, as {"num_classes": 10}')
-
-
-def evidence(parser: argparse.ArgumentParser) -> None:
-    """The options that say how much is checked, where, and what must hold."""
-    parser.add_argument("--level", choices=LEVELS, help="check up to this level of evidence; all unless given")
-    parser.add_argument("--require", choices=LEVELS, help="a skip at this level or a lower one is a failure")
-    parser.add_argument("--device", default="cpu", help="where models run, as torch names it")
-    parser.add_argument("--deviations", metavar="FILE", help="a file of known deviations")
-
-
-def status(result: Report) -> int:
-    """A module is what it should be only where every check ran and held, or is known not to."""
-    excused = all(finding.status == "passed" or finding.deviation for finding in result.findings)
-    return HELD if excused else DID_NOT_HOLD
-
-
-def show_module(result: Report, options: argparse.Namespace, command: str = "check") -> None:
-    """Print what was found of a module, as text or JSON."""
-    if options.json:
-        print(json.dumps(findings.check_json(result), indent=2))
-    else:
-        print(findings.module_text(result, _again(options)))
-        if getattr(options, "map", False):
-            print("\n" + findings.map_text(result))
-    annotate([result], options.json)
-
-
-def _again(options: argparse.Namespace) -> str:
-    """The command that was given, to be given again for one step alone."""
-    if getattr(options, "subject", None) is None or options.arch is None:
-        return ""
-    parts = ["rv-check", "check", options.subject, "--as", options.arch]
-    parts += ["--kwargs", options.kwargs] if options.kwargs else []
-    parts += ["--until", options.until] if options.until else []
-    return shlex.join(parts)
-
-
-def annotate(reports: Sequence[Report], quiet: bool) -> None:
-    """What failed, as annotations of a run of GitHub Actions."""
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        for result in reports:
-            for line in github.workflow_commands(result):
-                print(line, file=sys.stderr if quiet else sys.stdout)
-
-
-def check_archs(chosen: Sequence[Arch], options: argparse.Namespace, tell: bool = True) -> list[Report]:
-    """The reports of these archs, as the options ask; findings are told as they come if `tell` says so."""
-    judge = judge_of(options, chosen, tell and not options.json)
-    return [check_arch(arch, up_to(options.level), options.device, judge) for arch in chosen]
-
-
-def judge_of(options: argparse.Namespace, chosen: Sequence[Arch], tell: bool) -> Judge:
-    """What the options ask for. Raises: RvCheckError before any work, for whatever is wrong with the question."""
+    Raises: RvCheckError before any work, for whatever is wrong with the question.
+    """
     problems = []
     for arch in chosen:
         try:
@@ -110,32 +44,20 @@ def judge_of(options: argparse.Namespace, chosen: Sequence[Arch], tell: bool) ->
             problems += error.problems
     if problems:
         raise SpecError(problems)
-    deviations = load_deviations(Path(options.deviations)) if options.deviations else []
-    if options.device != "cpu":
-        need_device(options.device)
-    out = sys.stdout
-
-    def seen(finding: Finding) -> None:
-        progress("")
-        if tell:
-            print("\n".join(finding.lines()), file=out, flush=True)
-
-    return Judge(options.require, deviations, progress, seen)
+    deviations = load_deviations(Path(evidence.deviations)) if evidence.deviations else []
+    if evidence.device != "cpu":
+        need_device(evidence.device)
+    return Judge(evidence.require, deviations, console.doing, seen)
 
 
-def progress(text: str) -> None:
-    """One line on a terminal, rewritten; nothing elsewhere."""
-    if sys.stderr is not None and sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+def of_module(found: Report, again: str = "", with_map: bool = False) -> Answer:
+    """What was found of a module, or of two archs, which is as it should be where every check ran and held.
 
+    Or is known not to. Args: `again` the command for one step alone; `with_map` prints the names of its tensors, too.
+    """
 
-def write(text: str, path: Path | None) -> None:
-    """To the file, or to stdout, also where the file turns out not to take it: the work is not lost."""
-    if path is None:
-        print(text)
-        return
-    try:
-        put(path, f"{text}\n".encode())
-    except OSError as error:
-        print(text)
-        raise cannot_write(path, error, "the report is on stdout") from None
+    def text() -> str:
+        return findings.module_text(found, again) + (f"\n\n{findings.map_text(found)}" if with_map else "")
+
+    excused = all(finding.status == "passed" or finding.deviation for finding in found.findings)
+    return Answer(partial(findings.check_json, found), text, HELD if excused else DID_NOT_HOLD, reports=[found])

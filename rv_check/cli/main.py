@@ -3,41 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import os
 import sys
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 
-from rv_check.cli.commands.check import check_command
-from rv_check.cli.commands.diff import diff_command
-from rv_check.cli.commands.list import list_command
-from rv_check.cli.commands.report import report_command
-from rv_check.cli.commands.show import show_command
-from rv_check.cli.common import (
-    INTERRUPTED,
-    NO_READER,
-    WRONG_QUESTION,
-    complain,
-    drop_output,
-    evidence,
-    module_options,
-    positive,
-)
+from rv_check.cli.commands import SUMMARIES, command
+from rv_check.cli.console import HELD, INTERRUPTED, NO_READER, WRONG_QUESTION, Console
+from rv_check.cli.options import form_of
 from rv_check.errors import RvCheckError
-from rv_check.modules.named import is_module_name
-from rv_check.report import findings, layers, tables
-
-OF_THEIR_OWN = {  # imported where they are asked for, each with `add_options` and `run`
-    "macs": ("macs", "multiply-adds, what every counter makes of them, and memory"),
-    "receptive-field": ("receptive_field", "what the units of a network see, in input pixels"),
-    "bench": ("bench", "how long forward, backward and training step take, on the CPU and on CUDA"),
-    "study": ("study", "runs that show why residual learning works"),
-    "block": ("block", "a residual block of your own, against a contract, property by property"),
-    "swap": ("swap", "a network with other residual blocks in its stages, beside the network as it is"),
-    "transfer": ("transfer", "what a new head and frozen parts leave to be trained"),
-    "accuracy": ("accuracy", "top-1 and top-5 of weights on a folder of images, against what is published"),
-    "claims": ("claims", "printed statements about networks, and the verdict on each"),
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,33 +20,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # whatever a spec is called, it can be printed
+    console = Console(form_of(options))
     try:
-        status: int = options.run(options)
+        status = answer(options, console)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
     except RvCheckError as error:
-        return complain(str(error), WRONG_QUESTION)
+        console.note(f"rv-check: {error}")
+        return WRONG_QUESTION
     except KeyboardInterrupt:
-        return complain("interrupted", INTERRUPTED)
+        console.note("rv-check: interrupted")
+        return INTERRUPTED
     except BrokenPipeError:  # the reader has gone, as in `rv-check show resnet152 | head`
-        drop_output()
+        _drop_output()
         return NO_READER
     except OSError as error:  # a full disk behind stdout
-        drop_output()
-        return complain(str(error), WRONG_QUESTION)
+        _drop_output()
+        console.note(f"rv-check: {error}")
+        return WRONG_QUESTION
+
+
+def answer(options: argparse.Namespace, console: Console | None = None) -> int:
+    """Run the command that these are the options of, show its answer, and return the exit status.
+
+    Raises: RvCheckError where the question is wrong; what else `main` says in a line.
+    """
+    console = console or Console(form_of(options))
+    with contextlib.redirect_stdout(sys.stderr):  # what a module prints is not ours to pass on
+        found = options.run(options, console)
+        text = console.shown(found) if found is not None else ""
+    if found is None:
+        return HELD
+    console.write(text, found.output)
+    console.annotate(found)
+    status: int = found.status
+    return status
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options of a command line. `rv-check mynet.py:Net` stands for `rv-check check mynet.py:Net`."""
     given = list(arguments)
-    if given and is_module_name(given[0]) and not given[0].startswith("-"):
-        given.insert(0, "check")
+    if given and given[0] not in SUMMARIES and not given[0].startswith("-"):
+        from rv_check.modules.named import is_module_name
+
+        if is_module_name(given[0]):
+            given.insert(0, "check")
     return build_parser(given[0] if given else "").parse_args(given)
 
 
 def build_parser(asked: str = "") -> argparse.ArgumentParser:
-    """The commands and their options. One that has a module of its own has them only where it is `asked` for."""
+    """The commands. The one that is `asked` for is imported and has its options; the others are in the help alone."""
     parser = argparse.ArgumentParser(
         prog="rv-check",
         description="Is this network the network it claims to be?",
@@ -80,55 +79,12 @@ def build_parser(asked: str = "") -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rv-check {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        sub.set_defaults(run=run)
-        return sub
-
-    command("list", list_command, "the shipped archs, blocks and families")
-
-    show = command("show", show_command, "the layer table of an arch, without torch")
-    show.add_argument("arch", metavar="ARCH", help="resnet50, 'resnet50(classes=10)' or path/to/file.yaml::arch")
-    show.add_argument("--input", metavar="'C H W'", help="another input size than the declared one")
-    show.add_argument("--depth", type=positive, metavar="N", help="fold modules N names deep into one line")
-    show.add_argument("--json", action="store_true", help=f"one object, schema {layers.SHOW_SCHEMA}")
-
-    check = command("check", check_command, "a spec against its reference, or a module against a spec")
-    check.add_argument("subject", metavar="ARCH|MODULE", help="an arch, or a module: file.py:Name or pkg.mod:Name")
-    check.add_argument(
-        "--as", dest="arch", metavar="ARCH", help="the arch that the module should be; found out if not given"
-    )
-    module_options(check)
-    check.add_argument("--until", metavar="STEP", help="the module ends at this step of the arch, as in layer4")
-    check.add_argument("--only", metavar="STEP", help="only the differences in structure at this step and below it")
-    check.add_argument("--map", action="store_true", help="print the module's name of each parameter and buffer")
-    check.add_argument("--save-map", metavar="FILE", help=f"write that as JSON, schema {findings.MAP_SCHEMA}")
-    check.add_argument("--json", action="store_true", help=f"one object, schema {findings.CHECK_SCHEMA}")
-    evidence(check)
-
-    diff = command("diff", diff_command, "the differences of two archs, two modules, or one of each")
-    diff.add_argument("a", metavar="A", help="the one expected: an arch or a module")
-    diff.add_argument("b", metavar="B", help="the other one")
-    diff.add_argument("--input", metavar="'C H W'", help="the input of two modules, 3 224 224 unless given")
-    diff.add_argument("--json", action="store_true", help=f"one object, schema {findings.CHECK_SCHEMA}")
-    module_options(diff)
-    evidence(diff)
-
-    for name, (module, text) in OF_THEIR_OWN.items():
-        if name != asked:
-            command(name, list_command, text)  # it is in the help, and not imported
-            continue
-        own = import_module(f"rv_check.cli.commands.{module}")
-        own.add_options(command(name, own.run, text))
-
-    table = command("report", report_command, "the comparison table of the shipped archs")
-    table.add_argument("arch", nargs="*", metavar="ARCH", help="only these")
-    table.add_argument("--format", choices=tables.FORMATS, default="text")
-    table.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
-    table.add_argument("--sources", action="store_true", help="every printed number with its source and verdict")
-    table.add_argument("--results", nargs="+", metavar="FILE", help="measured times of `rv-check bench`, as columns")
-    evidence(table)
+    for name, summary in SUMMARIES.items():
+        of_command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        if name == asked:
+            imported = command(name)
+            imported.add_options(of_command)
+            of_command.set_defaults(run=imported.run)
     return parser
 
 
@@ -139,6 +95,12 @@ def _version() -> str:
         return version("rv-check")
     except PackageNotFoundError:
         return "from source"
+
+
+def _drop_output() -> None:
+    """Let the interpreter's last flush of stdout go nowhere."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

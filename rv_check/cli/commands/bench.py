@@ -1,13 +1,17 @@
-"""The command `rv-check bench`: how long networks take, on the CPU and on CUDA, side by side and against a baseline."""
+"""The command `rv-check bench`: how long networks take, on the CPU and on CUDA, side by side and against a baseline.
+
+--json is one object of schema rv-check/bench/1, which `rv_check.bench.results` describes; with --list it is one of
+schema rv-check/bench-list/1: schema; cases: a list of their names.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from rv_check.bench import results as bench_results
 from rv_check.bench import tables
 from rv_check.bench.cases import Group, Selection, parse_batches, parse_input, parse_shard, parse_words, select, shard
-from rv_check.bench.results import SCHEMA, Results
-from rv_check.cli.common import positive
+from rv_check.bench.results import SCHEMA, Results, Verdict
+from rv_check.cli import options as shared
+from rv_check.cli.console import DID_NOT_HOLD, HELD, WRONG_QUESTION, Answer, Console
 from rv_check.costs.memory import OPTIMISERS
 from rv_check.errors import RvCheckError
 from rv_check.language.vocabulary import BENCH_AXES
@@ -26,10 +31,11 @@ from rv_check.text import listed, shown_path
 from rv_check.writing import writable
 
 if TYPE_CHECKING:
+    from rv_check.bench.devices import Device
     from rv_check.bench.run import Session
     from rv_check.modules.processes import Ranks
 
-HELD, DID_NOT_HOLD, WRONG_QUESTION = 0, 1, 2
+LIST_SCHEMA = "rv-check/bench-list/1"
 AXES = ("dtype", "format", "mode", "pass")
 
 
@@ -41,21 +47,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="ARCH|MODULE|FILE",
         help="archs and modules, timed side by side; a spec file's own cases; none: the standard cases",
     )
-    parser.add_argument("--kwargs", metavar="JSON", help='arguments of the modules, as {"num_classes": 10}')
+    shared.keywords(parser)
     parser.add_argument("--reference", action="store_true", help="each arch beside the reference that its spec names")
     what = parser.add_argument_group("what is timed (an axis that is not given is the spec's own)")
-    what.add_argument("--device", help="cpu, cuda, cuda:1; CUDA where there is one unless given")
+    shared.device(what, None)
     for axis in AXES:
         what.add_argument(f"--{axis}", metavar="A,B", help=", ".join(BENCH_AXES[axis]))
     what.add_argument("--batch", metavar="N,M", help="images at once")
-    what.add_argument("--input", metavar="'C H W'", help="another input size")
+    shared.input_size(what)
     what.add_argument("--optimiser", choices=OPTIMISERS, default="momentum", help="of a training step")
     what.add_argument("--largest-batch", action="store_true", help="every power of two up to the largest that fits")
     what.add_argument("--data-parallel", action="store_true", help="the training step of all processes of torchrun")
     how = parser.add_argument_group("how")
     how.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of samples of each case, about")
-    how.add_argument("--rounds", type=positive, default=10, metavar="N", help="in which all subjects have their turn")
-    how.add_argument("--threads", type=positive, metavar="N", help="on the CPU; torch's choice unless given")
+    words = "in which all subjects have their turn"
+    how.add_argument("--rounds", type=shared.positive, default=10, metavar="N", help=words)
+    words = "on the CPU; torch's choice unless given"
+    how.add_argument("--threads", type=shared.positive, metavar="N", help=words)
     how.add_argument("--warm-cache", action="store_true", help="CUDA's L2 cache is not flushed before each sample")
     how.add_argument("--stages", action="store_true", help="the forward pass by the parts of the module, too")
     files = parser.add_argument_group("results")
@@ -68,19 +76,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--tolerance", type=float, metavar="PERCENT", help="how much slower than it a case may be")
     files.add_argument("--merge", nargs="+", metavar="FILE", help="one table of these results; nothing is timed")
     files.add_argument("--list", action="store_true", help="the cases; nothing is timed")
-    files.add_argument("--json", action="store_true", help=f"one object, schema {SCHEMA}")
+    shared.json_of(files, f"{SCHEMA}; of --list {LIST_SCHEMA}")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Time what was asked for, or merge what was."""
+@dataclass(frozen=True)
+class Baseline:
+    """An earlier result, and the file that it is in, as messages show it."""
+
+    results: Results
+    where: str
+
+    def see(self, session: Session, ids: Sequence[str] | None) -> None:
+        """That it is of this device, and has what is to be timed, is known before anything is. Raises: RvCheckError.
+
+        Args: `ids` of the cases; None where these are found by timing.
+        """
+        same = bench_results.same_device(session.results.machines[session.machine], self.results, self.where)
+        if ids is not None:
+            bench_results.see_any(ids, self.results.of(same), self.where)
+
+
+def run(options: argparse.Namespace, console: Console) -> Answer | None:
+    """Time what was asked for, or merge what was; None in other processes than the first of torchrun's."""
     if options.merge:
-        return _merge(options)
+        if options.subject or options.baseline:
+            raise RvCheckError("--merge times nothing", expected="--merge FILE FILE, with -o FILE or --json")
+        return _merged([Path(name) for name in options.merge], options.output, options.resume)
     arguments = parse_arguments(options.kwargs)
     which = parse_shard(options.shard) if options.shard else (1, 1)
     axes = {axis: parse_words(getattr(options, axis), axis) for axis in AXES if getattr(options, axis)}
     batches = parse_batches(options.batch) if options.batch else ()
     size = parse_input(options.input)
-    output = _output(options)
+    output = _output(options.output, options.resume)
     if options.tolerance is not None and not 0 <= options.tolerance < inf:
         raise RvCheckError("--tolerance takes a percentage of 0 or more, as in 5")
     tolerance = None if options.tolerance is None else options.tolerance / 100
@@ -93,69 +120,76 @@ def run(options: argparse.Namespace) -> int:
         return shard(select(options.subject, selection, arguments, options.reference), which)
 
     if options.list:
-        for group in groups_on(options.device or "cpu"):
-            print("\n".join(case.id for case in group.cases))
-        return HELD
+        ids = [case.id for group in groups_on(options.device or "cpu") for case in group.cases]
+        return Answer(lambda: {"schema": LIST_SCHEMA, "cases": ids}, lambda: "\n".join(ids))
     need("torch")
-    baseline = bench_results.read(Path(options.baseline)) if options.baseline else None
+    baseline = None
+    if options.baseline:
+        path = Path(options.baseline)
+        baseline = Baseline(bench_results.read(path), shown_path(path))
     from rv_check.bench import devices
     from rv_check.bench import run as bench_run
     from rv_check.bench.timing import Plan
 
-    with _ranks(options) as ranks:
+    with _ranks(options.data_parallel, options.device) as ranks:
         device = devices.device_of(
             ranks.device if options.data_parallel else options.device or devices.best(), options.threads
         )
         groups = groups_on(device.name, ranks.size)
         if options.largest_batch and device.name == "cpu":
             raise RvCheckError("--largest-batch is for CUDA: the CPU's memory has no end that can be run into safely")
-        for subject in dict.fromkeys(subject for group in groups for subject in group.subjects):
-            if subject.arch is None:
-                load_module(subject.name, arguments)  # a wrong name is told before anything is timed
+        _see_modules(groups, arguments)
         session = bench_run.Session(
             device,
-            *_started(device, options, output),
+            *_started(device, output),
             plan=Plan(options.seconds, options.rounds),
             stages=options.stages,
             ranks=ranks,
-            say=(lambda text: print(text, file=sys.stderr, flush=True)) if ranks.first else lambda text: None,
+            say=console.note if ranks.first else lambda text: None,
         )
+        ids = [case.id for group in groups for case in group.cases]
         if baseline is not None:
-            _see_baseline(options, session, groups, baseline)
+            baseline.see(session, None if options.largest_batch else ids)
         if output is not None and ranks.first:
             session.save = lambda: bench_results.write(session.results, output)
         ranks.wait()  # all have read the file before the first one writes it
-        with contextlib.redirect_stdout(sys.stderr):  # what modules print is not ours to pass on
-            bench_run.run(session, _scaled(session, groups) if options.largest_batch else groups)
+        bench_run.run(session, _scaled(session, groups) if options.largest_batch else groups)
         if not ranks.first:
-            return HELD
-    return _tell(options, session, groups, baseline)
+            return None
+    return _measured(session, ids, baseline, bool(batches), console)
 
 
-def _only_the_step(axes: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _only_the_step(axes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     if axes.get("pass", ("step",)) != ("step",) or axes.get("mode", ("eager",)) != ("eager",):
         raise RvCheckError("--data-parallel times the training step, eager", expected="--pass step, or none")
     return ("step",)
 
 
-def _output(options: argparse.Namespace) -> Path | None:
+def _output(name: str | None, resume: bool) -> Path | None:
     """Where results go, looked at before anything is timed."""
-    if options.output is None:
-        if options.resume:
+    if name is None:
+        if resume:
             raise RvCheckError("--resume goes on with a file", expected="-o FILE --resume")
         return None
-    path = writable(options.output)
-    if path.exists() and not options.resume:
+    path = writable(name)
+    if path.exists() and not resume:
         raise RvCheckError(f"{path} is there already", expected="another name, or --resume to go on with it")
     return path
 
 
+def _see_modules(groups: Sequence[Group], arguments: Mapping[str, Any]) -> None:
+    """A wrong name is told before anything is timed. Raises: RvCheckError."""
+    for subject in dict.fromkeys(subject for group in groups for subject in group.subjects):
+        if subject.arch is None:
+            load_module(subject.name, arguments)
+
+
 @contextlib.contextmanager
-def _ranks(options: argparse.Namespace) -> Iterator[Ranks]:
+def _ranks(data_parallel: bool, device: str | None) -> Iterator[Ranks]:
     from rv_check.bench.devices import best
     from rv_check.modules import processes as torchrun
 
-    if not options.data_parallel:
+    if not data_parallel:
         yield torchrun.Ranks()
         return
     if "WORLD_SIZE" not in os.environ:
@@ -163,11 +197,11 @@ def _ranks(options: argparse.Namespace) -> Iterator[Ranks]:
             "--data-parallel needs torchrun, which did not start this process",
             expected="torchrun --nproc-per-node 2 -m rv_check bench ARCH --data-parallel",
         )
-    with torchrun.joined(options.device or best()) as found:
+    with torchrun.joined(device or best()) as found:
         yield found
 
 
-def _started(device: Any, options: argparse.Namespace, output: Path | None) -> tuple[str, Results]:
+def _started(device: Device, output: Path | None) -> tuple[str, Results]:
     """The name of this machine, and the results so far. Raises: RvCheckError where the file is of another one."""
     from rv_check.bench.devices import software
 
@@ -184,14 +218,6 @@ def _started(device: Any, options: argparse.Namespace, output: Path | None) -> t
     return key, results
 
 
-def _see_baseline(options: argparse.Namespace, session: Session, groups: Sequence[Group], baseline: Results) -> None:
-    """That it is of this device, and has what is to be timed, is known before anything is. Raises: RvCheckError."""
-    where = shown_path(Path(options.baseline))
-    same = bench_results.same_device(session.results.machines[session.machine], baseline, where)
-    if not options.largest_batch:  # then the cases are found by timing
-        bench_results.see_any([case.id for group in groups for case in group.cases], baseline.of(same), where)
-
-
 def _scaled(session: Session, groups: Sequence[Group]) -> list[Group]:
     """Each point at every batch up to the largest one that fits."""
     from rv_check.bench.run import scaled
@@ -205,39 +231,38 @@ def _scaled(session: Session, groups: Sequence[Group]) -> list[Group]:
     return list(found.values())
 
 
-def _tell(options: argparse.Namespace, session: Session, groups: Sequence[Group], baseline: Results | None) -> int:
-    """The table or the JSON, the verdicts, and the status."""
+def _measured(
+    session: Session, ids: Sequence[str], baseline: Baseline | None, batch_was_asked_for: bool, console: Console
+) -> Answer:
+    """The table or the object, the verdicts, and the status."""
     results, machine = session.results, session.machine
-    verdicts = []
+    verdicts: Sequence[Verdict] = []
     if baseline is not None:
-        verdicts = bench_results.against(results, machine, baseline, shown_path(Path(options.baseline)))
-    if options.json:
-        print(json.dumps(bench_results.as_json(results), indent=1))
-    else:
-        print(tables.of_one_machine(results, machine))
-    if verdicts:
-        print("\n" + tables.of_verdicts(verdicts), file=sys.stderr if options.json else sys.stdout)
-    asked = {case.id for group in groups for case in group.cases}
-    mine = [one for id_, one in results.of(machine).items() if id_ in asked]
+        verdicts = bench_results.against(results, machine, baseline.results, baseline.where)
+    if verdicts and console.form == "json":
+        console.note("\n" + tables.of_verdicts(verdicts))
+    mine = [one for id_, one in results.of(machine).items() if id_ in ids]
     failed = [one for one in mine if one["status"] == "failed"]
-    too_large = [one for one in mine if one["status"] == "does not fit" and options.batch]
     for one in failed:
-        print(f"rv-check: failed: {one['id']}\n  {one['reason']}", file=sys.stderr)
-    if any(verdict.regressed for verdict in verdicts) or failed:
-        return DID_NOT_HOLD
-    if too_large:
-        names = listed(one["id"] for one in too_large)
-        raise RvCheckError(f"a batch that was asked for does not fit: {names}", expected="a smaller --batch")
-    return HELD
+        console.note(f"rv-check: failed: {one['id']}\n  {one['reason']}")
+    status = DID_NOT_HOLD if failed or any(verdict.regressed for verdict in verdicts) else HELD
+    too_large = [one["id"] for one in mine if one["status"] == "does not fit"]
+    if status == HELD and too_large and batch_was_asked_for:
+        message = f"a batch that was asked for does not fit: {listed(too_large)}"
+        console.note(f"rv-check: {RvCheckError(message, expected='a smaller --batch')}")
+        status = WRONG_QUESTION
+
+    def text() -> str:
+        parts = [tables.of_one_machine(results, machine), *([tables.of_verdicts(verdicts)] if verdicts else [])]
+        return "\n\n".join(parts)
+
+    return Answer(partial(bench_results.as_json, results), text, status)
 
 
-def _merge(options: argparse.Namespace) -> int:
+def _merged(paths: Sequence[Path], output: str | None, resume: bool) -> Answer:
     """Several files as one table, or as one file."""
-    if options.subject or options.baseline:
-        raise RvCheckError("--merge times nothing", expected="--merge FILE FILE, with -o FILE or --json")
-    results = bench_results.merge([Path(name) for name in options.merge])
-    path = _output(options)
+    results = bench_results.merge(paths)
+    path = _output(output, resume)
     if path is not None:
         bench_results.write(results, path)
-    print(json.dumps(bench_results.as_json(results), indent=1) if options.json else tables.side_by_side(results))
-    return HELD
+    return Answer(partial(bench_results.as_json, results), partial(tables.side_by_side, results))

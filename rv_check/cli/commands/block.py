@@ -1,17 +1,20 @@
-"""The command `rv-check block`: a residual block that exists as a class, against a contract."""
+"""The command `rv-check block`: a residual block that exists as a class, against a contract.
+
+--json is one object of schema rv-check/block/1: the keys of rv-check/check/1, with a finding for each property.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import shlex
-import sys
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from rv_check.blocks.check import EXAMPLES, check_block
 from rv_check.checks.findings import Report
-from rv_check.cli.common import positive
+from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
+from rv_check.cli.options import call, json_of, keywords, positive
 from rv_check.language.vocabulary import PROPERTIES
 from rv_check.modules.named import named_value, parse_arguments
 from rv_check.report import findings
@@ -25,40 +28,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("subject", metavar="CLASS", help="file.py:Name or pkg.mod:Name")
     parser.add_argument("--as", dest="contract", metavar="BLOCK", help='the contract, as "bottleneck(64, stride=2)"')
     parser.add_argument("--in", dest="input", metavar="'C H W'", help="one input, instead of many that are drawn")
-    parser.add_argument("--call", metavar="ARGUMENTS", help='as "in_channels=C, out_channels=4*width, stride=stride"')
-    parser.add_argument("--kwargs", metavar="JSON", help='what the class is always given, as {"norm": "group"}')
+    call(parser)
+    keywords(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="draw other cases; without it they are always the same")
     parser.add_argument("--examples", type=positive, default=EXAMPLES, metavar="N", help="cases of each property")
     parser.add_argument(
         "--property", action="append", metavar="NAME", help=f"this one alone: structure, {', '.join(PROPERTIES)}"
     )
-    parser.add_argument("--json", action="store_true", help=f"one object, schema {SCHEMA}")
+    json_of(parser, SCHEMA)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, console: Console) -> Answer:
     """Check one class. Raises: RvCheckError where the question was wrong."""
     kwargs = parse_arguments(options.kwargs)
-    with contextlib.redirect_stdout(sys.stderr):  # what the class prints is not ours to pass on
-        found = check_block(
-            named_value(options.subject, "class"),
-            options.contract,
-            options.call,
-            options.input,
-            kwargs=kwargs,
-            seed=options.seed,
-            properties=options.property,
-            examples=options.examples,
-            name=options.subject,
-        )
-    print(json.dumps(as_json(found), indent=2) if options.json else text(found, _again(options)))
-    return 0 if found.findings and all(finding.status == "passed" for finding in found.findings) else 1
+    found = check_block(
+        named_value(options.subject, "class"),
+        options.contract,
+        options.call,
+        options.input,
+        kwargs=kwargs,
+        seed=options.seed,
+        properties=options.property,
+        examples=options.examples,
+        name=options.subject,
+    )
+    given = {"as": options.contract, "in": options.input, "call": options.call}
+    again = _again(options.subject, {**given, "kwargs": options.kwargs, "seed": options.seed})
+    held = found.findings and all(finding.status == "passed" for finding in found.findings)
+    return Answer(partial(as_json, found), partial(text, found, again), HELD if held else DID_NOT_HOLD)
 
 
-def _again(options: argparse.Namespace) -> str:
+def _again(subject: str, given: Mapping[str, object]) -> str:
     """The command that was given, to be given again for one property."""
-    parts = ["rv-check", "block", options.subject]
-    for name, value in (("as", options.contract), ("in", options.input), ("call", options.call),
-                        ("kwargs", options.kwargs), ("seed", options.seed)):  # fmt: skip
+    parts = ["rv-check", "block", subject]
+    for name, value in given.items():
         parts += [f"--{name}", str(value)] if value is not None else []
     return shlex.join(parts)
 

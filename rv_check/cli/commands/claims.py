@@ -1,19 +1,27 @@
-"""The command `rv-check claims`: printed statements, and the verdict on each."""
+"""The command `rv-check claims`: printed statements, and the verdict on each.
+
+--json is one object of schema rv-check/claims/1:
+    schema; claims: a list of {file, line, claim, says, printed, verdict, declared, value, right, reason, note, source,
+    status}, in the order of the files. verdict and declared: holds, truncated, wrong or cannot be said. value: what the
+    expression gives; right: how it is rightly printed. reason: why nothing can be said. status: passed where the
+    verdict is as declared, else failed, or skipped where something is missing here.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rv_check.checks.deviations import settle
-from rv_check.checks.findings import LEVELS, Finding, up_to
+from rv_check.checks.findings import Finding, up_to
 from rv_check.checks.printed import HOLDS
 from rv_check.claims.claim import DECLARED, Claims, Verdict, judge_all
 from rv_check.claims.file import load_claims, shipped
+from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
+from rv_check.cli.options import form, form_of, require
 from rv_check.errors import RvCheckError, SpecError
 from rv_check.report import tables
 from rv_check.text import shown_path
@@ -26,12 +34,12 @@ HEADERS = ("claim", "printed", "verdict", "the value", "rightly printed", "sourc
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("file", nargs="*", metavar="FILE", help="files of claims; none: those that come with rv-check")
-    parser.add_argument("--format", choices=FORMATS, default="text", help=f"json: one object, schema {SCHEMA}")
-    parser.add_argument("--require", choices=LEVELS, help="a claim that cannot be looked up here is a failure")
+    form(parser, FORMATS, SCHEMA)
+    require(parser)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print the verdicts. Raises: RvCheckError, with what is wrong in all of the files."""
+def run(options: argparse.Namespace, console: Console) -> Answer:
+    """The verdicts. Raises: RvCheckError, with what is wrong in all of the files."""
     paths = [Path(name) for name in options.file] or shipped()
     if not paths:
         raise RvCheckError("no claims come with this rv-check", expected="files of claims")
@@ -45,22 +53,23 @@ def run(options: argparse.Namespace) -> int:
             problems += error.problems
     if problems:
         raise SpecError(problems)
-    findings = [finding for claims, verdicts in found for finding in _findings(claims, verdicts, options)]
-    if options.format == "json":
-        print(json.dumps(as_json(found, findings), indent=2))
-    else:
-        print("\n\n".join(table(claims, verdicts, options.format) for claims, verdicts in found))
+    required = up_to(options.require) if options.require else ()
+    findings = [
+        finding
+        for claims, verdicts in found
+        for finding in settle([verdict.finding(claims.path.stem) for verdict in verdicts], required, None)
+    ]
     failed = [finding for finding in findings if finding.status == "failed"]
     for finding in failed:
-        print("\n".join(finding.lines()), file=sys.stderr)
-    if options.format == "text":
-        print(f"\n{summary(findings)}")
-    return 1 if failed else 0
+        console.note("\n".join(finding.lines()))
+    status = DID_NOT_HOLD if failed else HELD
+    return Answer(partial(as_json, found, findings), partial(text, found, findings, form_of(options)), status)
 
 
-def _findings(claims: Claims, verdicts: Sequence[Verdict], options: argparse.Namespace) -> list[Finding]:
-    required = up_to(options.require) if options.require else ()
-    return settle([verdict.finding(claims.path.stem) for verdict in verdicts], required, None)
+def text(found: Sequence[tuple[Claims, list[Verdict]]], findings: Sequence[Finding], form: str) -> str:
+    """A table for each file, and, where people read it, how many claims are as declared."""
+    parts = [table(claims, verdicts, form) for claims, verdicts in found]
+    return "\n\n".join([*parts, *([summary(findings)] if form == "text" else [])])
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -1,22 +1,58 @@
-"""The command `rv-check list`: the shipped archs, blocks and families."""
+"""The command `rv-check list`: the shipped archs, blocks and families.
+
+--json is one object of schema rv-check/list/1:
+    schema; families: a list of {family, arguments, source, archs}, archs being names; blocks: a list of {block,
+    arguments, source}. arguments: the names of those that it takes.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from rv_check.archs.load import families
-from rv_check.cli.common import HELD
+from rv_check.cli.console import Answer, Console
+from rv_check.cli.options import json_of
 from rv_check.language import files, library
+from rv_check.language.definitions import Definition, Family
+
+SCHEMA = "rv-check/list/1"
 
 
-def list_command(options: argparse.Namespace) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    json_of(parser, SCHEMA)
+
+
+def run(options: argparse.Namespace, console: Console) -> Answer:
     """Families with their archs, then blocks."""
-    for family in families():
-        print(f"{family.name}({', '.join(family.argument_names)})  {family.source}")
-        for name in family.archs:
-            print(f"  {name}")
-    print("blocks")
-    for path in files.block_files(files.shipped_folder()):
-        block = library.load(path)
-        print(f"  {block.name}({', '.join(block.argument_names)})  {block.source}")
-    return HELD
+    found = families()
+    blocks = [library.load(path) for path in files.block_files(files.shipped_folder())]
+    return Answer(partial(as_json, found, blocks), partial(text, found, blocks))
+
+
+def text(families: Sequence[Family], blocks: Sequence[Definition]) -> str:
+    """A line each, with arguments and source; the names of archs below their family."""
+    lines = []
+    for family in families:
+        lines += [_line(family), *(f"  {name}" for name in family.archs)]
+    return "\n".join([*lines, "blocks", *(f"  {_line(block)}" for block in blocks)])
+
+
+def _line(definition: Definition) -> str:
+    return f"{definition.name}({', '.join(definition.argument_names)})  {definition.source}"
+
+
+def as_json(families: Sequence[Family], blocks: Sequence[Definition]) -> dict[str, Any]:
+    """The object of schema rv-check/list/1."""
+
+    def said(kind: str, of: Definition) -> dict[str, Any]:
+        return {kind: of.name, "arguments": list(of.argument_names), "source": of.source}
+
+    return {
+        "schema": SCHEMA,
+        "families": [{**said("family", family), "archs": list(family.archs)} for family in families],
+        "blocks": [said("block", block) for block in blocks],
+    }

@@ -1,16 +1,28 @@
-"""The command `rv-check macs`: what a network costs, and why every counter prints another total."""
+"""The command `rv-check macs`: what a network costs, and why every counter prints another total.
+
+--json is one object of schema rv-check/macs/1:
+    schema, subject; macs and backward_macs of one image; params; conventions: a list of {name, version, unit, source,
+    total, terms}; operations: a list of {name, op, asked_by, in, out, macs, bias, params, weight_gradient_macs,
+    input_gradient_macs}, in the order of the network; with --memory also memory {dtype, batch, optimiser_name,
+    parameters, gradients, optimiser, activations, peak, training}, in bytes.
+    terms: what the total is the sum of, a list of {coefficient, op, quantity, amount}.
+With --compare and no network it is one of schema rv-check/macs-of-all/1:
+    schema; totals: of each shipped arch, the total of each convention, by name.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from rv_check.archs.arch import Arch
 from rv_check.archs.load import archs, load, parse_size
-from rv_check.cli.common import positive
+from rv_check.cli import options as shared
+from rv_check.cli.console import Answer, Console
+from rv_check.cli.options import Step
 from rv_check.costs import conventions as counters
 from rv_check.costs import memory, roofline
 from rv_check.costs import operations as counts
@@ -19,26 +31,24 @@ from rv_check.costs.operations import Operation, operations_of
 from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
-from rv_check.graphs.network import At
+from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import ArchNetwork
 from rv_check.modules.named import is_module, load_module, parse_arguments
 from rv_check.ops.op import Shape
 from rv_check.report import tables
-from rv_check.text import shown_shape
 
 SCHEMA = "rv-check/macs/1"
 ALL_SCHEMA = "rv-check/macs-of-all/1"
 BY = ("stage", "module", "op")
-GraphOf = Callable[[bool, int], Graph]  # of a network in train mode or not, at a batch; raw
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument(
-        "subject", nargs="?", metavar="ARCH|MODULE", help="an arch, or file.py:Name or pkg.mod:Name; none: all archs"
+        "subject", nargs="?", metavar="ARCH|MODULE", help=f"{shared.ARCH_OR_MODULE}; none: all archs, with --compare"
     )
-    parser.add_argument("--input", metavar="'C H W'", help="another input size; of a module 3 224 224 unless given")
-    parser.add_argument("--kwargs", metavar="JSON", help='arguments of a class or factory, as {"num_classes": 10}')
+    shared.input_size(parser)
+    shared.keywords(parser)
     parser.add_argument("--by", choices=BY, default="stage", help="what a line of the table is")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--convention", metavar="NAME", help="count as this tool does")
@@ -51,78 +61,74 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar=("FLOP/S", "BYTES/S"),
         help="the least time of each operation on a device of that speed",
     )
-    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images, for --memory and --roofline")
-    parser.add_argument("--dtype", default="float32", help="of the numbers, for --memory and --roofline")
-    parser.add_argument("--optimiser", default="momentum", help="sgd, momentum or adam, for --memory")
-    parser.add_argument("--json", action="store_true", help=f"one object, schema {SCHEMA}")
+    shared.step(parser, 1)
+    shared.json_of(parser, f"{SCHEMA}; of all archs {ALL_SCHEMA}")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print what was asked for."""
+@dataclass(frozen=True)
+class Counted:
+    """What is counted, as it was named: a network at its input, and how many parameters it has."""
+
+    name: str
+    network: Network
+    image: Shape
+    params: int
+
+    def graph(self, *, training: bool = False, batch: int = 1) -> Graph:
+        """What it does, operation by operation. Raises: RvCheckError."""
+        return self.network.graph(At(self.image, batch, training), Form.AS_RUN)
+
+
+def run(options: argparse.Namespace, console: Console) -> Answer:
+    """The table that was asked for, of one network or of all archs. Raises: RvCheckError."""
+    step = shared.step_of(options)
     convention = counters.convention(options.convention) if options.convention else None
-    memory.size_of(options.dtype)
+    memory.size_of(step.dtype)
     if options.roofline and min(options.roofline) <= 0:
         raise RvCheckError("--roofline takes two numbers above 0: FLOP/s and bytes/s of a device")
     if options.subject is None:
-        return _all_archs(options)
-    name, graph_of, params = _subject(options)
-    done = counts.operations(graph_of(False, 1))
-    if options.json:
-        print(json.dumps(as_json(name, done, options, graph_of, params), indent=2))
-        return 0
-    if options.compare:
-        print(compared(name, done))
-    elif options.memory:
-        print(memory_text(name, _memory(options, graph_of, params), options))
-    elif options.roofline:
-        print(roofline_text(name, graph_of(False, options.batch), options))
-    elif convention:
-        print(by_convention(name, done, convention, options.by))
+        if not options.compare or options.input or options.kwargs:
+            expected_ = "one of these, or --compare alone for all archs"
+            raise RvCheckError("rv-check macs takes an arch or a module", expected=expected_)
+        every = [(arch, operations_of(arch)) for arch in archs()]
+        return Answer(partial(as_json_of_all, every), partial(compared_of_all, every))
+    if is_module(options.subject, options.kwargs):
+        network = _of_module(options.subject, options.input, options.kwargs)
     else:
-        print(by_part(name, done, options.by))
-    return 0
+        network = _of_arch(load(options.subject, options.input))
+    done = counts.operations(network.graph())
+    kept = _kept(network, step) if options.memory else None
+    if kept is not None:
+        text = partial(memory_text, network.name, step, kept)
+    elif options.compare:
+        text = partial(compared, network.name, done)
+    elif options.roofline:
+        text = partial(roofline_text, network, step, *options.roofline)
+    elif convention:
+        text = partial(by_convention, network.name, done, convention, options.by)
+    else:
+        text = partial(by_part, network.name, done, options.by)
+    return Answer(partial(as_json, network, done, step, kept), text)
 
 
-def _all_archs(options: argparse.Namespace) -> int:
-    """Every shipped arch as every counter counts it."""
-    if not options.compare or options.input or options.kwargs:
-        expected_ = "one of these, or --compare alone for all archs"
-        raise RvCheckError("rv-check macs takes an arch or a module", expected=expected_)
-    every = [(arch, operations_of(arch)) for arch in archs()]
-    rules = counters.conventions().values()
-    if options.json:
-        totals = {arch.name: {rule.name: rule.total(done) for rule in rules} for arch, done in every}
-        print(json.dumps({"schema": ALL_SCHEMA, "totals": totals}, indent=2))
-        return 0
-    rows = [(arch.name, *(f"{rule.total(done):,}" for rule in rules)) for arch, done in every]
-    print(tables.table(("arch", *(rule.name for rule in rules)), rows, "l" + "r" * len(rules)))
-    return 0
+def _of_arch(arch: Arch) -> Counted:
+    return Counted(arch.name, ArchNetwork(arch), arch.input, arch.params)
 
 
-def _subject(options: argparse.Namespace) -> tuple[str, GraphOf, int]:
-    """What it is called, its graphs, and how many parameters it has. Raises: RvCheckError."""
-    if not is_module(options.subject, options.kwargs):
-        arch = load(options.subject, options.input)
-        return (
-            arch.name,
-            lambda training, batch: ArchNetwork(arch).graph(At(arch.input, batch, training), Form.AS_RUN),
-            arch.params,
-        )
-    x: Shape = parse_size(options.input) if options.input else (3, 224, 224)
-    arguments = parse_arguments(options.kwargs)
-    with contextlib.redirect_stdout(sys.stderr):  # what the module prints is not ours to pass on
-        module = load_module(options.subject, arguments).module
-        from rv_check.modules.guard import run_theirs
-        from rv_check.modules.observe import Subject
+def _of_module(name: str, size: str | None, kwargs: str | None) -> Counted:
+    """A module as it runs. Raises: RvCheckError where it is none."""
+    module = load_module(name, parse_arguments(kwargs)).module
+    from rv_check.modules.network import ModuleNetwork
+    from rv_check.modules.observe import Subject
 
-        subject = Subject(module)
-        what = f"the module does not run at {shown_shape(x)}"
+    x: Shape = parse_size(size) if size else (3, 224, 224)
+    params = sum(parameter.numel() for parameter in module.parameters())
+    return Counted(name, ModuleNetwork(Subject(module)), x, params)
 
-        def graph_of(training: bool, batch: int) -> Graph:
-            return run_theirs(what, lambda: subject.observe(At(x, batch=batch, training=training), Form.AS_RUN))
 
-        graph_of(False, 1)
-    return options.subject, graph_of, sum(parameter.numel() for parameter in module.parameters())
+def _kept(network: Counted, step: Step) -> memory.Memory:
+    graphs = network.graph(training=True, batch=step.batch), network.graph(batch=step.batch)
+    return memory.memory(*graphs, network.params, step.dtype, step.optimiser)
 
 
 # Tables
@@ -195,30 +201,31 @@ def spelled(convention: Convention, done: Sequence[Operation], macs: int) -> str
     return " + ".join(terms) or "nothing: it sees none of these operations"
 
 
-def memory_text(name: str, found: memory.Memory, options: argparse.Namespace) -> str:
+def compared_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> str:
+    """Every shipped arch as every counter counts it."""
+    rules = counters.conventions().values()
+    rows = [(arch.name, *(f"{rule.total(done):,}" for rule in rules)) for arch, done in every]
+    return tables.table(("arch", *(rule.name for rule in rules)), rows, "l" + "r" * len(rules))
+
+
+def memory_text(name: str, step: Step, found: memory.Memory) -> str:
     """Bytes, a line each."""
     rows = [
         ("parameters", f"{found.parameters:,}"),
         ("gradients", f"{found.gradients:,}"),
-        (f"optimiser ({options.optimiser})", f"{found.optimiser:,}"),
+        (f"optimiser ({step.optimiser})", f"{found.optimiser:,}"),
         ("activations kept for backward", f"{found.activations:,}"),
         ("a training step, at least", f"{found.training:,}"),
         ("values at once in a forward pass without gradients", f"{found.peak:,}"),
     ]
     text = tables.table(("", "bytes"), rows, "lr")
-    return f"{name} in {options.dtype}, batch {options.batch}\n\n{text}"
+    return f"{name} in {step.dtype}, batch {step.batch}\n\n{text}"
 
 
-def _memory(options: argparse.Namespace, graph_of: GraphOf, params: int) -> memory.Memory:
-    graphs = graph_of(True, options.batch), graph_of(False, options.batch)
-    return memory.memory(*graphs, params, options.dtype, options.optimiser)
-
-
-def roofline_text(name: str, graph: Graph, options: argparse.Namespace) -> str:
+def roofline_text(network: Counted, step: Step, rate: float, bandwidth: float) -> str:
     """The least time of each operation on a device, and which of its two limits decides."""
-    rate, bandwidth = options.roofline
     rows, total = [], 0.0
-    for cost in roofline.costs(graph, memory.size_of(options.dtype)):
+    for cost in roofline.costs(network.graph(batch=step.batch), memory.size_of(step.dtype)):
         seconds = cost.seconds(rate, bandwidth)
         total += seconds
         bound = "arithmetic" if cost.intensity > rate / bandwidth else "memory"
@@ -228,16 +235,23 @@ def roofline_text(name: str, graph: Graph, options: argparse.Namespace) -> str:
         )
     headers = ("module", "op", "MACs", "bytes", "FLOP/byte", "us", "bound by")
     text = tables.table(headers, rows, "llrrrrl")
-    device = f"in {options.dtype}, batch {options.batch}, on a device of {rate:g} FLOP/s and {bandwidth:g} bytes/s"
-    return f"{name} {device}: no less than {1e3 * total:.3f} ms\n\n{text}"
+    device = f"in {step.dtype}, batch {step.batch}, on a device of {rate:g} FLOP/s and {bandwidth:g} bytes/s"
+    return f"{network.name} {device}: no less than {1e3 * total:.3f} ms\n\n{text}"
 
 
 # JSON
 
 
-def as_json(
-    name: str, done: Sequence[Operation], options: argparse.Namespace, graph_of: GraphOf, params: int
-) -> dict[str, Any]:
+def as_json_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> dict[str, Any]:
+    """The object of schema rv-check/macs-of-all/1: the total of every counter, by arch and counter."""
+    rules = counters.conventions().values()
+    return {
+        "schema": ALL_SCHEMA,
+        "totals": {arch.name: {rule.name: rule.total(done) for rule in rules} for arch, done in every},
+    }
+
+
+def as_json(network: Counted, done: Sequence[Operation], step: Step, kept: memory.Memory | None) -> dict[str, Any]:
     """For machines: operations and conventions, and bytes where these are asked for."""
     operations = [
         {
@@ -268,14 +282,14 @@ def as_json(
     ]
     found: dict[str, Any] = {
         "schema": SCHEMA,
-        "subject": name,
+        "subject": network.name,
         "macs": sum(one.macs for one in done),
         "backward_macs": sum(one.backward for one in done),
-        "params": params,
+        "params": network.params,
         "conventions": conventions,
         "operations": operations,
     }
-    if options.memory:
-        how = {"dtype": options.dtype, "batch": options.batch, "optimiser_name": options.optimiser}
-        found["memory"] = {**how, **memory.as_json(_memory(options, graph_of, params))}
+    if kept is not None:
+        how = {"dtype": step.dtype, "batch": step.batch, "optimiser_name": step.optimiser}
+        found["memory"] = {**how, **memory.as_json(kept)}
     return found

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import load, parse_size
 from rv_check.archs.receptive_field import ReceptiveField
-from rv_check.cli.common import positive
+from rv_check.cli import options as shared
+from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
 from rv_check.errors import RvCheckError
 from rv_check.graphs.graph import Graph
 from rv_check.modules.named import is_module, load_module, parse_arguments
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from rv_check.receptive_fields.effective import Effective
 
 SCHEMA = "rv-check/receptive-field/1"
-HELD, DID_NOT_HOLD = 0, 1
 PHASES = (
     "the largest of: behind an upsampling neighbouring units differ. These are size/stride/padding of every p-th unit\n"
     "from unit 0 on, from unit 1 on, and so forth; the columns are those of the largest one, with the mean stride"
@@ -42,13 +40,15 @@ GLOBAL = "global: a unit sees the whole input, by a gate or a pool; the numbers 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("subject", nargs="?", metavar="ARCH|MODULE", help="an arch, or a module: file.py:Name")
-    parser.add_argument("--input", metavar="'C H W'", help="the input; that of the arch, or 3 224 224, unless given")
+    parser.add_argument("subject", nargs="?", metavar="ARCH|MODULE", help=shared.ARCH_OR_MODULE)
+    shared.input_size(parser)
     parser.add_argument("--step", metavar="STEP", help="only this step, or part of the module")
-    parser.add_argument("--depth", type=positive, metavar="N", help="all parts N names deep; one line a stage if not")
+    words = "all parts N names deep; one line a stage if not"
+    parser.add_argument("--depth", type=shared.positive, metavar="N", help=words)
     parser.add_argument("--measure", action="store_true", help="also by gradients, of the built model or the module")
     parser.add_argument("--effective", action="store_true", help="also the effective receptive field")
-    parser.add_argument("--runs", type=positive, default=8, metavar="N", help="networks for that, 8 unless given")
+    words = "networks for that, 8 unless given"
+    parser.add_argument("--runs", type=shared.positive, default=8, metavar="N", help=words)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first of them, 0 unless given")
     parser.add_argument(
         "--statistics",
@@ -57,118 +57,132 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="of its batch norms: those of the images as constants, or as in training",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="a picture of the effective field: .png or .svg")
-    parser.add_argument("--fits", type=positive, metavar="SIZE", help="which stage fits an input of that size")
+    parser.add_argument("--fits", type=shared.positive, metavar="SIZE", help="which stage fits an input of that size")
     parser.add_argument(
         "--compare-published", action="store_true", help=f"against the table of {published_fields.PUBLISHER}"
     )
-    parser.add_argument("--kwargs", metavar="JSON", help="arguments of a class or factory")
-    parser.add_argument("--json", action="store_true", help=f"one object, schema {SCHEMA}")
+    shared.keywords(parser)
+    shared.json_of(parser, SCHEMA)
 
 
-def run(options: argparse.Namespace) -> int:
-    """The table, and what else was asked for."""
-    if options.subject is None and not options.compare_published:
+@dataclass(frozen=True)
+class Runs:
+    """Of which networks an effective field is the mean."""
+
+    number: int
+    seed: int
+    statistics: Literal["frozen", "batch"]  # of batch norms
+
+    def __str__(self) -> str:
+        how = "frozen batch statistics" if self.statistics == "frozen" else "batch statistics as in training"
+        runs = "1 run" if self.number == 1 else f"{self.number} runs"
+        return f"{runs} of 2 images, seed {self.seed}, {how}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is told of one thing that was asked: keys of the object, and lines of the text."""
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()
+    holds: bool = True
+
+
+def run(options: argparse.Namespace, console: Console) -> Answer:
+    """The table, and what else was asked for. The status is 1 where a measured field is another.
+
+    Raises: RvCheckError.
+    """
+    name = options.subject
+    if name is None and not options.compare_published:
         raise RvCheckError("of which network?", expected="ARCH or MODULE, or --compare-published alone")
     picture = pictures.check_picture(options.output) if options.output else None
-    answer = _Answer(options, picture)
-    published = _published(options.subject) if options.compare_published else []
-    if options.subject is not None:
-        answer.of_subject()
-    if published:
-        answer.published(published)
-    answer.show()
-    return HELD if answer.holds else DID_NOT_HOLD
-
-
-class _Answer:
-    """What is asked of one network, gathered before it is printed."""
-
-    def __init__(self, options: argparse.Namespace, picture: Path | None):
-        self.options, self.picture = options, picture
-        self.json: dict[str, Any] = {"schema": SCHEMA}
-        self.text: list[str] = []
-        self.holds = True
-
-    def of_subject(self) -> None:
-        """The table of an arch or a module."""
-        options = self.options
-        network: _Network = _OfModule(options) if is_module(options.subject, options.kwargs) else _OfArch(options)
+    published = _published(name) if options.compare_published else []
+    parts = []
+    if name is not None:
+        network = _network(name, options.input, options.kwargs)
         lines = network.step(options.step) if options.step else network.lines(options.depth)
         if not lines:
-            raise RvCheckError(f"{options.subject} has no step at which everything meets", expected="--depth N")
+            raise RvCheckError(f"{name} has no step at which everything meets", expected="--depth N")
         measured = network.measured(lines) if options.measure else [None] * len(lines)
-        effective = {e.step: e for e in self._effective(network, lines)} if options.effective or self.picture else {}
-        self.holds = all(m.agrees(line.field) for line, m in zip(lines, measured, strict=True) if m)
-        self.json |= {"subject": options.subject, "input": list(network.input)}
-        self.json["steps"] = [
-            _line_json(line, m, effective.get(line.name)) for line, m in zip(lines, measured, strict=True)
-        ]
-        self.text.append(f"{options.subject}  input {shown_shape(network.input)}  (pixels; pixel 0 is at 0)")
-        self.text.append(_table(lines, measured, effective))
-        if any(line.field.is_global for line in lines):
-            self.text.append(f"\n{GLOBAL}")
-        if any(line.field.kinds > 1 for line in lines):
-            self.text.append(f"\n{PHASES}")
-        if effective:
-            self.text.append("\n" + _effective_words(options))
-        if self.picture:
-            self.text.append(f"the picture is in {self.picture}")
+        runs = Runs(options.runs, options.seed, options.statistics) if options.effective or picture else None
+        effective = _effective(network, lines, runs) if runs is not None else []
+        if picture is not None:
+            pictures.draw(effective, picture, f"{name}: effective receptive field, {runs}")
+        parts.append(_table(name, network.input, lines, measured, effective, runs))
+        if picture is not None:
+            parts.append(Part(lines=(f"the picture is in {picture}",)))
         if options.fits:
-            self._fits(network)
+            parts.append(_fits(network, options.fits))
+    if published:
+        parts.append(_compared(published, first=not parts))
+    status = HELD if all(part.holds for part in parts) else DID_NOT_HOLD
+    return Answer(partial(as_json, parts), partial(text, parts), status)
 
-    def _effective(self, network: _Network, lines: Sequence[Line]) -> list[Effective]:
-        from rv_check.receptive_fields.effective import effective_fields
-        from rv_check.receptive_fields.pictures import draw
 
-        options = self.options
-        chosen = network.parts([line for line in lines if not line.field.collapsed])
-        if not chosen:
-            raise RvCheckError("none of these steps gives a map", expected="a step before the pool to a fixed size")
-        with contextlib.redirect_stdout(sys.stderr):
-            found = effective_fields(
-                network.make, chosen, network.input, options.runs, 2, options.seed, options.statistics
-            )
-        if self.picture:
-            draw(found, self.picture, f"{options.subject}: effective receptive field, {_runs(options)}")
-        return found
+def as_json(parts: Sequence[Part]) -> dict[str, Any]:
+    """The object of schema rv-check/receptive-field/1."""
+    return {"schema": SCHEMA, **{key: value for part in parts for key, value in part.data.items()}}
 
-    def _fits(self, network: _Network) -> None:
-        size = self.options.fits
-        within, beyond = inputs.fits(network.lines(None), size)
-        self.json["fits"] = {"size": size, "step": within and within.name, "next": beyond and beyond.name}
-        words = f"no stage fits an input of {size}"
-        if within is not None:
-            words = f"the largest stage that fits an input of {size}: {within.name}, {_number(within.field.size)}"
-        self.text.append(f"\n{words}" + (f"; {beyond.name} has {_number(beyond.field.size)}" if beyond else ""))
-        smallest = network.smallest()
-        if smallest is not None:
-            self.json["smallest_input"] = {"size": smallest.size, "below": smallest.below}
-            why = f"; at {smallest.size - 1}: {smallest.below}" if smallest.below else ""
-            self.text.append(f"the smallest input that it takes: {smallest.size} x {smallest.size}{why}")
 
-    def published(self, found: Sequence[published_fields.Against]) -> None:
-        """The published table."""
-        self.json["published"] = [
-            {"network": f.network, "published": f.published, "source": f.source, "arch": f.arch, "what": f.what}
-            | {"size": f.field.size, "stride": f.field.stride, "padding": f.field.padding, "same": f.is_same}
-            for f in found
-        ]
-        rows = [
-            (f.network, f.published, f.arch, f.what, str(f.field), "same" if f.is_same else _differs(f)) for f in found
-        ]
-        headers = ("network", "published", "ours", "", "size/stride/padding", "")
-        self.text += (
-            ["", f"published by {published_fields.PUBLISHER}"]
-            if self.text
-            else [f"published by {published_fields.PUBLISHER}"]
-        )
-        self.text.append(tables.table(headers, rows, "llllll"))
-        if any(f.network.startswith("resnet") for f in found):
-            self.text += ["", published_fields.WHY]
+def text(parts: Sequence[Part]) -> str:
+    """One part below the other."""
+    return "\n".join(line for part in parts for line in part.lines)
 
-    def show(self) -> None:
-        """Print it."""
-        print(json.dumps(self.json, indent=2) if self.options.json else "\n".join(self.text))
+
+# What is asked of one network
+
+
+def _table(
+    name: str,
+    input: Shape,
+    lines: Sequence[Line],
+    measured: Sequence[Measured | None],
+    effective: Sequence[Effective],
+    runs: Runs | None,
+) -> Part:
+    """A line a step, by formula and by all else that was asked for."""
+    by_step = {one.step: one for one in effective}
+    told = [f"{name}  input {shown_shape(input)}  (pixels; pixel 0 is at 0)", _rows(lines, measured, by_step)]
+    if any(line.field.is_global for line in lines):
+        told.append(f"\n{GLOBAL}")
+    if any(line.field.kinds > 1 for line in lines):
+        told.append(f"\n{PHASES}")
+    if by_step:
+        what = "effective (Luo et al. 2016): pixels a side with more than 4.55 % of the largest mean |gradient|"
+        told.append(f"\n{what}; {runs}")
+    steps = [_line_json(line, m, by_step.get(line.name)) for line, m in zip(lines, measured, strict=True)]
+    holds = all(m.agrees(line.field) for line, m in zip(lines, measured, strict=True) if m)
+    return Part({"subject": name, "input": list(input), "steps": steps}, tuple(told), holds)
+
+
+def _effective(network: _Network, lines: Sequence[Line], runs: Runs) -> list[Effective]:
+    """Of those steps that give a map. Raises: RvCheckError where none does."""
+    from rv_check.receptive_fields.effective import effective_fields
+
+    chosen = network.parts([line for line in lines if not line.field.collapsed])
+    if not chosen:
+        raise RvCheckError("none of these steps gives a map", expected="a step before the pool to a fixed size")
+    return effective_fields(network.make, chosen, network.input, runs.number, 2, runs.seed, runs.statistics)
+
+
+def _fits(network: _Network, size: int) -> Part:
+    """Which stage fits an input of that size, and the smallest input that the network takes."""
+    within, beyond = inputs.fits(network.lines(None), size)
+    data: dict[str, Any] = {"fits": {"size": size, "step": within and within.name, "next": beyond and beyond.name}}
+    words = f"no stage fits an input of {size}"
+    if within is not None:
+        words = f"the largest stage that fits an input of {size}: {within.name}, {_number(within.field.size)}"
+    lines = [f"\n{words}" + (f"; {beyond.name} has {_number(beyond.field.size)}" if beyond else "")]
+    smallest = network.smallest()
+    if smallest is not None:
+        data["smallest_input"] = {"size": smallest.size, "below": smallest.below}
+        why = f"; at {smallest.size - 1}: {smallest.below}" if smallest.below else ""
+        lines.append(f"the smallest input that it takes: {smallest.size} x {smallest.size}{why}")
+    return Part(data, tuple(lines))
+
+
+# What is published
 
 
 def _published(subject: str | None) -> list[published_fields.Against]:
@@ -181,12 +195,37 @@ def _published(subject: str | None) -> list[published_fields.Against]:
     return [one for one in found if one.network in networks]
 
 
+def _compared(found: Sequence[published_fields.Against], first: bool) -> Part:
+    """The published table beside ours. `first`: nothing stands above it."""
+    data = [
+        {"network": f.network, "published": f.published, "source": f.source, "arch": f.arch, "what": f.what}
+        | {"size": f.field.size, "stride": f.field.stride, "padding": f.field.padding, "same": f.is_same}
+        for f in found
+    ]
+    rows = [(f.network, f.published, f.arch, f.what, str(f.field), "same" if f.is_same else _differs(f)) for f in found]
+    headers = ("network", "published", "ours", "", "size/stride/padding", "")
+    lines = [*([] if first else [""]), f"published by {published_fields.PUBLISHER}"]
+    lines.append(tables.table(headers, rows, "llllll"))
+    if any(f.network.startswith("resnet") for f in found):
+        lines += ["", published_fields.WHY]
+    return Part({"published": data}, tuple(lines))
+
+
+# Networks
+
+
+def _network(name: str, size: str | None, kwargs: str | None) -> _Network:
+    """An arch, or a module that is run once. Raises: RvCheckError."""
+    if not is_module(name, kwargs):
+        return _OfArch(load(name, size))
+    return _OfModule(name, parse_size(size) if size else (3, 224, 224), parse_arguments(kwargs))
+
+
 class _OfArch:
     """An arch: its table is static, torch comes with the rest."""
 
-    def __init__(self, options: argparse.Namespace):
-        self.arch: Arch = load(options.subject, options.input)
-        self.input: Shape = self.arch.input
+    def __init__(self, arch: Arch):
+        self.arch, self.input = arch, arch.input
 
     def lines(self, depth: int | None) -> list[Line]:
         return formula.arch_lines(self.arch, depth)
@@ -213,15 +252,13 @@ class _OfArch:
 class _OfModule:
     """A module: all of it comes from its op graph."""
 
-    def __init__(self, options: argparse.Namespace):
-        self.name, self.input = options.subject, parse_size(options.input) if options.input else (3, 224, 224)
-        self.arguments = parse_arguments(options.kwargs)
-        with contextlib.redirect_stdout(sys.stderr):  # what the module prints is not ours to pass on
-            from rv_check.modules.observe import Subject
+    def __init__(self, name: str, input: Shape, arguments: Mapping[str, Any]):
+        from rv_check.modules.observe import Subject
 
-            candidate = load_module(self.name, self.arguments)
-            self.module, self.fresh = candidate.module, candidate.fresh
-            self.graph: Graph = measured_fields.observed(Subject(self.module), self.input)
+        self.name, self.input, self.arguments = name, input, arguments
+        candidate = load_module(name, arguments)
+        self.module, self.fresh = candidate.module, candidate.fresh
+        self.graph: Graph = measured_fields.observed(Subject(self.module), input)
 
     def lines(self, depth: int | None) -> list[Line]:
         return formula.graph_lines(self.graph, depth)
@@ -258,7 +295,7 @@ def _number(value: float | tuple[float, float]) -> str:
     return f"{value[0]:g} x {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
 
 
-def _table(lines: Sequence[Line], measured: Sequence[Measured | None], effective: dict[str, Effective]) -> str:
+def _rows(lines: Sequence[Line], measured: Sequence[Measured | None], effective: Mapping[str, Effective]) -> str:
     headers = ["name", "op", "out", "size", "stride", "padding", "centre"]
     headers += ["measured"] if any(measured) else []
     headers += ["effective", "share", "deviation"] if effective else []
@@ -299,17 +336,6 @@ def _differs(one: published_fields.Against) -> str:
     ours = str(one.field).split("/")
     names = ("size", "stride", "padding")
     return "another " + " and ".join(name for name, a, b in zip(names, printed, ours, strict=True) if a != b)
-
-
-def _runs(options: argparse.Namespace) -> str:
-    statistics = "frozen batch statistics" if options.statistics == "frozen" else "batch statistics as in training"
-    runs = "1 run" if options.runs == 1 else f"{options.runs} runs"
-    return f"{runs} of 2 images, seed {options.seed}, {statistics}"
-
-
-def _effective_words(options: argparse.Namespace) -> str:
-    what = "effective (Luo et al. 2016): pixels a side with more than 4.55 % of the largest mean |gradient|"
-    return f"{what}; {_runs(options)}"
 
 
 def _field_json(field: ReceptiveField) -> dict[str, Any]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
+from functools import partial
 
 from rv_check.archs.load import load
-from rv_check.cli.common import HELD
+from rv_check.cli.console import Answer, Console
+from rv_check.cli.options import ARCH, input_size, json_of, positive
 from rv_check.report import layers
 
 
-def show_command(options: argparse.Namespace) -> int:
-    """The layer table."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("arch", metavar="ARCH", help=ARCH)
+    input_size(parser)
+    parser.add_argument("--depth", type=positive, metavar="N", help="fold modules N names deep into one line")
+    json_of(parser, layers.SHOW_SCHEMA)
+
+
+def run(options: argparse.Namespace, console: Console) -> Answer:
+    """The layer table. Raises: RvCheckError for an arch that there is not, or that does not fit the input."""
     arch = load(options.arch, options.input)
-    if options.json:
-        print(json.dumps(layers.show_json(arch, options.depth), indent=2))
-    else:
-        print(layers.show_text(arch, options.depth))
-    return HELD
+    return Answer(partial(layers.show_json, arch, options.depth), partial(layers.show_text, arch, options.depth))

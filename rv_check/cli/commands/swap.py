@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +19,8 @@ from rv_check.bench.samples import Rounds
 from rv_check.bench.timing import Plan
 from rv_check.blocks import swap
 from rv_check.blocks.swap import BATCH, Gradient, Variant
-from rv_check.cli.common import positive
+from rv_check.cli import options as shared
+from rv_check.cli.console import Answer, Console
 from rv_check.costs import memory
 from rv_check.errors import RvCheckError
 from rv_check.modules.guard import run_theirs
@@ -40,7 +38,7 @@ PLAN = Plan(seconds=2)  # of --time, for each variant and pass
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("subject", metavar="ARCH", help="an arch whose stages are given a block, as resnet50")
+    parser.add_argument("subject", metavar="ARCH", help=f"an arch whose stages are given a block: {shared.ARCH}")
     parser.add_argument(
         "--block",
         action="append",
@@ -49,23 +47,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the other block: se_bottleneck, path/to/file.yaml::block(groups=32), file.py:Name (may be repeated)",
     )
     parser.add_argument("--stages", default="", metavar="LIST", help="only in these, by number from 1 or name: 3,4")
-    parser.add_argument("--call", metavar="ARGUMENTS", help='of a class, as "in_channels=C, out_channels=4*width"')
-    parser.add_argument("--kwargs", metavar="JSON", help='what a class is always given, as {"norm": "group"}')
-    parser.add_argument("--input", metavar="'C H W'", help="another input size than the arch's")
-    parser.add_argument(
-        "--seeds", type=_from_zero, default=SEEDS, metavar="N", help="of the gradient's norm; 0: none, and no torch"
-    )
-    parser.add_argument("--memory", type=positive, metavar="BATCH", help="bytes that are kept for backward, at a batch")
-    parser.add_argument("--time", type=positive, metavar="BATCH", help="milliseconds of both passes, at a batch")
-    parser.add_argument("--device", default="cpu", help="for --time, as torch names it; cpu unless given")
+    shared.call(parser)
+    shared.keywords(parser)
+    shared.input_size(parser)
+    words = "of the gradient's norm; 0: none, and no torch"
+    parser.add_argument("--seeds", type=shared.from_zero, default=SEEDS, metavar="N", help=words)
+    words = "bytes that are kept for backward, at a batch"
+    parser.add_argument("--memory", type=shared.positive, metavar="BATCH", help=words)
+    words = "milliseconds of both passes, at a batch"
+    parser.add_argument("--time", type=shared.positive, metavar="BATCH", help=words)
+    shared.device(parser)
     parser.add_argument("--markdown", action="store_true", help="the table for a page")
-    parser.add_argument("--json", action="store_true", help=f"one object, schema {SCHEMA}")
-
-
-def _from_zero(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
-    return int(text)
+    shared.json_of(parser, SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -87,47 +80,55 @@ class Column:
         return facts.params, facts.macs, facts.activations, -last.rows.size, -last.columns.size, *times
 
 
-def run(options: argparse.Namespace) -> int:
-    """Build the variants, and print them beside the arch."""
+@dataclass(frozen=True)
+class Swap:
+    """An arch and its variants, itself first. `input`: of the gradients; `timed`: batch and device of the times."""
+
+    arch: Arch
+    columns: Sequence[Column]
+    input: Shape
+    timed: tuple[int, str] | None = None
+
+
+def run(options: argparse.Namespace, console: Console) -> Answer:
+    """Build the variants, and show them beside the arch. Raises: RvCheckError."""
     if is_module(options.subject):
         raise RvCheckError(f"{options.subject} is a module", expected="an arch, whose stages can be given a block")
     arch = load(options.subject, options.input)
     stages = [part.strip() for part in options.stages.split(",")] if options.stages else []
-    with contextlib.redirect_stdout(sys.stderr):  # what a class prints is not ours to pass on
-        variants = [swap.standard(arch, stages), *(_variant(arch, block, stages, options) for block in options.block)]
-        input = _gradient_input(arch)
-        columns = [_column(variant, options, input) for variant in variants]
-        if options.time:
-            taken = _times(variants, options)
-            columns = [replace(column, times=times) for column, times in zip(columns, taken, strict=True)]
+    variants = [swap.standard(arch, stages)]
+    variants += [_variant(arch, block, stages, options.call, options.kwargs) for block in options.block]
+    input = _gradient_input(arch)
+    columns = [_column(variant, options.seeds, options.memory, input) for variant in variants]
+    timed = (options.time, options.device) if options.time else None
+    if timed is not None:
+        taken = _times(variants, *timed)
+        columns = [replace(column, times=times) for column, times in zip(columns, taken, strict=True)]
     front = swap.pareto([column.costs for column in columns])
     columns = [replace(column, on_front=on) for column, on in zip(columns, front, strict=True)]
-    if options.json:
-        print(json.dumps(as_json(arch, columns, input), indent=2))
-    else:
-        print(text(arch, columns, input, options))
-    return 0
+    found = Swap(arch, columns, input, timed)
+    return Answer(partial(as_json, found), partial(text, found, "markdown" if options.markdown else "text"))
 
 
-def _variant(arch: Arch, block: str, stages: Sequence[str], options: argparse.Namespace) -> Variant:
+def _variant(arch: Arch, block: str, stages: Sequence[str], call: str | None, kwargs: str | None) -> Variant:
     if "::" in block or not is_module(block):
         return swap.with_block(arch, block, stages)
     need_class = named_value(block, "class")
     if not callable(need_class):
         raise RvCheckError(f"{block} is a {type(need_class).__name__}", expected="a class of modules, or a factory")
-    return swap.with_class(arch, block, need_class, options.call, stages, parse_arguments(options.kwargs))
+    return swap.with_class(arch, block, need_class, call, stages, parse_arguments(kwargs))
 
 
-def _column(variant: Variant, options: argparse.Namespace, input: Shape) -> Column:
-    gradient = swap.first_gradient(variant, options.seeds, input) if options.seeds else None
+def _column(variant: Variant, seeds: int, batch: int | None, input: Shape) -> Column:
+    """All but the times. `batch`: of the memory, if that is asked for."""
+    gradient = swap.first_gradient(variant, seeds, input) if seeds else None
     kept = None
-    if options.memory:
-        graph = variant.graph(training=True, batch=options.memory)
-        kept = sum(bytes_ for _, bytes_ in memory.kept_for_backward(graph))
+    if batch is not None:
+        kept = sum(bytes_ for _, bytes_ in memory.kept_for_backward(variant.graph(training=True, batch=batch)))
     return Column(variant, gradient, kept)
 
 
-def _times(variants: Sequence[Variant], options: argparse.Namespace) -> list[dict[str, Rounds]]:
+def _times(variants: Sequence[Variant], batch: int, device_name: str) -> list[dict[str, Rounds]]:
     """Forward in train mode and backward, in rounds in which each variant has its turn."""
     need("torch")
     from rv_check.bench.devices import device_of, settings
@@ -137,12 +138,12 @@ def _times(variants: Sequence[Variant], options: argparse.Namespace) -> list[dic
 
     def taken(pass_: str) -> list[Rounds]:
         input = variants[0].arch.input
-        point = Point(device.name, "float32", "contiguous", "eager", pass_, options.time, input)
+        point = Point(device.name, "float32", "contiguous", "eager", pass_, batch, input)
         with settings(device, point.dtype), seeded(0):
             made = [make(variant.build(), point).workload for variant in variants]
             return list(side_by_side(device, made, PLAN))
 
-    device = device_of(options.device)
+    device = device_of(device_name)
     what = f"{listed(one.arch.name for one in variants)} cannot be timed"
     by_pass = {pass_: run_theirs(what, partial(taken, pass_)) for pass_ in PASSES}
     return [dict(zip(by_pass, rounds, strict=True)) for rounds in zip(*by_pass.values(), strict=True)]
@@ -162,9 +163,9 @@ def _gradient_input(arch: Arch) -> Shape:
 # Printed
 
 
-def text(arch: Arch, columns: Sequence[Column], input: Shape, options: argparse.Namespace) -> str:
+def text(found: Swap, form: str) -> str:
     """Two networks side by side, a line for each number; of more, a line for each network."""
-    form = "markdown" if options.markdown else "text"
+    arch, columns = found.arch, found.columns
     lines = [_cells(column, columns[0]) for column in columns]
     names = [one.variant.block for one in columns]
     if len(columns) == 2:
@@ -181,17 +182,18 @@ def text(arch: Arch, columns: Sequence[Column], input: Shape, options: argparse.
     gradient = columns[0].gradient
     if gradient is not None:
         notes.append(
-            f"gradient: norm of that of {gradient.name} at initialisation, median (least to most) of {options.seeds} "
-            f"seeds,\nbatch {BATCH} at {shown_shape(input)}, random labels, the arch's init for all; "
-            "no verdict on how well it learns"
+            f"gradient: norm of that of {gradient.name} at initialisation, median (least to most) of "
+            f"{len(gradient.norms)} seeds,\nbatch {BATCH} at {shown_shape(found.input)}, random labels, the arch's "
+            "init for all; no verdict on how well it learns"
         )
-    if options.time:
+    if found.timed is not None:
+        batch, device = found.timed
         notes.append(
-            f"ms: medians, {PLAN.rounds} rounds in which each has its turn, batch {options.time} on {options.device}, "
+            f"ms: medians, {PLAN.rounds} rounds in which each has its turn, batch {batch} on {device}, "
             "x the ratio with\nits 99 % interval, = where the rank test tells no difference; noisy: IQR above "
             f"{samples.NOISY:.0%} of the median"
         )
-    costs = "params, MACs, activations and time" if options.time else "params, MACs and activations"
+    costs = "params, MACs, activations and time" if found.timed else "params, MACs and activations"
     notes.append(f"pareto: no other has as few {costs} and as large a receptive field")
     return "\n".join(quote_plain(line) for note in notes for line in note.split("\n"))
 
@@ -235,16 +237,15 @@ def _fields(fields: Sequence[ReceptiveField]) -> str:
     return ", ".join(sizes) + (", global" if any(f.is_global for f in fields) else "")
 
 
-def as_json(arch: Arch, columns: Sequence[Column], input: Shape) -> dict[str, Any]:
+def as_json(found: Swap) -> dict[str, Any]:
     """The object of schema rv-check/swap/1."""
-    found: dict[str, Any] = {"schema": SCHEMA, "subject": arch.name, "input": list(arch.input)}
-    gradient = columns[0].gradient
+    arch, gradient = found.arch, found.columns[0].gradient
+    said: dict[str, Any] = {"schema": SCHEMA, "subject": arch.name, "input": list(arch.input)}
     if gradient is not None:
-        found["gradients"] = {
-            "input": list(input), "batch": BATCH, "seeds": len(gradient.norms), "of": gradient.name
+        said["gradients"] = {
+            "input": list(found.input), "batch": BATCH, "seeds": len(gradient.norms), "of": gradient.name
         }  # fmt: skip
-    found["variants"] = [_variant_json(column) for column in columns]
-    return found
+    return {**said, "variants": [_variant_json(column) for column in found.columns]}
 
 
 def _variant_json(column: Column) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rv_check.blocks.contract import BlockArch, block_arch, find_contract
 from rv_check.blocks.properties import PROPERTIES, STACKED
 from rv_check.checks.findings import Finding, Report
 from rv_check.cli.commands import block
-from rv_check.cli.main import parse
+from rv_check.cli.main import answer, parse
 from rv_check.errors import RvCheckError
 from rv_check.language.vocabulary import PROPERTIES as NAMES
 from tests.unit import wrong_blocks
@@ -254,8 +254,7 @@ def test_without_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def command(*arguments: str) -> int:
     """`rv-check block` with these arguments."""
-    options = parse(["block", *arguments])
-    return int(options.run(options))
+    return answer(parse(["block", *arguments]))
 
 
 def test_what_could_not_be_asked_does_not_hold(

@@ -23,7 +23,7 @@ from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.checks.findings import up_to
 from rv_check.checks.registry import check_arch
 from rv_check.cli.commands import receptive_field
-from rv_check.cli.main import parse
+from rv_check.cli.main import answer, parse
 from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.of_arch import graph_of
@@ -1110,8 +1110,7 @@ def test_error_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def ask(*arguments: str) -> int:
     """`rv-check receptive-field` with these arguments."""
-    options = parse(["receptive-field", *arguments])
-    return int(options.run(options))
+    return answer(parse(["receptive-field", *arguments]))
 
 
 def test_the_command_of_an_arch(capsys: pytest.CaptureFixture[str]) -> None:
