@@ -1,10 +1,6 @@
 """The command `rv-check claims`: printed statements, and the verdict on each.
 
---json is one object of schema rv-check/claims/1:
-    schema; claims: a list of {file, line, claim, says, printed, verdict, declared, value, right, reason, note, source,
-    status}, in the order of the files. verdict and declared: holds, truncated, wrong or cannot be said. value: what the
-    expression gives; right: how it is rightly printed. reason: why nothing can be said. status: passed where the
-    verdict is as declared, else failed, or skipped where something is missing here.
+--json is one object of schema rv-check/claims/1.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """The command `rv-check list`: the shipped archs, blocks and families.
 
---json is one object of schema rv-check/list/1:
-    schema; families: a list of {family, arguments, source, archs}, archs being names; blocks: a list of {block,
-    arguments, source}. arguments: the names of those that it takes.
+--json is one object of schema rv-check/list/1.
 """
 
 from __future__ import annotations

@@ -1,13 +1,7 @@
 """The command `rv-check macs`: what a network costs, and why every counter prints another total.
 
---json is one object of schema rv-check/macs/1:
-    schema, subject; macs and backward_macs of one image; params; conventions: a list of {name, version, unit, source,
-    total, terms}; operations: a list of {name, op, asked_by, in, out, macs, bias, params, weight_gradient_macs,
-    input_gradient_macs}, in the order of the network; with --memory also memory {dtype, batch, optimiser_name,
-    parameters, gradients, optimiser, activations, peak, training}, in bytes.
-    terms: what the total is the sum of, a list of {coefficient, op, quantity, amount}.
-With --compare and no network it is one of schema rv-check/macs-of-all/1:
-    schema; totals: of each shipped arch, the total of each convention, by name.
+--json is one object of schema rv-check/macs/1.
+With --compare and no network it is one of schema rv-check/macs-of-all/1.
 """
 
 from __future__ import annotations

@@ -1,13 +1,6 @@
 """`rv-check study degradation`: training error by depth, with shortcuts and without.
 
-degradation.json, and --json, schema rv-check/study-degradation/1:
-    schema; data; recipe {name, source, batch, rate, width, epochs, iterations}; holds: whether the effect is there;
-    verdict: in words; gaps: of plain and residual networks, by how many percent the training error of every seed of
-    the deepest exceeds that of any seed of the shallowest; advantage: by how many that of every plain seed of the
-    deepest exceeds that of any residual one; runs: a list of {kind, depth, seed, log}.
-    log: a list of {epoch, rate, loss, train_error, test_error}, errors in percent; those of training are of the images
-    as they were trained on, while the network changed. Beside it KINDDEPTH-seedN.csv has the same log, and .pt is the
-    checkpoint from which a run that was killed goes on.
+degradation.json, and --json, schema rv-check/study-degradation/1.
 """
 
 from __future__ import annotations

@@ -1,12 +1,6 @@
 """`rv-check study gradients`: the first layer's gradient, with shortcuts and without.
 
-gradients.json, and --json, schema rv-check/study-gradients/1:
-    schema; batch: inputs of the one batch; rate: of the steps before measuring; measured: a list of {stack, block,
-    depth, unit (blocks or layers), steps, archs (with shortcuts and without), verdict, median_ratio, runs}.
-    runs: a list of {seed, ratio, residual, plain, plain_norm_in_float32, plain_zeros_in_float32}. residual and plain:
-    the gradient's norm by weight, in the order of the flow. ratio: of the first one, residual over plain. null stands
-    for what is not finite. The last two are of the plain network's first weight before any step: the norm as float32
-    has it, and the share of elements that are 0 in it.
+gradients.json, and --json, schema rv-check/study-gradients/1.
 """
 
 from __future__ import annotations
