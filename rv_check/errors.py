@@ -216,6 +216,11 @@ class SpecError(RvCheckError):
         Exception.__init__(self, self.problems)
 
 
+def spec_error(message: str, place: Place | None, expected: str | None = None, near: str | None = None) -> SpecError:
+    """That one thing is wrong with a spec."""
+    return SpecError([Problem(message, place, expected, near)])
+
+
 def unknown(what: str, name: str, known: Iterable[str], expected: str | None = None) -> RvCheckError:
     """That nothing is known by a name: `unknown arch 'resnet8'`. `expected`: the known names unless given."""
     known = list(known)

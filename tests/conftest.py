@@ -1,18 +1,8 @@
 """`pytest --update-snapshots` rewrites the generated parts of the repository; without it they are only compared."""
 
-import os
 from pathlib import Path
 
 import pytest
-
-# Workers of xdist share the cores. Torch and the processes that tests start read this; torch is not imported yet.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option."""
-    parser.addoption("--update-snapshots", action="store_true", help="rewrite snapshots and the README's table")
 
 
 @pytest.fixture

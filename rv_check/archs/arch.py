@@ -13,7 +13,7 @@ from rv_check.archs.listing import Row
 from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.archs.tree import Layer, Module, Node, Tree, child, children
 from rv_check.errors import Problem, SpecError
-from rv_check.language.definitions import ArchEntry, Contract, Family
+from rv_check.language.definitions import ArchEntry, Family, StepContract
 from rv_check.ops.op import Shape
 from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.values import Value, show
@@ -113,7 +113,7 @@ class Arch:
         return f"Arch({self.name!r}, input={shown_shape(self.input)!r})"
 
 
-def _unknown_step(arch: str, root: Module, contract: Contract) -> Problem | None:
+def _unknown_step(arch: str, root: Module, contract: StepContract) -> Problem | None:
     """What is wrong with the step that a contract names, if it is not there."""
     node: Node = root
     before = ""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from rv_check.archs.arch import Arch
 from rv_check.archs.expand import Budget, bind, definition_scope
-from rv_check.errors import Document, Place, Problem, RvCheckError, SpecError, once_per_place, unknown
+from rv_check.errors import Document, Place, Problem, RvCheckError, SpecError, once_per_place, spec_error, unknown
 from rv_check.language import files as spec_files
 from rv_check.language import library
 from rv_check.language.definitions import ArchEntry, Block, Family
 from rv_check.language.expressions import Call, check_keyword, parse_call
-from rv_check.language.parser import parse_input
+from rv_check.language.notations import parse_input
 from rv_check.language.yaml_nodes import Text
 from rv_check.ops.op import Shape
 from rv_check.text import listed, nearest, quote, quote_plain, shown_path
@@ -97,7 +97,7 @@ def load_archs(path: Path) -> list[Arch]:
 def _family(path: Path) -> Family:
     definition = library.load(path)
     if isinstance(definition, Block):
-        raise SpecError([Problem("this is a block, not a family", definition.place, "a family: file with archs:")])
+        raise spec_error("this is a block, not a family", definition.place, "a family: file with archs:")
     return definition
 
 
@@ -127,7 +127,7 @@ def _overrides(family: Family, call: Call) -> dict[str, Value]:
             if argument.keyword is None:
                 found = f"{call.name} is given {argument.value.text} without a name"
                 expected = listed(f"{name}={argument.value.text}" for name in family.argument_names)
-                raise SpecError([Problem(found, argument.place, expected)])
+                raise spec_error(found, argument.place, expected)
             check_keyword(family, argument.keyword, argument.place)
             values[argument.keyword] = argument.value.evaluate(scope)
         except SpecError as error:

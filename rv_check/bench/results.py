@@ -1,28 +1,6 @@
 """Results of `rv-check bench` as JSON: written whole or not at all, read back, merged, held against a baseline.
 
-Within a schema keys are neither renamed nor taken away, and each is always there.
-
-rv-check/bench/1:
-    schema; machines: what was measured on, by a key of hardware and versions; cases: a list of results.
-    machine: {device, software, rooflines}. device: what it is, with kind and name; two results with equal ones are of
-    the same device. software: versions. rooflines: by type of numbers {flop_per_second, byte_per_second}, measured.
-    case: id, subject, device, dtype, format, mode, pass, optimiser (null but for a step), batch, input [C, H, W]: what
-    was measured, `id` naming it all;
-    machine: the key of its machine; world_size: processes that share a step, 1 but for data parallel ones;
-    status: measured, does not fit, or failed, with its reason, else null;
-    samples: seconds, a list of rounds of samples; median, iqr, min, n, low, high, noisy: of them (low, high: 95 % of
-    the median by bootstrap over rounds; noisy: IQR above a tenth of the median, or one sample only);
-    warm_up: {count, seconds, settled}; l2: flushed or warm before each sample, null where there is no such choice;
-    macs: multiply-adds of one run over the whole batch, null where they cannot be counted, with `uncounted` saying why;
-    params; images_per_second; flop_per_second: 2 * macs / median; byte_per_second: what the forward pass must move over
-    the median, null of passes with a backward one; share_of_rate: of the roofline's FLOP/s; share_of_roofline: the
-    least time that the roofline allows over the median, null as byte_per_second; seconds_per_gmac;
-    memory: {peak, reserved} in bytes, null on the CPU; peak without what other subjects held;
-    flags: torch's settings while it ran; state: {before, after}: clocks, temperature, load;
-    stages: a list of {name, median, share}, or null where it was not asked for;
-    compared: null, or {with: an id, ratio, low, high, p, rounds, different}: this case in units of that one, measured
-    in turn; low, high: 99 %; different: p is at most 0.01;
-    tolerance: how much slower than a baseline it may be, 0.05 being 5 %.
+docs/schemas/bench-1.json says what each key is.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from rv_check.bench.samples import paired, summary
 from rv_check.bench.timing import Plan, WarmUp, Workload, in_turn, times, warm_up
 from rv_check.bench.workloads import Cost, Made, Pass, cost, make, module_of
 from rv_check.errors import RvCheckError
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.modules.processes import Ranks
 from rv_check.text import duration
 
@@ -124,7 +124,7 @@ def measure(session: Session, group: Group) -> list[Result]:
 def _tried(session: Session, case: Case, action: Callable[[], Any]) -> Any:
     """What `action` gives, or the result that says why there is none."""
     try:
-        outcome = guarded(f"{case.subject.name} cannot be run", lambda: attempt(action, session.device.recover))
+        outcome = run_theirs(f"{case.subject.name} cannot be run", lambda: attempt(action, session.device.recover))
     except RvCheckError as error:
         if session.ranks.size > 1:
             raise  # the others would wait for this one for ever

@@ -16,17 +16,17 @@ from rv_check.bench.timing import Workload
 from rv_check.costs import operations as counts
 from rv_check.costs import roofline
 from rv_check.errors import RvCheckError
-from rv_check.graphs.expected import expected
-from rv_check.graphs.graph import Graph
+from rv_check.graphs.builder import Form
+from rv_check.graphs.network import At, Network
+from rv_check.graphs.of_arch import ArchNetwork
 from rv_check.modules.build import build
 from rv_check.modules.copies import copy_of
-from rv_check.modules.guard import guarded
 from rv_check.modules.named import load_module
+from rv_check.modules.network import ModuleNetwork
 from rv_check.modules.observe import Subject as Observed
 from rv_check.modules.processes import ALONE, Ranks
 from rv_check.modules.reference import build_reference
 from rv_check.modules.torch_state import seeded
-from rv_check.text import shown_shape
 
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2, "autocast": 2}  # of a number that is computed with
@@ -289,22 +289,21 @@ def cost(case: Case, module: nn.Module) -> Cost:
     Raises: RvCheckError for an operation that no rule counts.
     """
     point = case.point
-    graph_of = _graphs(case, module)
+    network, image = _network(case, module), case.point.input
     training = point.pass_ != "inference"
-    done = counts.operations(graph_of(training, 1))
+    done = counts.operations(network.graph(At(image, 1, training), Form.AS_RUN))
     forward, backward = sum(one.macs for one in done), sum(one.backward for one in done)
     macs = {"backward": backward, "step": forward + backward}.get(point.pass_, forward) * point.batch
     params = sum(parameter.numel() for parameter in module.parameters())
     if point.pass_ in ("backward", "step"):
         return Cost(macs, None, params, ())
-    operations = tuple(roofline.costs(graph_of(training, point.batch), BYTES[point.dtype]))
+    graph = network.graph(At(image, point.batch, training), Form.AS_RUN)
+    operations = tuple(roofline.costs(graph, BYTES[point.dtype]))
     return Cost(macs, sum(one.moved for one in operations), params, operations)
 
 
-def _graphs(case: Case, module: nn.Module) -> Callable[[bool, int], Graph]:
-    arch = case.subject.arch
-    if arch is not None:
-        return lambda training, batch: expected(arch, training, batch=batch, raw=True)
+def _network(case: Case, module: nn.Module) -> Network:
+    if case.subject.arch is not None:
+        return ArchNetwork(case.subject.arch)
     observed = Observed(copy.deepcopy(module).cpu().float())
-    what = f"{case.subject.name} cannot be observed at {shown_shape(case.point.input)}"
-    return lambda training, batch: guarded(what, lambda: observed.observe(case.point.input, training, batch, raw=True))
+    return ModuleNetwork(observed, case.subject.name, does_not="cannot be observed at")

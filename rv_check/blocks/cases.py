@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rv_check.blocks.call import MADE, How
 from rv_check.blocks.contract import Contract, filled, input_of, probes
 from rv_check.errors import RvCheckError
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
 from rv_check.text import shown_shape
 from rv_check.values import Value, show
@@ -39,7 +39,7 @@ class Checked:
         shown += [
             f"{k}={v if isinstance(v, int | float | str | None) else type(v).__name__}" for k, v in by_name.items()
         ]
-        made = guarded(f"{self.name}({', '.join(shown)}) cannot be made", lambda: self.cls(*by_position, **by_name))
+        made = run_theirs(f"{self.name}({', '.join(shown)}) cannot be made", lambda: self.cls(*by_position, **by_name))
         if not isinstance(made, torch.nn.Module):
             raise RvCheckError(f"{self.name} makes a {type(made).__name__}", expected="a torch.nn.Module")
         return made

@@ -18,7 +18,7 @@ from rv_check.blocks.contract import UNITS, Contract, block_arch, find_contract
 from rv_check.blocks.infer import STANDARD, best_calls, of_body, settle
 from rv_check.checks.findings import Finding, Report, failures
 from rv_check.errors import CannotRun, RvCheckError, SpecError, unknown
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.optional import need
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def guarded_property(one: Property, trial: Trial) -> str | None:
             return None
 
     try:
-        words = guarded("it raises", run)
+        words = run_theirs("it raises", run)
     except (CannotRun, SpecError):
         raise
     except RvCheckError as error:

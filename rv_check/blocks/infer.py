@@ -134,10 +134,8 @@ def of_body(
     arch = block_arch(checked.contract.block, case.values, case.x)
     with seeded(0):
         module = checked.make(case.values, case.x)
-    run = ModuleRun(module, arch, "cpu")
+    run = ModuleRun(module, arch)
     with run.lent:
         observe(run)
         findings = Judge().findings(run, checks_of_module(level))
-        structure = run.structure()
-        names = {} if structure.differs(False) else {ours: slot.name for ours, slot in structure.map.items()}
-        return findings, names, structure.totals
+        return findings, run.structure.names, run.structure.totals

@@ -24,7 +24,9 @@ from rv_check.blocks.trial import Fails, Limit, NoSum, Split, Trial, Unfit, befo
 from rv_check.checks.findings import Level
 from rv_check.costs.operations import operations
 from rv_check.errors import CannotRun, RvCheckError
+from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Node, State, describe
+from rv_check.graphs.network import At
 from rv_check.modules import generic_point, trace
 from rv_check.modules.observe import Subject
 from rv_check.modules.torch_state import seeded
@@ -67,7 +69,7 @@ def cost(trial: Trial) -> str:
     """Parameters, multiply-adds and receptive field are within the budgets."""
     module = trial.fresh()
     params = sum(parameter.numel() for parameter in module.parameters())
-    graph = Subject(module).observe(trial.x, False, 1, raw=True)
+    graph = Subject(module).observe(At(trial.x, batch=1), Form.AS_RUN)
     try:
         macs = sum(operation.macs for operation in operations(graph))
     except RvCheckError as error:
@@ -213,7 +215,7 @@ def _play(node: Node, inputs: list[Tensor], state: Mapping[str, Tensor]) -> Tens
         return F.conv2d(inputs[0], tensors["weight"], bias, a["stride"], pads, a["dilation"], a["groups"])
     if node.kind == "batchnorm" and a.get("statistics") == "running":
         mean, var = tensors["running_mean"], tensors["running_var"]
-        return F.batch_norm(inputs[0], mean, var, tensors.get("weight"), tensors.get("bias"), False, 0.0, a["eps"])
+        return F.batch_norm(inputs[0], mean, var, tensors.get("weight"), tensors.get("bias"), eps=a["eps"])
     if node.kind == "avgpool" and a.get("divisor") is None:
         return F.avg_pool2d(inputs[0], a["kernel"], a["stride"], a["padding"], a["ceil_mode"], a["count_include_pad"])
     raise Unfit

@@ -21,12 +21,14 @@ from rv_check.blocks.contract import Contract, find_contract
 from rv_check.blocks.infer import STANDARD, best_calls
 from rv_check.blocks.totals import Facts, facts
 from rv_check.errors import RvCheckError
-from rv_check.graphs.expected import expected
+from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
+from rv_check.graphs.network import At
+from rv_check.graphs.of_arch import graph_of
 from rv_check.language.definitions import Block, CallStep, GroupStep, Step, Steps
 from rv_check.language.expressions import Argument, parse
 from rv_check.language.yaml_nodes import Text
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.ops.arguments import OpError
 from rv_check.ops.op import Op, Shape
 from rv_check.optional import need
@@ -58,12 +60,12 @@ class Variant:
     def graph(self, training: bool = False, batch: int = 1) -> Graph:
         """What it does, made without rules. Raises: RvCheckError."""
         if not self.observed:
-            return expected(self.arch, training, batch=batch, raw=True)
+            return graph_of(self.arch, training=training, batch=batch, form=Form.AS_RUN)
+        from rv_check.modules.network import ModuleNetwork
         from rv_check.modules.observe import Subject
 
-        what = f"{self.arch.name} does not run at {shown_shape(self.arch.input)}"
-        graph: Graph = guarded(what, lambda: Subject(self.build()).observe(self.arch.input, training, batch, raw=True))
-        return graph
+        at = At(self.arch.input, batch, training)
+        return ModuleNetwork(Subject(self.build()), self.arch.name).graph(at, Form.AS_RUN)
 
     @cached_property
     def facts(self) -> Facts:
@@ -222,14 +224,15 @@ class _Observed(Op):
     seen: ClassVar[dict[Any, Any]]
 
     def shape(self, x: Shape) -> Shape:
+        from rv_check.modules.network import ModuleNetwork
         from rv_check.modules.observe import Subject
 
         key = (*self._values.items(), x)
         if key not in self.seen:
-            where = f"{self.checked.name} ({self.checked.how.text}) does not run at {shown_shape(x)}"
+            name = f"{self.checked.name} ({self.checked.how.text})"
             try:
                 module = self.checked.make(self._values, x)
-                graph = guarded(where, lambda: Subject(module).observe(x, False, raw=True))
+                graph = ModuleNetwork(Subject(module), name).graph(At(x), Form.AS_RUN)
             except RvCheckError as error:
                 raise OpError(error.message, expected=error.expected, details=error.details) from None
             outputs = list(graph.outputs.values())
@@ -299,7 +302,7 @@ def first_gradient(variant: Variant, seeds: int, input: Shape) -> Gradient:
         return name, float(gradient.norm())
 
     what = f"{variant.arch.name} does not train at {shown_shape(input)}"
-    found: list[tuple[str, float]] = [guarded(what, partial(once, seed)) for seed in range(seeds)]
+    found: list[tuple[str, float]] = [run_theirs(what, partial(once, seed)) for seed in range(seeds)]
     return Gradient(found[0][0], tuple(norm for _, norm in found))
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rv_check.graphs.graph import Graph, Node, describe
+from rv_check.graphs.network import At
 from rv_check.modules import generic_point, trace
 from rv_check.modules.observe import Subject
 from rv_check.modules.torch_state import seeded
@@ -120,7 +121,9 @@ class Trial:
     def graph(self, training: bool = False) -> Graph:
         """What it does, operation by operation."""
         if training not in self._graphs:
-            self._graphs[training] = Subject(self.point(torch.float32)).observe(self.x, training, self.case.batch)
+            self._graphs[training] = Subject(self.point(torch.float32)).observe(
+                At(self.x, batch=self.case.batch, training=training)
+            )
         return self._graphs[training]
 
     @cached_property

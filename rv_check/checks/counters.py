@@ -6,9 +6,12 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rv_check.checks.check import Check, Outcome, Run
+from rv_check.checks.check import Check, Outcome
 from rv_check.checks.findings import Finding
-from rv_check.modules.guard import guarded
+from rv_check.checks.of_arch import ArchRun
+from rv_check.graphs.builder import Form
+from rv_check.graphs.network import At
+from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
 from rv_check.optional import need
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from rv_check.costs.operations import Operation
 
 
-def counters(run: Run, check: Check) -> Outcome:
+def counters(run: ArchRun, check: Check) -> Outcome:
     """Parameters and multiply-adds as fvcore and torch count them on the built model, against the spec's formulas.
 
     What they count besides is a convention, and is stated as one: torch counts two FLOPs a multiply-add; fvcore adds
@@ -31,27 +34,27 @@ def counters(run: Run, check: Check) -> Outcome:
     from rv_check.modules.build import build
     from rv_check.modules.observe import Subject
 
-    arch = run.expanded()
-    model = guarded("the model does not build from its spec", lambda: build(arch, "meta").eval())
+    arch = run.expanded
+    model = run_theirs("the model does not build from its spec", lambda: build(arch, "meta").eval())
     parameters = sum(p.numel() for p in model.parameters())
     yield _count(run, check, "parameters of the built model", parameters, arch.params)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        guarded("the model does not run", lambda: model(torch.empty((1, *arch.input), device="meta")))
+        run_theirs("the model does not run", lambda: model(torch.empty((1, *arch.input), device="meta")))
     flops = counter.get_total_flops()
     yield _count(run, check, "FLOPs by torch's counter, two per multiply-add", flops, 2 * arch.macs)
-    seen = guarded("the model does not run", lambda: Subject(model).observe(arch.input, False, 1, raw=True))
+    seen = run_theirs("the model does not run", lambda: Subject(model).observe(At(arch.input, batch=1), Form.AS_RUN))
     total = sum(operation.macs for operation in operations(seen))
     yield _count(run, check, "multiply-adds of the operations that the built model runs", total, arch.macs)
 
-    by_op = guarded("fvcore does not count", lambda: fvcore_counts(model, arch.input))
+    by_op = run_theirs("fvcore does not count", lambda: fvcore_counts(model, arch.input))
     expected = fvcore_convention(operations_of(arch))
     for name in sorted(by_op.keys() | expected.keys()):
         yield _count(run, check, f"{name} by fvcore", by_op.get(name, 0), expected.get(name, 0))
 
 
-def _count(run: Run, check: Check, what: str, found: int, expected: int) -> Finding:
+def _count(run: ArchRun, check: Check, what: str, found: int, expected: int) -> Finding:
     ok = found == expected
-    return check.finding(run, ok, f"{what}: {found:,}", found=f"{found:,}", expected=f"{expected:,}")
+    return check.finding(run, f"{what}: {found:,}", holds=ok, found=f"{found:,}", expected=f"{expected:,}")
 
 
 def fvcore_counts(model: nn.Module, x: Shape) -> dict[str, int]:
@@ -70,7 +73,7 @@ def fvcore_counts(model: nn.Module, x: Shape) -> dict[str, int]:
         for tensor in real.state_dict().values():
             tensor.fill_(1)
         analysis = counter.FlopCountAnalysis(real, torch.zeros((1, *x)))
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        analysis.unsupported_ops_warnings(enabled=False).uncalled_modules_warnings(enabled=False)
         logger.setLevel(logging.ERROR)
         try:
             return {name: int(number) for name, number in analysis.by_operator().items() if number}

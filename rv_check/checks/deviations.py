@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rv_check.checks.findings import Finding, Level
 from rv_check.errors import Place, Problem, SpecError
-from rv_check.language.yaml_nodes import Fields, Items, Node, Text, kind, read
+from rv_check.language.yaml_nodes import Fields, Items, Text, YamlNode, kind, read
 from rv_check.text import nearest, quote
 
 KEYS = ("check", "reason", "link")
@@ -72,7 +72,7 @@ def load_deviations(path: Path) -> list[Deviation]:
     return [deviation for deviation in found if deviation is not None]
 
 
-def _entry(node: Node, problems: list[Problem]) -> Deviation | None:
+def _entry(node: YamlNode, problems: list[Problem]) -> Deviation | None:
     if not isinstance(node, Fields):
         problems.append(
             Problem(f"a deviation is {kind(node)}", node.place, "check: and reason:, and link: if there is")

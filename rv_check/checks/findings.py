@@ -79,7 +79,7 @@ class Finding:
         return [first, *(f"    {line}" for line in more)]
 
     def as_json(self) -> dict[str, Any]:
-        """The object that rv_check.report documents: every key is always there."""
+        """The object of docs/schemas/finding.json: every key is always there."""
         return {
             "id": self.id,
             "subject": self.subject,

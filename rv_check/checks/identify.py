@@ -11,10 +11,12 @@ from rv_check.archs.arch import Arch
 from rv_check.archs.expand import Budget, definition_scope, with_defaults
 from rv_check.archs.load import archs
 from rv_check.errors import SpecError
-from rv_check.graphs.expected import BATCH, expected
+from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node, Shape, State
 from rv_check.graphs.match import match
-from rv_check.modules.guard import guarded
+from rv_check.graphs.network import At
+from rv_check.graphs.of_arch import graph_of
+from rv_check.modules.guard import run_theirs
 from rv_check.modules.observe import Subject
 from rv_check.text import shown_shape
 
@@ -48,7 +50,7 @@ def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity
         x = arch.declared_input
         if x not in seen:
             words = f"the module does not run at {shown_shape(x)}"
-            seen[x] = guarded(words, lambda x=x: subject.observe(x, False))  # type: ignore[misc]
+            seen[x] = run_theirs(words, lambda x=x: subject.observe(At(x)))  # type: ignore[misc]
         for fitted in _fitted(arch, seen[x]):
             scored.append((_likeness(fitted, seen[x]), fitted))
     scored.sort(key=lambda pair: -pair[0])
@@ -73,7 +75,7 @@ def _fitted(arch: Arch, graph: Graph) -> list[Arch]:
     if "classes" in arch.family.argument_names and ends:
         overrides["classes"] = ends[0][1]
     first = next((node for node in graph.live if node.kind == "conv"), None)
-    own = next((node for node in expected(arch, False).live if node.kind == "conv"), None)
+    own = next((node for node in graph_of(arch).live if node.kind == "conv"), None)
     if "width" in arch.family.argument_names and first is not None and own is not None:
         default = arch.family.arguments["width"]
         width = default.evaluate(definition_scope(arch.family, {})) if default is not None else None
@@ -95,7 +97,7 @@ def _expands(arch: Arch) -> bool:
 
 def _likeness(arch: Arch, seen: Graph) -> float:
     """How many of the operations with parameters two networks have in common, from 0 to 1."""
-    mine, theirs = _layers(expected(arch, False)), _layers(seen)
+    mine, theirs = _layers(graph_of(arch)), _layers(seen)
     both = sum((mine & theirs).values())
     return both / max(1, sum((mine | theirs).values()))
 
@@ -113,10 +115,10 @@ def _weights(node: Node) -> object:
 def _differences(arch: Arch, subject: Subject, seen: Graph) -> int:
     """How many differences there are: the fewest of any output of the module."""
     x = arch.declared_input
-    wanted = expected(arch, False)
+    wanted = graph_of(arch)
     fewest = min(len(match(wanted, seen.only(where)).differences) for where in seen.outputs)
     if fewest:
-        here = subject.observe(x, False, BATCH, here=True)
-        wanted = expected(arch, False, here=True)
+        here = subject.observe(At(x), Form.AT_THIS_SIZE)
+        wanted = graph_of(arch, form=Form.AT_THIS_SIZE)
         fewest = min(fewest, *(len(match(wanted, here.only(where)).differences) for where in here.outputs))
     return fewest

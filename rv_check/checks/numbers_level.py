@@ -10,8 +10,9 @@ from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from rv_check.checks.check import Check, Outcome, Pair, Run
+from rv_check.checks.check import Check, Outcome, Run
 from rv_check.checks.findings import Finding
+from rv_check.checks.pair import Pair
 from rv_check.checks.states import Mismatch, few, loads, shapes_of
 from rv_check.ops.op import Shape
 from rv_check.text import shown_shape
@@ -35,7 +36,7 @@ def state_dict(run: Run, check: Check) -> Outcome:
     loads(pair.expected, pair.found)
     loads(pair.found, pair.expected)
     n = len(pair.expected.state_dict())
-    yield check.finding(run, True, f"{n} parameters and buffers: names and shapes; strict loading both ways")
+    yield check.passed(run, f"{n} parameters and buffers: names and shapes; strict loading both ways")
 
 
 def mapped(run: Run, check: Check, pair: Pair, slots: Mapping[str, Slot]) -> Outcome:
@@ -47,7 +48,7 @@ def mapped(run: Run, check: Check, pair: Pair, slots: Mapping[str, Slot]) -> Out
     if len(lost) > len(counters) or more:
         raise Mismatch("parameters and buffers without a counterpart", few(more), few(lost))
     without = f"; {len(counters)} counts of batches are not kept" if counters else ""
-    yield check.finding(run, True, f"{len(wanted) - len(lost)} parameters and buffers, by other names{without}")
+    yield check.passed(run, f"{len(wanted) - len(lost)} parameters and buffers, by other names{without}")
 
 
 def init(run: Run, check: Check) -> Outcome:
@@ -62,8 +63,8 @@ def logits(run: Run, check: Check) -> Outcome:
     from rv_check.modules import generic_point, trace
 
     pair = run.matched().at_generic_point(torch.float32)
-    x = generic_point.image(run.input(), 2, torch.float32, run.device)
-    what = f"eval mode at {shown_shape(run.input())}, float32"
+    x = generic_point.image(run.input, 2, torch.float32, run.device)
+    what = f"eval mode at {shown_shape(run.input)}, float32"
     with torch.no_grad():
         expected, found = pair.each(what, lambda module, where: trace.forward(module.eval(), x, where))
     yield measured(run, check, what, [trace.compare("output", expected, found)], torch.float32)
@@ -92,7 +93,7 @@ def runs_nowhere_else(run: Run, check: Check) -> Outcome:
         except Exception:  # whatever it raises: it does not run there either, and nothing is claimed
             continue
         found, expected = "a network of other parameters, or none", f"one that runs, as {pair.names[0]} does"
-        yield check.finding(run, False, f"the spec does not fit at {shown_shape(x)}", found=found, expected=expected)
+        yield check.failed(run, f"the spec does not fit at {shown_shape(x)}", found=found, expected=expected)
 
 
 def training(run: Run, check: Check) -> Outcome:
@@ -140,13 +141,12 @@ def measured(run: Run, check: Check, what: str, differences: Sequence[Difference
         largest = max(d.relative for d in differences if d.decides)
         how = "bit for bit" if largest == 0 else f"largest relative difference {largest:.2g}, tolerance {tolerance:g}"
         tensors = "the output" if len(differences) == 1 else f"{len(differences)} tensors"
-        return check.finding(run, True, f"{what}: {tensors}, {how}", difference=largest, tolerance=tolerance)
+        return check.passed(run, f"{what}: {tensors}, {how}", difference=largest, tolerance=tolerance)
     first = wrong[0]
     by = f" by {first.relative:.3g}, tolerance {tolerance:g}" if isfinite(first.relative) else ""
     others = "" if len(differences) == 1 else f"; {len(wrong)} of {len(differences)} tensors differ"
-    return check.finding(
+    return check.failed(
         run,
-        False,
         f"{what}: {first.what} differs{by}{others}\nseeds: weights {WEIGHTS}, dropout and loss {CHANCE}, input {INPUT}",
         found=first.found,
         expected=first.expected,

@@ -4,56 +4,119 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import load
 from rv_check.archs.tree import Layer
-from rv_check.checks.check import Check, Outcome, Pair
-from rv_check.checks.compared import ComparedRun, blocked, observe, report_of
-from rv_check.checks.findings import Level, Report, up_to
+from rv_check.checks.check import Check, Outcome
+from rv_check.checks.compared import blocked, copy_to_run, measured, observe, report_of
+from rv_check.checks.findings import Level, Report
 from rv_check.checks.judge import Judge
-from rv_check.checks.registry import CHECKS, checks_of
+from rv_check.checks.of_arch import ids_of, place_of
+from rv_check.checks.pair import Pair
+from rv_check.checks.registry import checks_asked, checks_of
+from rv_check.checks.shared import Memory, shared
 from rv_check.checks.sizes import input_sizes, works
 from rv_check.checks.states import hold_states, shapes_of
-from rv_check.checks.structure import Structure, compare, larger, of_arch
-from rv_check.errors import RvCheckError
-from rv_check.modules.guard import guarded
+from rv_check.checks.structure import Structure, compare, larger
+from rv_check.errors import Place, RvCheckError
+from rv_check.graphs.match import Slot
+from rv_check.graphs.of_arch import ArchNetwork
+from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
 from rv_check.optional import need, need_device
 
 if TYPE_CHECKING:
     from torch import nn
 
-OF_A_MODULE = ("structure", "trainable", "state_dict", "logits", "eval", "train")
+    from rv_check.modules.observe import Subject
 
 
-class ModuleRun(ComparedRun):
-    """What the checks of a module share: a copy of it, and the model of the spec that it should be."""
+@dataclass(frozen=True, eq=False)
+class ModuleRun:
+    """What the checks of a module share: the module, found, and the model of the spec that it should be, expected."""
 
-    def __init__(self, module: nn.Module, arch: Arch, device: str, until: str | None = None):
-        super().__init__(arch, device)
-        self.module = module
-        self.until = until
-        self.lent = ExitStack()
+    module: nn.Module
+    arch: Arch
+    device: str = "cpu"
+    until: str | None = None  # the step of the arch that the module ends at
+    lent: ExitStack = field(default_factory=ExitStack, repr=False)  # gives back what is borrowed when it is closed
+    check: str = ""  # the one that asks
+    memory: Memory = field(default_factory=Memory, repr=False)
+    parts_decide: ClassVar[bool] = False  # it may be cut into other parts; where they differ only says where to look
 
-    def match_structure(self) -> Structure:
-        arch, sizes = self.expanded(), [*self.known_sizes(), *self.larger_sizes()]
-        return compare(self.subject(self.module), arch.input, sizes, of_arch(arch, self.until), self.until is None)
+    @property
+    def name(self) -> str:
+        return self.arch.name
 
-    def known_sizes(self) -> list[Shape]:
-        return input_sizes(self.arch)
+    @property
+    def place(self) -> Place | None:
+        return self.arch.entry.place
 
-    def larger_sizes(self) -> list[Shape]:
+    def asked_by(self, check: str) -> Self:
+        return replace(self, check=check)
+
+    def ids(self, check: Check) -> list[str]:
+        return ids_of(self.arch, check)
+
+    def place_of(self, step: str) -> Place | None:
+        return place_of(self.arch, step)
+
+    @property
+    def input(self) -> Shape:
+        return self.arch.input
+
+    @shared("the module")
+    def subject(self) -> Subject:
+        """The module to observe; one for all, since it remembers what it takes to run it."""
+        from rv_check.modules.observe import Subject
+
+        return Subject(self.module)
+
+    @shared("the structure")
+    def structure(self) -> Structure:
+        """How the module compares with what the spec expects, numbers having the last word. Raises: RvCheckError."""
+        network, sizes = ArchNetwork(self.arch, self.until), [*input_sizes(self.arch), *self._larger_sizes()]
+        found = compare(self.subject, network, self.arch.input, sizes, by_step=self.until is None)
+        return measured(found, self.pair_by, lambda: input_sizes(self.arch), self._larger_sizes, self.device)
+
+    def _larger_sizes(self) -> list[Shape]:
         return [x for x in larger(self.arch.input) if works(self.arch, x)]
+
+    @shared("the models")
+    def pair(self) -> Pair:
+        """The module and the model of the spec. Raises: RvCheckError, Blocked."""
+        return self.pair_by(self.structure.map, self.structure.output)
+
+    @shared("the state")
+    def _state(self) -> None:
+        expected, found = shapes_of(self.pair.expected), shapes_of(self.pair.found)
+        if Counter(expected) == Counter(found):
+            hold_states(self.pair.expected, self.pair.found, in_order=False)
+
+    def matched(self, training: bool = False) -> Pair:
+        if self.structure.differs(training=training):
+            raise blocked(self)
+        pair = self.pair
+        self._state  # noqa: B018 - it raises where the states of the two differ
+        return pair
+
+    def sizes(self) -> list[Shape]:
+        return [x for x in input_sizes(self.arch) if x in self.structure.sizes] or [self.input]
+
+    def sizes_without(self) -> list[Shape]:
+        return []  # at which sizes it runs is a matter of its structure
 
     def frozen(self) -> tuple[list[str], int]:
         named = dict(self.module.named_parameters())
         return [name for name, parameter in named.items() if not parameter.requires_grad], len(named)
 
-    def pair_by(self, structure: Structure) -> Pair:
+    def pair_by(self, slots: Mapping[str, Slot], output: str) -> Pair:
+        """The two, with parameters and buffers that correspond as `slots` says."""
         from rv_check.modules.build import build, cut
 
         for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
@@ -64,15 +127,12 @@ class ModuleRun(ComparedRun):
             model = build(self.arch)
             return (cut(model, self.until) if self.until else model).to(self.device)
 
-        found = guarded("the module cannot be copied", lambda: self.copied(self.module, structure.input))
-        expected = guarded("the model does not build from its spec", built)
-        names = ("the model of the spec", "the module")
-        return Pair(expected, found, names, map=structure.map, where=structure.where)
+        def copied() -> nn.Module:
+            return copy_to_run(self.subject, self.input, self.device, self.lent)
 
-    def hold_states(self, pair: Pair) -> None:
-        expected, found = shapes_of(pair.expected), shapes_of(pair.found)
-        if Counter(expected) == Counter(found):
-            hold_states(pair.expected, pair.found, in_order=False)
+        found = run_theirs("the module cannot be copied", copied)
+        expected = run_theirs("the model does not build from its spec", built)
+        return Pair(expected, found, ("the model of the spec", "the module"), slots, output)
 
     def initial(self, check: Check) -> Outcome:
         """The parameters and buffers of the module start as `init:` says, by distribution."""
@@ -81,9 +141,9 @@ class ModuleRun(ComparedRun):
         from rv_check.modules.generic_point import there
         from rv_check.modules.initial import Start, start_of, statistics
 
-        found = self.structure()
-        if found.differs(training=False):
+        if self.structure.differs(training=False):
             raise blocked(self)
+        slots = self.structure.map
         values: dict[str, torch.Tensor] = dict(self.module.named_parameters(remove_duplicate=False))
         values |= dict(self.module.named_buffers(remove_duplicate=False))
         rules = {rule.op: rule for rule in self.arch.family.init}
@@ -94,22 +154,19 @@ class ModuleRun(ComparedRun):
             op, x = row.node.op, row.node.x
             shapes = op.params(x) | op.buffers(x)
             for role in shapes:
-                slot = found.map.get(f"{row.name}.{role}")
+                slot = slots.get(f"{row.name}.{role}")
                 if slot is None:
                     continue
                 start, tensor = start_of(role, shapes, rules.get(op.name)), there(values[slot.name], slot.steps)
                 if not start.fits(tensor):
                     wrong.setdefault((op.name, role), []).append((row.name, start, tensor))
         if not wrong:
-            yield check.finding(
-                self, True, f"{len(found.map)} tensors start as the spec's `init:` says, by distribution"
-            )
+            yield check.passed(self, f"{len(slots)} tensors start as the spec's `init:` says, by distribution")
         for (op_name, role), cases in wrong.items():
             step, start, tensor = cases[0]
             rule = rules.get(op_name)
-            yield check.finding(
+            yield check.failed(
                 self,
-                False,
                 f"{role} of {op_name} starts otherwise, x{len(cases)}: first {step}",
                 found=statistics(tensor),
                 expected=str(start),
@@ -161,24 +218,23 @@ def check(
         arch = load(arch)
     _ = arch.tree  # a bad spec is a wrong question
     if until is not None:
-        from rv_check.graphs.expected import expected
+        from rv_check.graphs.of_arch import graph_of
 
-        expected(arch, False, until)  # so is a step that is not there
+        graph_of(arch, until=until)  # so is a step that is not there
     need_device(device)
     run = ModuleRun(module, arch, device, until)
     with run.lent:
         observe(run)
         report = report_of(run, name, arch.name, checks_of_module(level, fresh), judge, checks_of(arch))
     report = replace(report, notes=tuple(notes))
-    if run.structure().told and not notes:
+    if run.structure.mistakes and not notes:
         report = replace(report, notes=tuple(_rather(module, arch)))
     return report
 
 
 def checks_of_module(level: Level | None = None, fresh: bool = False) -> list[Check]:
     """The checks that are made of a module, cheapest first; of one that was just built, how it starts, too."""
-    wanted = (*OF_A_MODULE, "init") if fresh else OF_A_MODULE
-    return [one for one in CHECKS if one.name in wanted and one.level in up_to(level)]
+    return checks_asked("fresh module" if fresh else "module", level)
 
 
 def _rather(module: nn.Module, arch: Arch) -> list[str]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from rv_check.archs.arch import Arch
-from rv_check.checks.check import Check, Pair, Run
-from rv_check.checks.compared import ComparedRun, observe, report_of
-from rv_check.checks.findings import Level, Report, up_to
+from rv_check.checks.check import Check, Outcome
+from rv_check.checks.compared import blocked, copy_to_run, measured, observe, report_of
+from rv_check.checks.findings import Level, Report
 from rv_check.checks.judge import Judge
-from rv_check.checks.registry import CHECKS
-from rv_check.checks.structure import Structure, compare, larger, of_module, runs, sizes_of
-from rv_check.checks.structure_level import of_told
+from rv_check.checks.of_arch import ArchRun
+from rv_check.checks.pair import Pair
+from rv_check.checks.registry import CHECKS, checks_asked
+from rv_check.checks.shared import Memory, shared
+from rv_check.checks.structure import Structure, compare, larger, runs, sizes_of
+from rv_check.checks.structure_level import of_mistake
 from rv_check.errors import RvCheckError
-from rv_check.modules.guard import guarded
+from rv_check.graphs.match import Slot
+from rv_check.graphs.network import At
+from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
 from rv_check.optional import need, need_device
 from rv_check.text import shown_shape
@@ -22,64 +29,118 @@ from rv_check.text import shown_shape
 if TYPE_CHECKING:
     from torch import nn
 
+    from rv_check.modules.observe import Subject
 
-class SameRun(ComparedRun):
-    """What the checks of two modules share that should be one network."""
 
-    def __init__(self, new: nn.Module, old: nn.Module, x: Shape, device: str, names: tuple[str, str]):
-        self.new, self.old, self.x = new, old, x
-        self.name, self.place, self.device, self.check = names[1], None, device, ""
-        self.names = names
-        self.lent = ExitStack()
-        self._made, self._failed = {}, {}
+@dataclass(frozen=True, eq=False)
+class SameRun:
+    """What the checks of two modules share that should be one network: the new one is found, the old one expected."""
 
-    def ground(self) -> None:
-        pass
+    new: nn.Module
+    old: nn.Module
+    input: Shape
+    device: str
+    names: tuple[str, str]
+    lent: ExitStack = field(default_factory=ExitStack, repr=False)  # gives back what is borrowed when it is closed
+    check: str = ""  # the one that asks
+    memory: Memory = field(default_factory=Memory, repr=False)
+    place: ClassVar[None] = None
+    parts_decide: ClassVar[bool] = False  # it may be cut into other parts; where they differ only says where to look
 
-    def match_structure(self) -> Structure:
-        new, old = self.subject(self.new), self.subject(self.old)
-        what = f"{self.names[1]} does not run at {shown_shape(self.x)}"
-        seen = guarded(what, lambda: old.observe(self.x, False))
-        if len(seen.outputs) != 1:
-            raise RvCheckError(f"{self.names[1]} returns {len(seen.outputs)} tensors, expected one")
-        (self.where,) = seen.outputs
-        what = f"{self.names[1]} does not run in train mode at {shown_shape(self.x)}"
-        guarded(what, lambda: old.observe(self.x, True))
-        sizes = [*self.known_sizes(), *self.larger_sizes()]
-        return compare(new, self.x, sizes, of_module(old, self.where), steps=False, sides=self.names)
+    @property
+    def name(self) -> str:
+        return self.names[1]
 
-    def known_sizes(self) -> list[Shape]:
-        return self.shared("the sizes", lambda: sizes_of(self.subject(self.old), self.x) or [self.x])
-
-    def larger_sizes(self) -> list[Shape]:
-        return [x for x in larger(self.x) if runs(self.subject(self.old), x)]
-
-    def input(self) -> Shape:
-        return self.x
-
-    def place_of(self, step: str) -> None:
-        return None
-
-    def frozen(self) -> tuple[list[str], int]:
-        old = {name for name, parameter in self.old.named_parameters() if not parameter.requires_grad}
-        slots = self.structure().map
-        expected = {slots[name].name for name in old if name in slots}
-        named = dict(self.new.named_parameters())
-        return [name for name, p in named.items() if not p.requires_grad and name not in expected], len(named)
+    def asked_by(self, check: str) -> Self:
+        return replace(self, check=check)
 
     def ids(self, check: Check) -> list[str]:
         return [f"{self.name}::{check.name}"]
 
-    def pair_by(self, structure: Structure) -> Pair:
-        expected, found = (
-            guarded(f"{name} cannot be copied", lambda module=module: self.copied(module, self.x))  # type: ignore[misc]
-            for name, module in ((self.names[1], self.old), (self.names[0], self.new))
-        )
-        where = structure.where
-        return Pair(expected, found, (self.names[1], self.names[0]), map=structure.map, where=where, own=self.where)
+    def place_of(self, step: str) -> None:
+        return None
 
-    def hold_states(self, pair: Pair) -> None:
-        """A network of other names is the same network."""
+    @shared("the new module")
+    def found(self) -> Subject:
+        """The new module to observe; one for all, since it remembers what it takes to run it."""
+        from rv_check.modules.observe import Subject
+
+        return Subject(self.new)
+
+    @shared("the old module")
+    def expected(self) -> Subject:
+        """The old module to observe, likewise."""
+        from rv_check.modules.observe import Subject
+
+        return Subject(self.old)
+
+    @shared("the output")
+    def output(self) -> str:
+        """Where in what the old module returns its one tensor stands. Raises: RvCheckError where it does not run."""
+        from rv_check.modules.network import ModuleNetwork
+
+        old = ModuleNetwork(self.expected, self.name)
+        outputs = old.graph(At(self.input)).outputs
+        if len(outputs) != 1:
+            raise RvCheckError(f"{self.name} returns {len(outputs)} tensors, expected one")
+        ModuleNetwork(self.expected, self.name, does_not="does not run in train mode at").graph(
+            At(self.input, training=True)
+        )
+        return next(iter(outputs))
+
+    @shared("the structure")
+    def structure(self) -> Structure:
+        """How the new module compares with the old one, numbers having the last word. Raises: RvCheckError."""
+        from rv_check.modules.network import ModuleNetwork
+
+        old = ModuleNetwork(self.expected, self.name, self.output)
+        sizes = [*self._known_sizes, *self._larger_sizes()]
+        found = compare(self.found, old, self.input, sizes, by_step=False, sides=self.names)
+        return measured(found, self.pair_by, lambda: self._known_sizes, self._larger_sizes, self.device)
+
+    @shared("the sizes")
+    def _known_sizes(self) -> list[Shape]:
+        return sizes_of(self.expected, self.input) or [self.input]
+
+    def _larger_sizes(self) -> list[Shape]:
+        return [x for x in larger(self.input) if runs(self.expected, x)]
+
+    @shared("the models")
+    def pair(self) -> Pair:
+        """Copies of the two. Raises: RvCheckError, Blocked."""
+        return self.pair_by(self.structure.map, self.structure.output)
+
+    def matched(self, training: bool = False) -> Pair:
+        if self.structure.differs(training=training):
+            raise blocked(self)
+        return self.pair  # a network of other names is the same network
+
+    def sizes(self) -> list[Shape]:
+        return [x for x in self._known_sizes if x in self.structure.sizes] or [self.input]
+
+    def sizes_without(self) -> list[Shape]:
+        return []  # at which sizes it runs is a matter of its structure
+
+    def frozen(self) -> tuple[list[str], int]:
+        old = {name for name, parameter in self.old.named_parameters() if not parameter.requires_grad}
+        slots = self.structure.map
+        expected = {slots[name].name for name in old if name in slots}
+        named = dict(self.new.named_parameters())
+        return [name for name, p in named.items() if not p.requires_grad and name not in expected], len(named)
+
+    def initial(self, check: Check) -> Outcome:
+        raise NotImplementedError("two modules are compared with the same weights")
+
+    def pair_by(self, slots: Mapping[str, Slot], output: str) -> Pair:
+        """The two, with parameters and buffers that correspond as `slots` says."""
+        new_name, old_name = self.names
+
+        def copied(subject: Subject) -> nn.Module:
+            return copy_to_run(subject, self.input, self.device, self.lent)
+
+        expected = run_theirs(f"{old_name} cannot be copied", lambda: copied(self.expected))
+        found = run_theirs(f"{new_name} cannot be copied", lambda: copied(self.found))
+        return Pair(expected, found, (old_name, new_name), slots, output, self.output)
 
 
 def compare_modules(
@@ -105,11 +166,9 @@ def compare_modules(
             raise RvCheckError(f"a {type(module).__name__} is not a module, expected an instance of torch.nn.Module")
     need_device(device)
     run = SameRun(unwrapped(new), unwrapped(old), tuple(input), device, names)
-    wanted = ("structure", "trainable", "logits", "eval", "train")
-    checks = [one for one in CHECKS if one.name in wanted and one.level in up_to(level)]
     with run.lent:
         observe(run)
-        return report_of(run, names[0], names[1], checks, judge)
+        return report_of(run, names[0], names[1], checks_asked("two", level), judge)
 
 
 def assert_same(new: nn.Module, old: nn.Module, input: Shape = (3, 224, 224), device: str = "cpu") -> None:
@@ -122,11 +181,11 @@ def assert_same(new: nn.Module, old: nn.Module, input: Shape = (3, 224, 224), de
 
 def compare_archs(a: Arch, b: Arch) -> Report:
     """The differences of two archs, without torch: `a` is the one expected. Raises: SpecError."""
-    from rv_check.checks import structure as structures
+    from rv_check.checks import structure
 
-    told, totals = structures.compare_archs(a, b)
-    run = Run(a)
-    (check_,) = (one for one in CHECKS if one.name == "structure")
-    findings = [of_told(run, check_, one) for one in told]
+    mistakes, totals = structure.compare_archs(a, b)
+    run = ArchRun(a)
+    (check,) = (one for one in CHECKS if one.name == "structure")
+    findings = [of_mistake(run, check, one) for one in mistakes]
     words = f"the same graph at {shown_shape(a.input)}, in eval and train mode"
-    return Report(b.name, a.name, tuple(findings or [check_.finding(run, True, words)]), totals=totals)
+    return Report(b.name, a.name, tuple(findings or [check.passed(run, words)]), totals=totals)

@@ -7,7 +7,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 from rv_check.archs.arch import Arch
-from rv_check.checks.check import Check, Outcome, Run
+from rv_check.checks.check import Check, Outcome
+from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.printed import HOLDS, TRUNCATED, WRONG, Printed
 from rv_check.language.definitions import Published
 
@@ -15,18 +16,18 @@ UNITS = {"params": 1, "mparams": 10**6, "macs": 1, "gmacs": 10**9, "depth": 1, "
 QUOTED = ("top1", "top5", "top1_error", "top5_error")  # measured by somebody on a data set: quoted, not derived
 
 
-def published(metrics: tuple[str, ...]) -> Callable[[Run, Check], Outcome]:
+def published(metrics: tuple[str, ...]) -> Callable[[ArchRun, Check], Outcome]:
     """The check that the printed numbers of these metrics hold, to the digits printed."""
 
-    def check_published(run: Run, check: Check) -> Outcome:
-        arch = run.expanded()
+    def check_published(run: ArchRun, check: Check) -> Outcome:
+        arch = run.expanded
         for entry in arch.entry.published:
             if entry.metric in metrics:
                 ok, verdict, found = hold(entry, value_of(arch, entry))
                 yield check.finding(
                     run,
-                    ok,
                     f"{entry.metric} {entry.printed} {verdict}",
+                    holds=ok,
                     found=found,
                     expected=_expected(entry),
                     source=entry.source,

@@ -9,27 +9,28 @@ from decimal import Decimal
 from typing import Any
 
 from rv_check.archs import axes, receptive_field
-from rv_check.checks.check import Check, Outcome, Run
+from rv_check.checks.check import Check, Outcome
 from rv_check.checks.findings import Finding
+from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.published import printed_number
 from rv_check.errors import Place
 from rv_check.modules.reference import metadata_source
 from rv_check.text import shown_shape
 
 
-def shapes(run: Run, check: Check) -> Outcome:
+def shapes(run: ArchRun, check: Check) -> Outcome:
     """The spec expands: every shape fits, every `shape:` line and every `in:` and `out:` holds."""
-    arch = run.expanded()
+    arch = run.expanded
     layers = arch.tree.root.layers
     if arch.tree.unchecked:
         reason = f"they hold at {shown_shape(arch.declared_input)}, and the input is {shown_shape(arch.input)}"
         yield check.one(run, "skipped", f"{arch.tree.unchecked} shape: lines were not checked", reason=reason)
-    yield check.finding(run, True, f"{layers:,} layers fit at {shown_shape(arch.input)}")
+    yield check.passed(run, f"{layers:,} layers fit at {shown_shape(arch.input)}")
 
 
-def contract(run: Run, check: Check) -> Outcome:
+def contract(run: ArchRun, check: Check) -> Outcome:
     """What `contract:` says of the named steps."""
-    arch = run.expanded()
+    arch = run.expanded
     for stated in arch.entry.contract:
         row = arch.step(stated.step)
         assert row is not None, "expanding the arch has seen to it"
@@ -55,11 +56,11 @@ def contract(run: Run, check: Check) -> Outcome:
             yield _stated(run, check, what, ok, str(row.receptive_field), wanted, place)
 
 
-def _stated(run: Run, check: Check, what: str, ok: bool, found: str, wanted: str, place: Place) -> Finding:
-    return check.finding(run, ok, f"{what} is {found}", found=found, expected=wanted, place=place)
+def _stated(run: ArchRun, check: Check, what: str, ok: bool, found: str, wanted: str, place: Place) -> Finding:
+    return check.finding(run, f"{what} is {found}", holds=ok, found=found, expected=wanted, place=place)
 
 
-def metadata(run: Run, check: Check) -> Outcome:
+def metadata(run: ArchRun, check: Check) -> Outcome:
     """Published numbers whose source is torchvision's metadata are what the installed metadata says.
 
     So is the declared input: the size to which the weights' own preprocessing crops.
@@ -73,8 +74,8 @@ def metadata(run: Run, check: Check) -> Outcome:
         value = Decimal(str(source.look_up()))
         yield check.finding(
             run,
-            printed_number(entry) == value,
             f"{entry.metric} {entry.printed}",
+            holds=printed_number(entry) == value,
             found=entry.printed,
             expected=str(value),
             source=entry.source,
@@ -86,4 +87,5 @@ def metadata(run: Run, check: Check) -> Outcome:
         side = crop[0] if isinstance(crop, list | tuple) else crop
         found, expected = shown_shape(arch.declared_input[1:]), f"{side} {side}"
         where = f"torchvision {name}.transforms().crop_size"
-        yield check.finding(run, found == expected, f"input is {found}", found=found, expected=expected, source=where)
+        words, holds = f"input is {found}", found == expected
+        yield check.finding(run, words, holds=holds, found=found, expected=expected, source=where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rv_check.errors import RvCheckError
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
 from rv_check.text import shown_shape
 
@@ -39,7 +39,7 @@ def hold_states(expected: nn.Module, found: nn.Module, in_order: bool = True) ->
 
 def shapes_of(module: nn.Module) -> dict[str, Shape]:
     """The state of a module: names, in order, with shapes; none for what is no tensor."""
-    state = guarded("the state cannot be read", module.state_dict)
+    state = run_theirs("the state cannot be read", module.state_dict)
     return {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
 
 
@@ -51,5 +51,5 @@ def few(names: list[str]) -> str:
 def loads(module: nn.Module, other: nn.Module) -> None:
     """Load the state of another, strictly, and go back."""
     own = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    guarded("strict loading fails", lambda: module.load_state_dict(other.state_dict(), strict=True))
+    run_theirs("strict loading fails", lambda: module.load_state_dict(other.state_dict(), strict=True))
     module.load_state_dict(own, strict=True)

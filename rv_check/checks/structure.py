@@ -6,151 +6,339 @@ match at the network's own size gives the map of its parameters and buffers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from rv_check.archs.arch import Arch, small_inputs
 from rv_check.costs.operations import macs_of
 from rv_check.errors import RvCheckError
-from rv_check.graphs.expected import BATCH, expected
-from rv_check.graphs.explain import Told, tell
+from rv_check.graphs.builder import Form
+from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.graph import Graph, Shape
 from rv_check.graphs.match import Slot, match
-from rv_check.modules.guard import guarded
+from rv_check.graphs.network import At, Network
+from rv_check.graphs.of_arch import graph_of
+from rv_check.modules.guard import run_theirs
 from rv_check.text import first_line, shown_shape
 
 if TYPE_CHECKING:
     from rv_check.modules.observe import Subject
 
-MORE = 96  # pixels; three of the steps of a network of stride 32
+LARGER_BY_PX = 96  # three of the steps of a network of stride 32
 
-Expected = Callable[[Shape, bool, int, bool], Graph]  # the graph at (input, training, batch, here)
 Verdict = Literal["same", "equivalent", "equivalent at this input only", "different"]
 
 
-@dataclass
+@dataclass(frozen=True)
+class AtOwnSize:
+    """How the structures compare in eval mode at the network's own input.
+
+    `rules`: by which they are equal where they are written otherwise; `form`: in which they are the most alike;
+    `special_step`: the first step that is equal by a rule for this size.
+    """
+
+    form: Form
+    mistakes: tuple[Mistake, ...]
+    rules: tuple[str, ...]
+    map: Mapping[str, Slot]
+    operations: int
+    extra_outputs: tuple[str, ...]
+    special_step: str = ""
+
+
+@dataclass(frozen=True)
+class InTraining:
+    """What train mode shows besides: further mistakes, and those of eval mode, by index, that it places better."""
+
+    mistakes: tuple[Mistake, ...]
+    placed: Mapping[int, Mistake]
+    map: Mapping[str, Slot]
+    extra_outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AtOtherSize:
+    """How the structures compare at another size: nothing `differs`, or what happens there, at which step if known."""
+
+    size: Shape
+    differs: str = ""
+    step: str = ""
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What numbers show to be equal, where no rule does: at which sizes, and by which map of parameters."""
+
+    sizes: tuple[Shape, ...]
+    map: Mapping[str, Slot]
+
+
+@dataclass(frozen=True)
 class Structure:
-    """How a module's structure compares. `told`: every mistake, once."""
+    """How a module's structure compares with the expected one.
+
+    `output`: where in what the module returns the compared output stands; `until`: the step whose output the module's
+    is, where that is not the last one; `one_image`: what goes wrong with a batch of one image; `why_real`: why it was
+    run on real tensors; `totals`: params and MACs, found and expected.
+    """
 
     input: Shape
-    sizes: list[Shape] = field(default_factory=list)  # at which it is the same
-    rules: list[str] = field(default_factory=list)  # by which it is equal where it is not the same
-    told: list[Told] = field(default_factory=list)
-    map: dict[str, Slot] = field(default_factory=dict)
-    where: str = ""  # the output, within what the module returns
-    extra_outputs: list[str] = field(default_factory=list)
-    elsewhere: str = ""  # what happens at a size where it is not the same
-    until: str = ""  # the step whose output the module's is, where it is not the last one
-    elsewhere_step: str = ""  # and at which step of the expected network, where that is known
-    alone: str = ""  # what happens with a batch of one image
-    real: str = ""  # why it was run on real tensors
-    operations: int = 0
-    measured: list[Told] = field(default_factory=list)  # differences that numbers show to be none
-    wanted: Graph | None = None
-    seen: Graph | None = None
-    totals: dict[str, tuple[int, int]] = field(default_factory=dict)  # params and MACs, found and expected
+    expected: Graph
+    found: Graph
+    output: str
+    totals: Mapping[str, tuple[int, int]]
+    why_real: str = ""
+    until: str = ""
+    own: AtOwnSize | None = None
+    training: InTraining | None = None
+    others: tuple[AtOtherSize, ...] = ()
+    one_image: str = ""
+    measured: Measured | None = None
 
     @property
-    def last(self) -> str | None:
-        """The step that the expected network ends at."""
-        return self.wanted.outputs[""].name if self.wanted is not None else None
+    def differences(self) -> tuple[Mistake, ...]:
+        """Every mistake once, and what is written in a way that no rule knows, though numbers show it to be equal."""
+        if self.own is None:
+            return ()
+        if self.training is None:
+            return self.own.mistakes
+        placed = self.training.placed
+        return (*(placed.get(at, one) for at, one in enumerate(self.own.mistakes)), *self.training.mistakes)
 
-    def differs(self, training: bool) -> bool:
+    @property
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """Every mistake, once."""
+        return () if self.measured else self.differences
+
+    @cached_property
+    def map(self) -> Mapping[str, Slot]:
+        """Where the expected parameters and buffers are in the module."""
+        if self.measured:
+            return self.measured.map
+        in_training = self.training.map if self.training else {}
+        return {**in_training, **self.own.map} if self.own else {}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The module's names of parameters and buffers by the expected ones; none where the structures differ."""
+        return {} if self.differs(training=False) else {name: slot.name for name, slot in self.map.items()}
+
+    @property
+    def rules(self) -> list[str]:
+        """The rules by which they are equal where they are written otherwise."""
+        own = self.own.rules if self.own else ()
+        return list(dict.fromkeys((*own, *(words for other in self.others for words in other.rules))))
+
+    @property
+    def operations(self) -> int:
+        """How many operations correspond."""
+        return self.own.operations if self.own else 0
+
+    @property
+    def sizes(self) -> tuple[Shape, ...]:
+        """The inputs at which they are the same."""
+        if self.measured:
+            return self.measured.sizes
+        if self.own is None or self.differs(training=False):
+            return ()
+        return (self.input, *(other.size for other in self.others if not other.differs))
+
+    @property
+    def elsewhere(self) -> str:
+        """What happens at a size where they are not the same."""
+        return next((other.differs for other in self.others if other.differs), "")
+
+    @property
+    def elsewhere_step(self) -> str:
+        """At which step of the expected network that happens, where it is known."""
+        steps = (other.step for other in self.others if other.differs)
+        return (self.own.special_step if self.own else "") or next((step for step in steps if step), "")
+
+    @property
+    def extra_outputs(self) -> tuple[str, ...]:
+        """The tensors that the module returns besides."""
+        return (*(self.own.extra_outputs if self.own else ()), *(self.training.extra_outputs if self.training else ()))
+
+    @property
+    def last_step(self) -> str:
+        """The step that the expected network ends at."""
+        return self.expected.outputs[""].name
+
+    def differs(self, *, training: bool) -> bool:
         """Whether it is no use to compare numbers in that mode."""
-        return bool(self.until) or any(training or not one.training for one in self.told)
+        return bool(self.until) or any(training or not one.training for one in self.mistakes)
 
     @property
     def verdict(self) -> Verdict:
-        """DESIGN's kinds of difference, for the whole."""
-        if self.told or self.alone or self.extra_outputs or self.until:
+        """Which of the kinds of difference it is, for the whole."""
+        if self.mistakes or self.one_image or self.extra_outputs or self.until:
             return "different"
         if self.elsewhere:
             return "equivalent at this input only"
         return "equivalent" if self.rules or self.measured else "same"
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """A module that is observed, the network that it should be, and the input at which it must run.
+
+    `sides`: what to call the two; `by_step`: whether the module may end at a step of the network, which is then said.
+    """
+
+    subject: Subject
+    network: Network
+    input: Shape
+    sides: tuple[str, str]
+    by_step: bool
+
+    def observed(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
+        """What the module does there. Raises: RvCheckError where it does not run."""
+        mode = " in train mode" if at.training else ""
+        what = f"the module does not run{mode} at {shown_shape(at.input)}"
+        return run_theirs(what, lambda: self.subject.observe(at, form))
+
+    def at_own_size(self, expected: Graph, found: Graph, output: str) -> AtOwnSize:
+        """Compare in eval mode, first by the rules that hold at every size."""
+        form, best = Form.AT_ANY_SIZE, match(expected, found.only(output))
+        if not best.same:
+            at, special = At(self.input), Form.AT_THIS_SIZE
+            looser = match(self.network.graph(at, special), self.subject.observe(at, special).only(output))
+            if looser.same or len(looser.differences) < len(best.differences):
+                form, best = special, looser
+        return AtOwnSize(
+            form,
+            tuple(explain(best, self.sides)),
+            tuple(best.rules),
+            best.map,
+            len(best.pairs),
+            tuple(_extra(expected, found, output)),
+            next((e.name for e, o in best.pairs.items() if set(o.rules) - set(e.rules)), ""),
+        )
+
+    def in_training(self, own: AtOwnSize, output: str) -> InTraining:
+        """What shows in train mode only."""
+        at = At(self.input, training=True)
+        graph = self.observed(at, own.form)
+        expected = self.network.graph(at, own.form)
+        output = output if output in graph.outputs else _output(expected, graph)
+        best = match(expected, graph.only(output))
+        known = {_mistake(one): index for index, one in enumerate(own.mistakes)}
+        steps = {(one.kind, one.step) for one in own.mistakes}
+        more: list[Mistake] = []
+        placed: dict[int, Mistake] = {}
+        for one in explain(best, self.sides):
+            index = known.get(_mistake(one))
+            if index is None and (one.kind, one.step) not in steps:
+                more.append(replace(one, title=f"{one.title} (in train mode)", training=True))
+            elif index is not None and one.step != own.mistakes[index].step:
+                placed[index] = one  # its neighbour is there in train mode only, as dropout is
+        extra = [one for one in _extra(expected, graph, output) if one not in own.extra_outputs]
+        return InTraining(tuple(more), placed, best.map, tuple(f"{one} (in train mode)" for one in extra))
+
+    def at_other_size(self, size: Shape, output: str, *, first: bool) -> AtOtherSize:
+        """Whether it is the same at another size. `first`: it was the same at those before."""
+        at = At(size)
+        try:
+            graph = self.subject.observe(at)
+        except Exception as error:  # whatever the module raises at a size that is not its own
+            why = f"at {shown_shape(size)} it raises {type(error).__name__}: {first_line(error)}"
+            return AtOtherSize(size, why, self._step_where_it_raises(at) if first else "")
+        if output not in graph.outputs:
+            return AtOtherSize(size, f"at {shown_shape(size)}: it returns something else")
+        best = match(self.network.graph(at), graph.only(output))
+        if not best.same:
+            special = Form.AT_THIS_SIZE
+            best = match(self.network.graph(at, special), self.subject.observe(at, special).only(output))
+        if best.same:
+            return AtOtherSize(size, rules=tuple(best.rules))
+        mistake = explain(best)[0]
+        return AtOtherSize(size, f"at {shown_shape(size)}: {mistake.title}", mistake.step)
+
+    def _step_where_it_raises(self, at: At) -> str:
+        """The first step at which it is another network where it has just raised; or the one at which it raises."""
+        graph = self.subject.until_it_raised
+        if graph is None:
+            return ""
+        return next((one.step for one in explain(match(self.network.graph(at), graph)) if one.step), "")
+
+    def at_other_sizes(self, sizes: Sequence[Shape], output: str) -> tuple[AtOtherSize, ...]:
+        """Each of the other sizes."""
+        answers: list[AtOtherSize] = []
+        for size in sizes:
+            if size != self.input:
+                first = not any(answer.differs for answer in answers)
+                answers.append(self.at_other_size(size, output, first=first))
+        return tuple(answers)
+
+    def of_one_image(self, output: str) -> str:
+        """What goes wrong with a batch of one image, which `squeeze()` takes for none; "" where nothing does."""
+        at = At(self.input, batch=1)
+        try:
+            expected = self.network.graph(at, Form.AT_THIS_SIZE)
+        except Exception:  # what the expected network itself does not take is not asked of another
+            return ""
+        try:
+            graph = self.subject.observe(at, Form.AT_THIS_SIZE)
+        except Exception as error:  # whatever the module raises
+            return f"with a batch of one image it raises {type(error).__name__}: {first_line(error)}"
+        output = output if output in graph.outputs else next(iter(graph.outputs), "")
+        shape, end = graph.outputs[output].shape, expected.outputs[""].shape
+        if shape != end:
+            return f"with a batch of one image the output is {shown_shape(shape)}, expected {shown_shape(end)}"
+        best = match(expected, graph.only(output))
+        return "" if best.same else f"with a batch of one image: {explain(best)[0].title}"
+
+
 def compare(
     subject: Subject,
+    network: Network,
     x: Shape,
-    others: list[Shape],
-    graph_of: Expected,
-    steps: bool = True,
+    others: Sequence[Shape],
+    *,
+    by_step: bool = True,
     sides: tuple[str, str] = ("yours", "spec"),
 ) -> Structure:
-    """Hold a module against the graphs expected of it.
+    """Hold a module against the network that it should be.
 
-    Args: `x` the input at which it must run; `others` sizes at which the expected network runs, too; `graph_of` gives
-    what is expected; `steps` whether to look for the expected network's step that the module ends at, which is said,
-    and to expect that nothing else is returned; `sides` what to call the module and the network that it should be.
+    Args: `x` the input at which it must run; `others` sizes at which the network runs, too; `by_step` whether the
+    module may end at a step of the network, which is then said; `sides` what to call the module and the network.
     Raises: RvCheckError where the module does not run at `x`.
     """
-    result = Structure(x)
-    seen = guarded(f"the module does not run at {shown_shape(x)}", lambda: subject.observe(x, False))
-    result.real = subject.why_real
-    wanted = graph_of(x, False, BATCH, False)
-    if not seen.outputs:
+    comparison = _Comparison(subject, network, x, sides, by_step)
+    found = comparison.observed(At(x))
+    expected = network.graph(At(x))
+    if not found.outputs:
         raise RvCheckError("the module returns no tensor")
-    result.where = _output(wanted, seen)
-    result.wanted, result.seen = wanted, seen
-    result.totals = {"params": (_params(seen), _params(wanted)), "macs": (_macs(seen), _macs(wanted))}
-    if steps and wanted.outputs[""].key not in {node.key for node in seen.outputs.values()}:
-        result.until = _ends_at(wanted, seen)
-        if result.until:
-            return result
+    output = _output(expected, found)
+    totals = {"params": (_params(found), _params(expected)), "macs": (_macs(found), _macs(expected))}
+    structure = Structure(x, expected, found, output, totals, subject.why_real)
+    if by_step and expected.outputs[""].key not in {node.key for node in found.outputs.values()}:
+        until = _ends_at(expected, found)
+        if until:
+            return replace(structure, until=until)
 
-    found = match(wanted, seen.only(result.where))
-    best, rules = found, list(found.rules)
-    if not found.same:
-        looser = match(graph_of(x, False, BATCH, True), subject.observe(x, False, here=True).only(result.where))
-        if looser.same or len(looser.differences) < len(found.differences):
-            best, rules = looser, looser.rules
-    result.operations = len(best.pairs)
-    result.map, result.rules = best.map, rules
-    result.elsewhere_step = next((e.name for e, o in best.pairs.items() if set(o.rules) - set(e.rules)), "")
-    result.told = tell(best, sides)
-    result.extra_outputs = _extra(wanted, seen, result.where)
-
-    _in_training(subject, x, graph_of, result, best is not found, sides)
-    if result.differs(training=False):
-        return result
-    result.sizes.append(x)
-    for size in others:
-        if size != x:
-            _at(subject, size, graph_of, result)
-    _alone(subject, x, graph_of, result)
-    return result
+    own = comparison.at_own_size(expected, found, output)
+    structure = replace(structure, own=own, training=comparison.in_training(own, output))
+    if structure.differs(training=False):
+        return structure
+    answers = comparison.at_other_sizes(others, output)
+    return replace(structure, others=answers, one_image=comparison.of_one_image(output))
 
 
-def compare_archs(a: Arch, b: Arch) -> tuple[list[Told], dict[str, tuple[int, int]]]:
+def compare_archs(a: Arch, b: Arch) -> tuple[list[Mistake], dict[str, tuple[int, int]]]:
     """The differences of arch `b` from arch `a`, at the input of `a`, and their totals. Static: without torch."""
     b = b.at(a.input)
-    told: list[Told] = []
+    mistakes: list[Mistake] = []
     for training in (False, True):
-        found = match(expected(a, training), expected(b, training))
-        known = {(one.kind, one.step) for one in told}
-        told += [one for one in tell(found, (b.name, a.name)) if (one.kind, one.step) not in known]
+        best = match(graph_of(a, training=training), graph_of(b, training=training))
+        known = {(one.kind, one.step) for one in mistakes}
+        mistakes += [one for one in explain(best, (b.name, a.name)) if (one.kind, one.step) not in known]
     totals = {"params": (b.params, a.params), "macs": (b.macs, a.macs)}
-    return told, totals
-
-
-def of_arch(arch: Arch, until: str | None = None) -> Expected:
-    """What is expected of a module that should be an arch."""
-
-    def graph_of(x: Shape, training: bool, batch: int, here: bool) -> Graph:
-        return expected(arch.at(x), training, until, batch, here)
-
-    return graph_of
-
-
-def of_module(subject: Subject, where: str) -> Expected:
-    """What is expected of a module that should be another module."""
-
-    def graph_of(x: Shape, training: bool, batch: int, here: bool) -> Graph:
-        return subject.observe(x, training, batch, here).only(where)
-
-    return graph_of
+    return mistakes, totals
 
 
 def guess(structure: Structure) -> dict[str, Slot] | None:
@@ -158,30 +346,29 @@ def guess(structure: Structure) -> dict[str, Slot] | None:
 
     By equal names, else by the match, the shapes, the last part of the names, and the order in which they are used.
     """
-    wanted, seen = structure.wanted, structure.seen
-    if wanted is None or seen is None:
-        return None
+    expected, found = structure.expected, structure.found
 
     def slot_of(name: str, other: str) -> Slot:
-        shape = wanted.state[name]
-        return Slot(other, () if seen.state[other] == shape else (("reshape", shape),))
+        shape = expected.state[name]
+        return Slot(other, () if found.state[other] == shape else (("reshape", shape),))
 
     def fit(name: str, other: str) -> bool:
-        return other in seen.state and prod(seen.state[other]) == prod(wanted.state[name])
+        return other in found.state and prod(found.state[other]) == prod(expected.state[name])
 
-    counters = set(wanted.counters.values())
-    if seen.state.keys() <= wanted.state.keys() and all(fit(name, name) or name in counters for name in wanted.state):
-        return {name: slot_of(name, name) for name in seen.state}
+    counters = set(expected.counters.values())
+    by_name = all(fit(name, name) or name in counters for name in expected.state)
+    if by_name and found.state.keys() <= expected.state.keys():
+        return {name: slot_of(name, name) for name in found.state}
     slots = {}
     for name, slot in structure.map.items():
         if fit(name, slot.name):
-            kept = not slot.steps or (slot.steps[-1][0] == "permute") or slot.steps[-1][1] == wanted.state[name]
+            kept = not slot.steps or (slot.steps[-1][0] == "permute") or slot.steps[-1][1] == expected.state[name]
             slots[name] = slot if kept else slot_of(name, slot.name)
-    taken = {slot.name for slot in slots.values()} | set(seen.counters.values()) | set(seen.aliases)
-    order = dict.fromkeys(state.name for node in seen.nodes for _, state in node.states)
-    order |= dict.fromkeys(node.name for node in seen.nodes if node.kind == "state")
-    left = [name for name in dict.fromkeys([*order, *seen.state]) if name in seen.state and name not in taken]
-    for name in wanted.state:
+    taken = {slot.name for slot in slots.values()} | set(found.counters.values()) | set(found.aliases)
+    order = dict.fromkeys(state.name for node in found.nodes for _, state in node.states)
+    order |= dict.fromkeys(node.name for node in found.nodes if node.kind == "state")
+    left = [name for name in dict.fromkeys([*order, *found.state]) if name in found.state and name not in taken]
+    for name in expected.state:
         if name in slots or name in counters:
             continue
         fits = [other for other in left if fit(name, other)]
@@ -191,123 +378,45 @@ def guess(structure: Structure) -> dict[str, Slot] | None:
             return None
         left.remove(other)
         slots[name] = slot_of(name, other)
-    for name, counter in wanted.counters.items():
-        if name in slots and slots[name].name in seen.counters:
-            slots.setdefault(counter, Slot(seen.counters[slots[name].name]))
-    return None if any(name in seen.parameters for name in left) else slots
+    for name, counter in expected.counters.items():
+        if name in slots and slots[name].name in found.counters:
+            slots.setdefault(counter, Slot(found.counters[slots[name].name]))
+    return None if any(name in found.parameters for name in left) else slots
 
 
-def _output(wanted: Graph, seen: Graph) -> str:
+def _output(expected: Graph, found: Graph) -> str:
     """Where in what the module returns the expected output stands: by what it is, else by its shape."""
-    end = wanted.outputs[""]
-    same = [where for where, node in seen.outputs.items() if node.key == end.key]
-    alike = [where for where, node in seen.outputs.items() if node.shape == end.shape]
-    return next(iter([*same, *alike, *seen.outputs]), "")
+    end = expected.outputs[""]
+    same = [output for output, node in found.outputs.items() if node.key == end.key]
+    alike = [output for output, node in found.outputs.items() if node.shape == end.shape]
+    return next(iter([*same, *alike, *found.outputs]), "")
 
 
-def _ends_at(wanted: Graph, seen: Graph) -> str:
+def _ends_at(expected: Graph, found: Graph) -> str:
     """The outermost step of the expected network whose output is the last of the module, all of them being steps."""
-    keys = {node.key for node in seen.outputs.values()}
-    steps = [name for name, node in wanted.steps.items() if node.key in keys and node.kind != "input"]
-    if not steps or keys - {wanted.steps[name].key for name in steps}:
+    keys = {node.key for node in found.outputs.values()}
+    steps = [name for name, node in expected.steps.items() if node.key in keys and node.kind != "input"]
+    if not steps or keys - {expected.steps[name].key for name in steps}:
         return ""
-    last = wanted.steps[steps[-1]].key
-    return min((name for name in steps if wanted.steps[name].key == last), key=lambda name: name.count("."))
+    last = expected.steps[steps[-1]].key
+    return min((name for name in steps if expected.steps[name].key == last), key=lambda name: name.count("."))
 
 
-def _extra(wanted: Graph, seen: Graph, where: str) -> list[str]:
+def _extra(expected: Graph, found: Graph, output: str) -> list[str]:
     """Tensors that are returned besides. The feature maps of a network up to a step are no surprise."""
-    own, known = seen.outputs[where], {node.key for node in wanted.steps.values()} if wanted.is_cut else set()
-    extra = [(at, node) for at, node in seen.outputs.items() if node is not own and node.key not in known]
+    own, known = found.outputs[output], {node.key for node in expected.steps.values()} if expected.is_cut else set()
+    extra = [(at, node) for at, node in found.outputs.items() if node is not own and node.key not in known]
     return [f"{at} {shown_shape(node.shape[1:])}" for at, node in extra]
 
 
-def _in_training(
-    subject: Subject, x: Shape, graph_of: Expected, result: Structure, here: bool, sides: tuple[str, str]
-) -> None:
-    """What shows in train mode only is told besides."""
-    seen = guarded(
-        f"the module does not run in train mode at {shown_shape(x)}", lambda: subject.observe(x, True, here=here)
-    )
-    wanted = graph_of(x, True, BATCH, here)
-    where = result.where if result.where in seen.outputs else _output(wanted, seen)
-    found = match(wanted, seen.only(where))
-    for name, slot in found.map.items():
-        result.map.setdefault(name, slot)
-    known = {_mistake(one): at for at, one in enumerate(result.told)}
-    steps = {(one.kind, one.step) for one in result.told}
-    for one in tell(found, sides):
-        at = known.get(_mistake(one))
-        if at is None and (one.kind, one.step) not in steps:
-            result.told.append(replace(one, title=f"{one.title} (in train mode)", training=True))
-        elif at is not None and one.step != result.told[at].step:
-            result.told[at] = one  # its neighbour is there in train mode only, as dropout is
-    for extra in _extra(wanted, seen, where):
-        if extra not in result.extra_outputs:
-            result.extra_outputs.append(f"{extra} (in train mode)")
-
-
-def _mistake(one: Told) -> tuple[str, str, str]:
+def _mistake(one: Mistake) -> tuple[str, str, str]:
     """What makes it the same mistake in eval and in train mode, where other operations may stand beside it."""
     return (one.kind, one.found, one.expected) if one.kind == "wiring" else (one.kind, one.path, one.title)
 
 
-def _at(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> None:
-    """Whether it is the same at another size."""
-    try:
-        seen = subject.observe(x, False)
-    except Exception as error:  # whatever the module raises at a size that is not its own
-        why = f"at {shown_shape(x)} it raises {type(error).__name__}: {first_line(error)}"
-        _until_it_raises(subject, x, graph_of, result)
-        result.elsewhere = result.elsewhere or why
-        return
-    where = result.where if result.where in seen.outputs else ""
-    if where in seen.outputs:
-        found = match(graph_of(x, False, BATCH, False), seen.only(where))
-        if not found.same:
-            found = match(graph_of(x, False, BATCH, True), subject.observe(x, False, here=True).only(where))
-        if found.same:
-            result.sizes.append(x)
-            result.rules += [words for words in found.rules if words not in result.rules]
-            return
-        first = tell(found)[0]
-        title, result.elsewhere_step = first.title, result.elsewhere_step or first.step
-    else:
-        title = "it returns something else"
-    result.elsewhere = result.elsewhere or f"at {shown_shape(x)}: {title}"
-
-
-def _until_it_raises(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> None:
-    """The first step at which it is another network where it has just raised; or the one at which it raises."""
-    if subject.until_it_raised is not None and not result.elsewhere:
-        told = tell(match(graph_of(x, False, BATCH, False), subject.until_it_raised))
-        result.elsewhere_step = result.elsewhere_step or next((one.step for one in told if one.step), "")
-
-
-def _alone(subject: Subject, x: Shape, graph_of: Expected, result: Structure) -> None:
-    """Whether one image is a batch, too: `squeeze()` thinks otherwise."""
-    try:
-        wanted = graph_of(x, False, 1, True)
-    except Exception:  # what the expected network itself does not take is not asked of another
-        return
-    try:
-        seen = subject.observe(x, False, 1, here=True)
-    except Exception as error:  # whatever the module raises
-        result.alone = f"with a batch of one image it raises {type(error).__name__}: {first_line(error)}"
-        return
-    where = result.where if result.where in seen.outputs else next(iter(seen.outputs), "")
-    shape, end = seen.outputs[where].shape, wanted.outputs[""].shape
-    if shape != end:
-        result.alone = f"with a batch of one image the output is {shown_shape(shape)}, expected {shown_shape(end)}"
-        return
-    found = match(wanted, seen.only(where))
-    if not found.same:
-        result.alone = f"with a batch of one image: {tell(found)[0].title}"
-
-
 def larger(x: Shape) -> list[Shape]:
     """An input that is larger by a few strides: up to its own size, a head of convolutions is one of linear layers."""
-    return [(x[0], *(side + MORE for side in x[1:]))] if len(x) == 3 else []
+    return [(x[0], *(side + LARGER_BY_PX for side in x[1:]))] if len(x) == 3 else []
 
 
 def sizes_of(subject: Subject, x: Shape) -> list[Shape]:
@@ -319,7 +428,7 @@ def sizes_of(subject: Subject, x: Shape) -> list[Shape]:
 def runs(subject: Subject, x: Shape) -> bool:
     """Whether a module runs at an input."""
     try:
-        subject.observe(x, False)
+        subject.observe(At(x))
     except Exception:  # whatever the module raises: it does not run
         return False
     return True

@@ -10,54 +10,53 @@ from rv_check.checks.states import few
 from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
-    from rv_check.graphs.explain import Told
+    from rv_check.graphs.explain import Mistake
 
 
 def structure(run: Run, check: Check) -> Outcome:
     """The op graph, observed at several sizes, in eval and train mode, is the spec's; else every mistake once."""
-    found = run.structure()
+    found = run.structure
     at = ", ".join(map(shown_shape, found.sizes)) or shown_shape(found.input)
     if found.verdict in ("same", "equivalent"):
         how = f", written otherwise: {'; '.join(found.rules)}" if found.rules else ""
         if found.measured:
-            titles = "; ".join(told.title for told in found.measured[:3])
+            titles = "; ".join(one.title for one in found.differences[:3])
             how += f"; by no rule, but measured to be equal in eval and train mode: {titles}"
-        real = f" (on real tensors, since on meta it raises {found.real})" if found.real else ""
+        real = f" (on real tensors, since on meta it raises {found.why_real})" if found.why_real else ""
         message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"
-        yield check.finding(run, True, message)
+        yield check.passed(run, message)
         return
     if found.until:
         message = f"it is {run.name} up to {found.until}: check it with --until {found.until}, until={found.until!r}"
         place = run.place_of(found.until)
-        yield check.finding(run, False, message, kind="until", step=found.until, place=place)
-    for told in found.told:
-        yield of_told(run, check, told)
+        yield check.failed(run, message, kind="until", step=found.until, place=place)
+    for mistake in found.mistakes:
+        yield of_mistake(run, check, mistake)
     if found.extra_outputs:
-        message = f"it returns more than the output{' ' + found.where if found.where else ''}"
+        message = f"it returns more than the output{' ' + found.output if found.output else ''}"
         outputs = ", ".join(found.extra_outputs)
-        yield check.finding(run, False, message, found=outputs, expected="nothing else", kind="outputs")
-    if found.alone:
-        yield check.finding(run, False, found.alone, kind="batch", step=found.last)
+        yield check.failed(run, message, found=outputs, expected="nothing else", kind="outputs")
+    if found.one_image:
+        yield check.failed(run, found.one_image, kind="batch", step=found.last_step)
     if found.elsewhere:
         message = f"it is {run.name} at {at} only: {found.elsewhere}"
         step = found.elsewhere_step or None
-        yield check.finding(run, False, message, kind="this input only", step=step, place=run.place_of(step or ""))
+        yield check.failed(run, message, kind="this input only", step=step, place=run.place_of(step or ""))
 
 
-def of_told(run: Run, check: Check, told: Told) -> Finding:
+def of_mistake(run: Run, check: Check, mistake: Mistake) -> Finding:
     """A structural difference as a finding."""
-    return check.finding(
+    return check.failed(
         run,
-        False,
-        "\n".join([told.title, *told.lines]),
-        found=told.found,
-        expected=told.expected,
-        place=told.place or run.place,
-        kind=told.kind,
-        count=told.count,
-        step=told.step,
-        module=told.path,
-        call=told.call,
+        "\n".join([mistake.title, *mistake.lines]),
+        found=mistake.found,
+        expected=mistake.expected,
+        place=mistake.place or run.place,
+        kind=mistake.kind,
+        count=mistake.count,
+        step=mistake.step,
+        module=mistake.path,
+        call=mistake.call,
     )
 
 
@@ -67,4 +66,4 @@ def trainable(run: Run, check: Check) -> Outcome:
     ok = not frozen
     message = f"all {count} parameters are trainable" if ok else f"{len(frozen)} of {count} parameters are frozen"
     details = {} if ok else {"found": f"requires_grad=False of {few(frozen)}", "expected": "True of all"}
-    yield check.finding(run, ok, message, **details)
+    yield check.finding(run, message, holds=ok, **details)

@@ -28,7 +28,7 @@ from rv_check.claims.quantities import EXPRESSION
 from rv_check.errors import Collector, Enough, Problem, SpecError, in_order
 from rv_check.language import files
 from rv_check.language.expressions import Expr, parse
-from rv_check.language.yaml_nodes import Fields, Items, Node, Text, kind, read_all
+from rv_check.language.yaml_nodes import Fields, Items, Text, YamlNode, kind, read_all
 from rv_check.text import listed, nearest, quote
 
 KEYS = ("is", "printed", "source", "verdict", "within", "says", "note", "needs")
@@ -103,7 +103,7 @@ class _File(Collector):
             return ""
         return " ".join(value.text.split())
 
-    def claim(self, node: Node) -> Claim:
+    def claim(self, node: YamlNode) -> Claim:
         if not isinstance(node, Fields):
             raise SpecError([Problem(f"a statement is {kind(node)}", node.place, "is: and printed:")])
         self.keys(node, "a statement", KEYS)

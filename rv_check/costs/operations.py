@@ -12,8 +12,9 @@ from math import prod
 
 from rv_check.archs.arch import Arch
 from rv_check.errors import Place, RvCheckError
-from rv_check.graphs.expected import expected
+from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Caller, Graph, Node, State
+from rv_check.graphs.of_arch import graph_of
 from rv_check.ops.kinds import LEAVES
 
 
@@ -49,7 +50,7 @@ class Operation:
 
 def operations_of(arch: Arch) -> list[Operation]:
     """The operations of an arch in eval mode, in the order in which they are done."""
-    return operations(expected(arch, training=False, batch=1, raw=True))
+    return operations(graph_of(arch, batch=1, form=Form.AS_RUN))
 
 
 def operations(graph: Graph) -> list[Operation]:

@@ -3,50 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rv_check.errors import Place
-from rv_check.graphs.graph import Caller, Node, Shape, State
+from rv_check.graphs.graph import Caller, Graph, Node, Shape, State
+from rv_check.ops.kinds import LEAVES
 
 Rule = Callable[["Builder", Node], "Node | None"]
+
+
+class Form(Enum):
+    """The form that a graph is made in."""
+
+    AS_RUN = "as run"  # by no rule, every operation in the order of time: what is counted is what is done
+    AT_ANY_SIZE = "at any size"  # the normal form, by the rules that hold at every size
+    AT_THIS_SIZE = "at this size"  # the normal form, also by the rules that hold at the sizes at hand
 
 
 class Registered(NamedTuple):
     """A rule: its words in a report, "" where it is mere notation, and whether it needs the sizes at hand."""
 
     words: str
-    here: bool
+    at_this_size: bool
     function: Rule
 
 
 RULES: dict[str, list[Registered]] = {}
 
 
-def rule(words: str, *kinds: str, here: bool = False) -> Callable[[Rule], Rule]:
-    """Make a function a rule for these kinds of operations. `here`: it is true at the sizes at hand, not at all."""
+def rule(words: str, *kinds: str, at_this_size: bool = False) -> Callable[[Rule], Rule]:
+    """Make a function a rule for these kinds of operations. `at_this_size`: it is true at the sizes at hand alone."""
 
     def register(function: Rule) -> Rule:
         for kind in kinds:
-            RULES.setdefault(kind, []).append(Registered(words, here, function))
+            RULES.setdefault(kind, []).append(Registered(words, at_this_size, function))
         return function
 
     return register
 
 
+@dataclass(frozen=True)
+class Site:
+    """Where an operation is asked for: a step of a spec or a module's path, a line, and who asks."""
+
+    name: str = ""
+    place: Place | None = None
+    caller: Caller = "layer"
+
+
+@dataclass
+class Work:
+    """What builders of one graph have done so far."""
+
+    made: list[Node] = field(default_factory=list)  # in the form AS_RUN: every operation, in the order of time
+    used: set[str] = field(default_factory=set)  # the words of the rules that were used
+    masks: set[Node] = field(default_factory=set)  # masks of chance that something was multiplied with
+
+
+@dataclass(frozen=True)
 class Builder:
-    """Makes operations in normal form; `here`: also by the rules that hold at these sizes only.
+    """Makes the operations of a graph in one form, at one site."""
 
-    With `raw` it makes them as they are asked for, by no rule: what is counted is what is done, not what it comes to.
-    """
+    form: Form = Form.AT_ANY_SIZE
+    site: Site = Site()
+    work: Work = field(default_factory=Work)
 
-    def __init__(self, here: bool = False, raw: bool = False) -> None:
-        self.here, self.raw = here, raw
-        self.made: list[Node] = []  # where it is raw: every operation, in the order of time
-        self.caller: Caller = "layer"
-        self.used: set[str] = set()  # the words of the rules that were used
-        self.masks: set[Node] = set()  # of chance, that something was multiplied with
-        self.name = ""
-        self.place: Place | None = None
+    def at(self, site: Site) -> Builder:
+        """The builder of the same graph at another site."""
+        return replace(self, site=site)
 
     def make(
         self,
@@ -58,17 +85,19 @@ class Builder:
         **attributes: Any,
     ) -> Node:
         """The operation in normal form. `like`: the one whose name, place and history it takes over."""
-        name, place = (like.name, like.place) if like else (self.name, self.place)
-        node = Node(kind, inputs, shape, attributes, tensors, name, place, like.rules if like else ())
-        if self.raw:
-            node.caller = self.caller
-            self.made.append(node)
+        name, place = (like.name, like.place) if like else (self.site.name, self.site.place)
+        rules = like.rules if like else ()
+        node = Node(kind, inputs, shape, attributes, tensors, name, place, rules, self.site.caller)
+        if self.form is Form.AS_RUN:
+            self.work.made.append(node)
             return node
-        for words, here, function in RULES.get(kind, ()):
-            other = function(self, node) if self.here or not here else None
+        for words, at_this_size, function in RULES.get(kind, ()):
+            if at_this_size and self.form is not Form.AT_THIS_SIZE:
+                continue
+            other = function(self, node)
             if other is not None:
                 if words:
-                    self.used.add(words)
+                    self.work.used.add(words)
                     if words not in other.rules and other not in inputs:
                         other.rules += (words,)
                 return other
@@ -78,13 +107,59 @@ class Builder:
         """The value in another shape, its elements in the same order."""
         return self.make("reshape", value, shape=shape, like=like, to=shape)
 
+    def finish(self, graph: Graph) -> Graph:
+        """A graph whose operations have been made: in the order of time, or with sums of sums made one, and keys."""
+        if self.form is Form.AS_RUN:
+            known = set(graph.nodes)
+            leaves = (node for node in graph.nodes if node.kind in LEAVES)
+            return replace(graph, nodes=(*leaves, *(node for node in self.work.made if node in known)))
+        _flatten_sums(graph)
+        graph = replace(graph, nodes=())
+        for node in graph.nodes:
+            node.key, node.height = _key(node), 1 + max((feed.height for feed in node.feeds), default=-1)
+        return graph
+
+
+def _flatten_sums(graph: Graph) -> None:
+    """(a + b) + c is a + b + c, where nobody else uses a + b. Rounding aside, addition is associative."""
+    uses = graph.uses()
+    outputs = set(graph.outputs.values())
+    for node in graph.nodes:
+        if not node.row.commutes:
+            continue
+        flat: list[Node] = []
+        for feed in node.inputs:
+            inner = feed.kind == node.kind and len(uses[feed]) == 1 and feed not in outputs
+            flat += feed.inputs if inner and feed.shape == node.shape else [feed]
+        node.inputs = tuple(flat)
+
+
+def _key(node: Node) -> bytes:
+    feeds = [feed.key for feed in node.inputs]
+    if node.row.commutes:
+        feeds.sort()
+    tensors = [
+        (role, tensor.key if isinstance(tensor, Node) else tensor.shape)
+        for role, tensor in sorted(node.tensors.items())
+    ]
+    name = node.name if node.kind == "unregistered" else ""
+    shape = node.shape if node.kind in LEAVES else ()
+    words = repr((node.kind, name, shape, sorted(node.attributes.items()), feeds, tensors))
+    return blake2b(words.encode(), digest_size=16).digest()
+
 
 def state_of(value: Node) -> State | Node:
     """The parameter or buffer that a value is, moved or not; the value itself where it is computed from more."""
     steps: list[tuple[str, tuple[int, ...]]] = []
     node = value
-    while node.kind in ("reshape", "permute"):
-        steps.append((node.kind, node.attributes["to" if node.kind == "reshape" else "axes"]))
+    while True:
+        match node.kind:
+            case "reshape":
+                steps.append(("reshape", node.attributes["to"]))
+            case "permute":
+                steps.append(("permute", node.attributes["axes"]))
+            case _:
+                break
         (node,) = node.inputs
     if node.kind != "state":
         return value

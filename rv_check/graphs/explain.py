@@ -14,7 +14,7 @@ SHOWN = 3  # operations or places that are named before "and so many more"
 
 
 @dataclass(frozen=True)
-class Told:
+class Mistake:
     """One mistake, however often it was made. `step` and `place` are the spec's, `path` and `call` the module's."""
 
     kind: str
@@ -31,12 +31,12 @@ class Told:
     training: bool = False  # it shows in train mode only
 
 
-def tell(match: Match, sides: tuple[str, str] = ("yours", "spec")) -> list[Told]:
+def explain(match: Match, sides: tuple[str, str] = ("yours", "spec")) -> list[Mistake]:
     """The differences of two graphs as mistakes, in the order of the flow. `sides`: what to call found and expected."""
     groups: dict[Any, list[Difference]] = {}
     for difference in match.differences:
         groups.setdefault(_likeness(difference), []).append(difference)
-    return sorted((_told(match, group, sides) for group in groups.values()), key=lambda told: told.at)
+    return sorted((_mistake(match, group, sides) for group in groups.values()), key=lambda mistake: mistake.at)
 
 
 def _likeness(d: Difference) -> Any:
@@ -64,7 +64,7 @@ def _parent(node: Node) -> str:
     return node.name.rpartition(".")[0]
 
 
-def _told(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> Told:
+def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> Mistake:
     first = group[0]
     e, o = next(iter(first.expected), None), next(iter(first.found), None)
     count = 1 if first.kind == "shared" else len(group)
@@ -86,7 +86,7 @@ def _told(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> 
     hint = _hint(first)
     if hint:
         lines.append(f"usually: {hint}")
-    return Told(
+    return Mistake(
         first.kind,
         title + (f", x{count}" if count > 1 else ""),
         first.at,

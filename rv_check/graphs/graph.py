@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from typing import Any, Literal
 
 from rv_check.errors import Place
-from rv_check.ops.kinds import FIXED, LEAVES, Kind, kind_of
+from rv_check.ops.kinds import FIXED, Kind, kind_of
 
 Shape = tuple[int, ...]
 Caller = Literal["layer", "subclass", "function"]  # torch's own layer, a subclass of one, or any other code
@@ -53,11 +52,12 @@ class Node:
         name: str = "",
         place: Place | None = None,
         rules: tuple[str, ...] = (),
+        caller: Caller = "layer",
     ):
         self.kind, self.inputs, self.shape = kind, inputs, shape
         self.attributes, self.tensors = dict(attributes or {}), dict(tensors or {})
         self.name, self.place, self.rules = name, place, rules
-        self.caller: Caller = "layer"
+        self.caller = caller
         self.fixed: bool = kind in FIXED or (bool(inputs or tensors) and all(feed.fixed for feed in self.feeds))
         self.nonnegative = _is_nonnegative(self)
         self.key = b""  # equal for equal computations, whatever the tensors are called; set by Graph
@@ -116,13 +116,12 @@ def show(value: Any) -> str:
     return str(value)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Graph:
     """What a network computes from one input. `outputs` by where they stand in what it returns: "" is all of it."""
 
     input: Node
     outputs: dict[str, Node]
-    nodes: list[Node] = field(init=False)  # the operations of `outputs` and `unread`, each after what it uses
     state: dict[str, Shape] = field(default_factory=dict)  # every parameter, and every buffer that is saved
     parameters: frozenset[str] = frozenset()  # which of them are parameters
     counters: Mapping[str, str] = field(default_factory=dict)  # a norm's running mean: its num_batches_tracked
@@ -132,28 +131,16 @@ class Graph:
     steps: Mapping[str, Node] = field(default_factory=dict)  # of a spec: the value after each step and module
     is_cut: bool = False  # whether it ends before the expected network does
     moved: frozenset[str] = frozenset()  # parameters and buffers that the run itself wrote, running statistics apart
+    nodes: Sequence[Node] = ()  # the operations of `outputs` and `unread`, each after what it uses, unless given
 
     def __post_init__(self) -> None:
-        self.nodes = list(_in_order((*self.outputs.values(), *self.unread)))
-
-    def finished(self) -> Graph:
-        """The graph with sums of sums made one, and keys; once, when all of it is there."""
-        self._flatten_sums()
-        self.nodes = list(_in_order((*self.outputs.values(), *self.unread)))
-        for node in self.nodes:
-            node.key, node.height = _key(node), 1 + max((feed.height for feed in node.feeds), default=-1)
-        return self
-
-    def in_time(self, made: Sequence[Node]) -> Graph:
-        """The graph with its nodes in the order in which they were made, leaves first."""
-        known = set(self.nodes)
-        self.nodes = [*(node for node in self.nodes if node.kind in LEAVES), *(node for node in made if node in known)]
-        return self
+        if not self.nodes:
+            object.__setattr__(self, "nodes", tuple(in_order((*self.outputs.values(), *self.unread))))
 
     @property
     def live(self) -> list[Node]:
         """What the outputs depend on, each after what it uses."""
-        return list(_in_order(self.outputs.values()))
+        return list(in_order(self.outputs.values()))
 
     def uses(self) -> dict[Node, list[Node]]:
         """Who uses each node, among all nodes."""
@@ -165,23 +152,10 @@ class Graph:
 
     def only(self, output: str) -> Graph:
         """The graph with that output alone, called ""."""
-        return replace(self, outputs={"": self.outputs[output]})
-
-    def _flatten_sums(self) -> None:
-        """(a + b) + c is a + b + c, where nobody else uses a + b. Rounding aside, addition is associative."""
-        uses = self.uses()
-        outputs = set(self.outputs.values())
-        for node in self.nodes:
-            if not node.row.commutes:
-                continue
-            flat: list[Node] = []
-            for feed in node.inputs:
-                inner = feed.kind == node.kind and len(uses[feed]) == 1 and feed not in outputs
-                flat += feed.inputs if inner and feed.shape == node.shape else [feed]
-            node.inputs = tuple(flat)
+        return replace(self, outputs={"": self.outputs[output]}, nodes=())
 
 
-def _in_order(nodes: Iterable[Node]) -> Iterator[Node]:
+def in_order(nodes: Iterable[Node]) -> Iterator[Node]:
     """Nodes and all that they depend on, each after what it uses."""
     done: set[Node] = set()
     for last in nodes:
@@ -196,17 +170,3 @@ def _in_order(nodes: Iterable[Node]) -> Iterator[Node]:
                     yield node
             else:
                 stack += waiting
-
-
-def _key(node: Node) -> bytes:
-    feeds = [feed.key for feed in node.inputs]
-    if node.row.commutes:
-        feeds.sort()
-    tensors = [
-        (role, tensor.key if isinstance(tensor, Node) else tensor.shape)
-        for role, tensor in sorted(node.tensors.items())
-    ]
-    name = node.name if node.kind == "unregistered" else ""
-    shape = node.shape if node.kind in LEAVES else ()
-    words = repr((node.kind, name, shape, sorted(node.attributes.items()), feeds, tensors))
-    return blake2b(words.encode(), digest_size=16).digest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rv_check.graphs.align import align, details_of, flow
@@ -32,7 +32,7 @@ Kind = Literal[
 NEAR = 12  # operations between the two ends of a move, at most
 
 
-@dataclass
+@dataclass(frozen=True)
 class Difference:
     """One thing that is not the same. Operations are in the order of the flow; `at` is where along the expected one.
 
@@ -61,7 +61,7 @@ class Slot:
     own: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Match:
     """How two graphs correspond. `map` gives parameters and buffers by the expected names."""
 
@@ -385,12 +385,11 @@ def _moved_arguments(differences: list[Difference]) -> list[Difference]:
     """Two operations nearby, each with the other's stride: the stride has moved."""
     kept: list[Difference] = []
     for difference in differences:
-        for other in kept:
+        for at, other in enumerate(kept):
             near = difference.at - other.at <= NEAR and len(other.expected) == 1
             if near and other.kind == difference.kind == "arguments" and _swapped(other.details, difference.details):
-                other.kind = "moved"
-                other.expected += difference.expected
-                other.found += difference.found
+                both = [*other.expected, *difference.expected], [*other.found, *difference.found]
+                kept[at] = replace(other, kind="moved", expected=both[0], found=both[1])
                 break
         else:
             kept.append(difference)
@@ -446,10 +445,9 @@ def _moved_and_replaced(missing: list[Difference], extra: list[Difference]) -> l
         left.remove(other)
         kind: Kind = "moved" if moved else "replaced"
         at = min(difference.at, other.at + 1)
-        joined = Difference(kind, at, difference.expected, other.found, {}, difference.after, difference.before)
-        if moved:
-            joined.details = {"place": (_stands(other.after[0]), _stands(difference.after[0]))}
-        found.append(joined)
+        details = {"place": (_stands(other.after[0]), _stands(difference.after[0]))} if moved else {}
+        sides = difference.expected, other.found
+        found.append(Difference(kind, at, *sides, details, difference.after, difference.before))
     return found + left
 
 

@@ -180,7 +180,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Contract:
+class StepContract:
     """What must hold of one named step, at the arch's declared input. None: nothing is said of it."""
 
     step: str
@@ -219,7 +219,7 @@ class ArchEntry:
     build: Call
     input: tuple[int, ...] | None
     reference: Reference | None
-    contract: tuple[Contract, ...]
+    contract: tuple[StepContract, ...]
     published: tuple[Published, ...]
     source: str
     place: Place

@@ -17,7 +17,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from rv_check.errors import Place, Problem, SpecError
+from rv_check.errors import Place, SpecError, spec_error
 from rv_check.language.yaml_nodes import Text
 from rv_check.text import listed, nearest, quote
 from rv_check.values import Number, Partial, Value, key, kind, parts
@@ -86,7 +86,7 @@ class Expr:
 
     def problem(self, node: Any, message: str, expected: str | None = None, near: str | None = None) -> SpecError:
         """An error at a part of the expression."""
-        return SpecError([Problem(message, self.place_of(node), expected, near)])
+        return spec_error(message, self.place_of(node), expected, near)
 
     def evaluate(self, scope: Scope) -> Value:
         """The exact value. Raises: SpecError."""
@@ -156,14 +156,14 @@ def parse(text: Text, what: str = "an expression", expected: str = EXPRESSIONS, 
     Raises: SpecError.
     """
     if len(text.text) > MAX_TEXT:
-        raise _error(f"an expression of {len(text.text):,} characters", text.place, f"at most {MAX_TEXT:,}")
+        raise spec_error(f"an expression of {len(text.text):,} characters", text.place, f"at most {MAX_TEXT:,}")
     line = re.sub(r"[\t\r\n]", " ", text.text)  # YAML folds a text over several lines; a list keeps its line breaks
     if not line.strip():
-        raise _error(f"{what} is missing here", text.place, expected)
+        raise spec_error(f"{what} is missing here", text.place, expected)
     text = Text(line.strip(), text.at(len(line) - len(line.lstrip())), text.exact)
     foreign = re.search(r"[^ -~]", text.text)  # Python would take some of them for their ASCII look-alikes
     if foreign:
-        raise _error(f"{quote(foreign.group())} is not in the language", text.at(foreign.start()), expected)
+        raise spec_error(f"{quote(foreign.group())} is not in the language", text.at(foreign.start()), expected)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -173,7 +173,7 @@ def parse(text: Text, what: str = "an expression", expected: str = EXPRESSIONS, 
     expr = Expr(node, text)
     nodes = [part for part in ast.walk(node) if isinstance(part, ast.expr)]
     if len(nodes) > MAX_TERMS:
-        raise _error(f"an expression of {len(nodes):,} terms", text.place, f"at most {MAX_TERMS}")
+        raise spec_error(f"an expression of {len(nodes):,} terms", text.place, f"at most {MAX_TERMS}")
     for part in nodes:
         if not (facts and isinstance(part, ast.Attribute)):
             _allow(expr, part, expected if part is node else EXPRESSIONS)
@@ -183,19 +183,21 @@ def parse(text: Text, what: str = "an expression", expected: str = EXPRESSIONS, 
 def _not_parsed(text: Text, error: Exception, what: str, expected: str) -> SpecError:
     """What is wrong with the syntax, in our words: Python's differ from version to version, and speak of Python."""
     if str(error).startswith("positional argument follows keyword argument"):  # Python points at the closing bracket
-        return _error("an argument by position stands after one by name", text.place, "those without '=' first")
+        return spec_error("an argument by position stands after one by name", text.place, "those without '=' first")
     offset = (getattr(error, "offset", 1) or len(text.text) + 1) - 1  # none: there should be more
     stray = _stray_bracket(text.text)
     if stray is not None:
         offset, expected = stray, f"a partner for {quote(text.text[stray])}"
     elif empty := re.search(r"(\w+)\s*=\s*[,)]", text.text):
-        return _error(f"argument {quote(empty[1])} has no value", text.at(empty.start()), f"{empty[1]}= and a value")
+        return spec_error(
+            f"argument {quote(empty[1])} has no value", text.at(empty.start()), f"{empty[1]}= and a value"
+        )
     elif "forgot a comma" in str(error):
         expected = "a comma between two arguments"
     word = re.match(r"\w*", text.text[offset:])
     if word and keyword.iskeyword(word.group()):
-        return _error(f"{quote(word.group())} cannot stand here", text.at(offset), expected)
-    return _error(f"{quote(text.text)} is not {what}", text.at(offset), expected)
+        return spec_error(f"{quote(word.group())} cannot stand here", text.at(offset), expected)
+    return spec_error(f"{quote(text.text)} is not {what}", text.at(offset), expected)
 
 
 def _stray_bracket(text: str) -> int | None:
@@ -232,10 +234,6 @@ def dotted_call(text: Text, what: str = "a call", expected: str = CALLS) -> tupl
 def literal(text: Text) -> Value:
     """A constant written without names. Raises: SpecError."""
     return parse(text).evaluate(Scope({}))
-
-
-def _error(message: str, place: Place, expected: str | None = None) -> SpecError:
-    return SpecError([Problem(message, place, expected)])
 
 
 def _call(expr: Expr, node: ast.Call) -> Call:
@@ -439,11 +437,11 @@ def check_partial(target: Any, call: Call, filled: Mapping[str, Value]) -> None:
     for argument in call.arguments:
         if argument.keyword is None:
             found = f"{target.name} is filled by position"
-            raise SpecError([Problem(found, argument.place, f"NAME={argument.value.text}")])
+            raise spec_error(found, argument.place, f"NAME={argument.value.text}")
         check_keyword(target, argument.keyword, argument.place)
         if argument.keyword in filled:
             found = f"{target.name} has its argument {quote(argument.keyword)} filled twice"
-            raise SpecError([Problem(found, argument.place, f"{Partial(target, tuple(filled.items()))} as it is")])
+            raise spec_error(found, argument.place, f"{Partial(target, tuple(filled.items()))} as it is")
 
 
 def check_keyword(target: Any, keyword: str, place: Place) -> None:
@@ -451,4 +449,4 @@ def check_keyword(target: Any, keyword: str, place: Place) -> None:
     known: tuple[str, ...] = target.argument_names
     if keyword not in known:
         message = f"{target.name} has no argument {quote(keyword)}"
-        raise SpecError([Problem(message, place, listed(known, none="no arguments"), nearest(keyword, known))])
+        raise spec_error(message, place, listed(known, none="no arguments"), nearest(keyword, known))

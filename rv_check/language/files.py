@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rv_check.errors import Frame, Place, Problem, SpecError
+from rv_check.errors import Frame, Place, Problem, spec_error
 from rv_check.language.definitions import Block, Family
 from rv_check.language.parser import load_file
 from rv_check.ops.op import Op
@@ -108,7 +108,7 @@ def block(checked: Checked, name: str, place: Place | None) -> Block:
     """The block in a file. `place`: where the name is used. Raises: SpecError where it is a family."""
     if not isinstance(checked.definition, Block):
         found = f"{quote(name)} is a family: {shown_path(checked.path)}"
-        raise SpecError([Problem(found, place, "an op or a block")])
+        raise spec_error(found, place, "an op or a block")
     return checked.definition
 
 
@@ -126,10 +126,10 @@ def find_file(name: str, folder: Path, place: Place | None) -> Path | None:
         blocks = [path for path in files if path not in families]
         if len(blocks) > 1:
             where = " and ".join(map(shown_path, blocks))
-            raise SpecError([Problem(f"there are two blocks {quote(name)}: {where}", place, "one of them")])
+            raise spec_error(f"there are two blocks {quote(name)}: {where}", place, "one of them")
         if blocks and level is not shipped and not blocks[0].resolve().is_relative_to(folder.resolve()):
             found = f"block {quote(name)} is a link out of its folder: {shown_path(blocks[0])}"
-            raise SpecError([Problem(found, place, "the file itself")])
+            raise spec_error(found, place, "the file itself")
         if blocks:
             return blocks[0]
     return families[0] if families else None

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from rv_check.errors import Collector, Enough, Frame, Place, Problem, SpecError
+from rv_check.errors import Collector, Enough, Frame, Place, Problem, SpecError, spec_error
 from rv_check.language.definitions import (
     ArchEntry,
     Block,
@@ -92,7 +92,7 @@ class Names(Collector):
             if not isinstance(target, Block) or target.is_contract:
                 what = "is a contract" if isinstance(target, Block) else "is no block"
                 near = nearest(call.name, self.blocks) if target is None else None
-                raise SpecError([Problem(f"{quote(call.name)} {what}", call.place, "a block with a body", near)])
+                raise spec_error(f"{quote(call.name)} {what}", call.place, "a block with a body", near)
             given = {argument.keyword for argument in call.arguments}
             given |= set(target.argument_names[: sum(argument.keyword is None for argument in call.arguments)])
             passed = [name for name in target.arguments if name in scope and name not in given]
@@ -162,7 +162,7 @@ class Names(Collector):
                 near = nearest(call.name, [*OPS, *self.blocks, *scope])
                 every = f"an op ({listed(OPS)}) or a block ({listed(self.blocks)})"
                 expected = "an op or a block" if near else every
-                raise SpecError([Problem(f"unknown op or block {quote(call.name)}", call.place, expected, near)])
+                raise spec_error(f"unknown op or block {quote(call.name)}", call.place, expected, near)
             if target is not UNREADABLE:
                 check_call(target, call, ())
 
@@ -183,11 +183,11 @@ class Names(Collector):
         declared = self.definition.declared.get(name)
         if declared is not None:
             found = f"{quote(name)} is not known here: it is declared at {declared.short}"
-            raise SpecError([Problem(found, place, listed(scope, none="no name here"))])
+            raise spec_error(found, place, listed(scope, none="no name here"))
         if self.target(name, place) is None:
             near = nearest(name, [*scope, *self.blocks])
             expected = ", ".join(filter(None, (listed(scope, none="" if hint else "no name here"), hint)))
-            raise SpecError([Problem(f"unknown name {quote(name)}", place, expected, near)])
+            raise spec_error(f"unknown name {quote(name)}", place, expected, near)
 
     def partial(self, call: Call, scope: Collection[str]) -> None:
         """A call within an expression passes an op or a block on, with some arguments filled."""
@@ -198,7 +198,7 @@ class Names(Collector):
             if target is None:
                 near = nearest(call.name, [*FUNCTIONS, *self.blocks, *OPS, *scope])
                 expected = f"a function ({listed(FUNCTIONS)}), an op or a block"
-                raise SpecError([Problem(f"unknown function or block {quote(call.name)}", call.place, expected, near)])
+                raise spec_error(f"unknown function or block {quote(call.name)}", call.place, expected, near)
             if target is not UNREADABLE:
                 check_partial(target, call, {})
 

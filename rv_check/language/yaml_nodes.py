@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from rv_check.errors import Collector, Document, Enough, Place, Problem, SpecError
+from rv_check.errors import Collector, Document, Enough, Place, Problem, SpecError, spec_error
 from rv_check.text import quote
 
 MAX_BYTES = 256 * 1024  # the shipped families take about 20 kB
@@ -44,7 +44,7 @@ class Text:
 class Items:
     """A list of nodes."""
 
-    items: tuple[Node, ...]
+    items: tuple[YamlNode, ...]
     place: Place
 
 
@@ -52,13 +52,13 @@ class Items:
 class Fields:
     """A mapping: key text to the key's and the value's node, in the order of the file."""
 
-    entries: dict[str, tuple[Text, Node]]
+    entries: dict[str, tuple[Text, YamlNode]]
     place: Place
 
     def __contains__(self, key: str) -> bool:
         return key in self.entries
 
-    def get(self, key: str) -> Node | None:
+    def get(self, key: str) -> YamlNode | None:
         """The value of `key`, or None."""
         entry = self.entries.get(key)
         return entry[1] if entry else None
@@ -68,10 +68,10 @@ class Fields:
         return self.entries[key][0]
 
 
-Node = Text | Items | Fields
+YamlNode = Text | Items | Fields
 
 
-def kind(node: Node) -> str:
+def kind(node: YamlNode) -> str:
     """What a node is, in the words of a message."""
     if isinstance(node, Text):
         return quote(node.text) if node.text else "nothing"
@@ -114,7 +114,7 @@ def _read_text(path: Path) -> tuple[Document, str]:
     """The file's text. Only regular files are opened, so that a pipe or a device cannot hang the reader."""
 
     def failed(message: str, expected: str | None = None) -> SpecError:
-        return SpecError([Problem(message, Place(Document(path, ()), 0, 0), expected)])
+        return spec_error(message, Place(Document(path, ()), 0, 0), expected)
 
     try:
         status = path.stat()
@@ -136,7 +136,7 @@ def _read_text(path: Path) -> tuple[Document, str]:
     except UnicodeDecodeError as error:
         before, whole = (data[:end].decode("utf-8", "replace") for end in (error.start, None))
         place = _place_of_character(Document(path, tuple(LINE_BREAK.split(whole))), before)
-        raise SpecError([Problem(f"byte 0x{data[error.start]:02x} is not UTF-8", place, "UTF-8 text")]) from None
+        raise spec_error(f"byte 0x{data[error.start]:02x} is not UTF-8", place, "UTF-8 text") from None
     return Document(path, tuple(LINE_BREAK.split(text))), text
 
 
@@ -225,9 +225,9 @@ class _Reader(Collector):
     def place(self, mark: Any) -> Place:
         return Place(self.document, mark.line + 1, mark.column + 1)
 
-    def document_node(self) -> Node | None:
+    def document_node(self) -> YamlNode | None:
         """What the file holds, if it holds anything. Raises: yaml.YAMLError; SpecError at a bound."""
-        node: Node | None = None
+        node: YamlNode | None = None
         try:
             for event in self.events:
                 if isinstance(event, yaml.DocumentStartEvent):
@@ -241,7 +241,7 @@ class _Reader(Collector):
             return None
         return node
 
-    def node(self, event: Any, depth: int) -> Node:
+    def node(self, event: Any, depth: int) -> YamlNode:
         place = self.place(event.start_mark)
         self.nodes += 1
         if depth > MAX_NESTING:
@@ -272,8 +272,8 @@ class _Reader(Collector):
             return Text(event.value, Place(place.document, place.line, place.column + 1))
         return Text(event.value, place, exact=False)
 
-    def sequence(self, event: Any, place: Place, depth: int) -> Node:
-        items: list[Node] = []
+    def sequence(self, event: Any, place: Place, depth: int) -> YamlNode:
+        items: list[YamlNode] = []
         end = event
         for end in self.events:
             if isinstance(end, yaml.SequenceEndEvent):
@@ -284,8 +284,8 @@ class _Reader(Collector):
             return Text(self.slice(event.start_mark, end.end_mark), place, event.start_mark.line == end.end_mark.line)
         return Items(tuple(items), place)
 
-    def mapping(self, event: Any, place: Place, depth: int) -> Node:
-        entries: dict[str, tuple[Text, Node]] = {}
+    def mapping(self, event: Any, place: Place, depth: int) -> YamlNode:
+        entries: dict[str, tuple[Text, YamlNode]] = {}
         for start in self.events:
             if isinstance(start, yaml.MappingEndEvent):
                 break

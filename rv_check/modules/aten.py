@@ -373,9 +373,9 @@ def _dropped(b: Builder, x: Node, mask: Node) -> Node:
     p = round(1 - keep, 12)
     # where nothing is kept, nothing is scaled
     more: dict[str, Any] = {} if not keep or isclose(scale * keep, 1, rel_tol=1e-6) else {"scale": scale}
-    if mask in b.masks:
+    if mask in b.work.masks:
         more["mask"] = "that of another"
-    b.masks.add(mask)
+    b.work.masks.add(mask)
     return b.make("dropout", x, shape=x.shape, p=p, of=of, **more)
 
 

@@ -144,11 +144,13 @@ def _children(plan: Plan) -> set[str]:
 
 def _module(label: str, seq: Seq) -> SpecModule:
     modules: dict[str, nn.Module] = {}
-    plan = _plan(seq, 0, {}, False, modules)
+    plan = _plan(seq, 0, {}, modules)
     return SpecModule(label, plan, modules)
 
 
-def _plan(seq: Seq, position: int, indices: Mapping[str, int], fresh: bool, modules: dict[str, nn.Module]) -> Plan:
+def _plan(
+    seq: Seq, position: int, indices: Mapping[str, int], modules: dict[str, nn.Module], *, fresh: bool = False
+) -> Plan:
     """The plan of a sequence, its modules added to `modules` on the way.
 
     `fresh`: nobody else reads the input and no gradient needs it, so that an activation may overwrite it, as the
@@ -168,26 +170,26 @@ def _plan(seq: Seq, position: int, indices: Mapping[str, int], fresh: bool, modu
                 at = position
                 branches = []
                 for _, branch in node.branches:
-                    branches.append(_plan(branch, at, indices, False, modules))
+                    branches.append(_plan(branch, at, indices, modules))
                     at += branch.slots
                 if len(branches) == 1:
                     plan += branches[0]
                 else:
-                    accumulate = node.kind == "sum" and _is_fresh(node.branches[0][1], False)
+                    accumulate = node.kind == "sum" and _is_fresh(node.branches[0][1])
                     plan.append(_JoinPlan(node.kind, tuple(branches), accumulate))
             case Repeat():
                 for turn in range(node.times):
                     within = {**indices, node.index: node.first + turn} if node.index else indices
                     start = position + turn * node.seq.slots
-                    plan += _plan(node.seq, start, within, fresh and turn == 0, modules)
+                    plan += _plan(node.seq, start, within, modules, fresh=fresh and turn == 0)
             case Seq():
-                plan += _plan(node, position, indices, fresh, modules)
+                plan += _plan(node, position, indices, modules, fresh=fresh)
         fresh = _item_is_fresh(item, fresh)
         position += node.slots
     return tuple(plan)
 
 
-def _is_fresh(seq: Seq, before: bool) -> bool:
+def _is_fresh(seq: Seq, before: bool = False) -> bool:
     for item in seq.items:
         before = _item_is_fresh(item, before)
     return before
@@ -200,7 +202,7 @@ def _item_is_fresh(item: Item, before: bool) -> bool:
         case Layer():
             return node.op.writes_fresh
         case Join():
-            return len(node.branches) > 1 or _is_fresh(node.branches[0][1], False)
+            return len(node.branches) > 1 or _is_fresh(node.branches[0][1])
         case Repeat():
             return _is_fresh(node.seq, before)
         case Seq():

@@ -14,7 +14,7 @@ T = TypeVar("T")
 SHOWN_FRAMES = 10  # of the user's, innermost last
 
 
-def guarded(what: str, action: Callable[[], T]) -> T:
+def run_theirs(what: str, action: Callable[[], T]) -> T:
     """`action()`; an exception of code that is not ours becomes an RvCheckError that says what was tried, and where."""
     try:
         return action()

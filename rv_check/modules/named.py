@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rv_check.errors import Problem, RvCheckError
 from rv_check.language.files import SUFFIXES
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.optional import need
 from rv_check.text import nearest, quote
 
@@ -52,14 +52,14 @@ def load_module(name: str, arguments: Mapping[str, Any] | None = None) -> Candid
     if isinstance(value, torch.nn.Module):
         if arguments:
             raise RvCheckError(f"{name} is a module, built already", expected="no arguments for it")
-        return Candidate(value, False)
+        return Candidate(value, fresh=False)
     if not callable(value):
         raise RvCheckError(f"{name} is a {type(value).__name__}", expected="a torch.nn.Module, or what makes one")
     _see_that_it_takes(name, value, arguments)
-    made = guarded(f"{name}() cannot be built", lambda: _explained(lambda: value(**arguments)))
+    made = run_theirs(f"{name}() cannot be built", lambda: _explained(lambda: value(**arguments)))
     if not isinstance(made, torch.nn.Module):
         raise RvCheckError(f"{name}() gives a {type(made).__name__}", expected="a torch.nn.Module")
-    return Candidate(made, True)
+    return Candidate(made, fresh=True)
 
 
 def _explained(action: Callable[[], Any]) -> Any:
@@ -82,7 +82,7 @@ def named_value(name: str, what: str) -> Any:
     if not where or not attribute:
         raise RvCheckError(f"{quote(name)} is no {what}", expected=FORMS)
     need("torch")
-    namespace = guarded(f"{where} cannot be imported", lambda: _explained(lambda: _import(where)))
+    namespace = run_theirs(f"{where} cannot be imported", lambda: _explained(lambda: _import(where)))
     if not hasattr(namespace, attribute):
         near = nearest(attribute, [n for n in vars(namespace) if not n.startswith("_")])
         raise RvCheckError(f"{where} has no {quote(attribute)}", near=near)

@@ -24,9 +24,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import Document, Place
-from rv_check.graphs.builder import Builder
-from rv_check.graphs.expected import BATCH
+from rv_check.graphs.builder import Builder, Form, Site
 from rv_check.graphs.graph import Caller, Graph, Node, Shape
+from rv_check.graphs.network import At
 from rv_check.modules import aten
 from rv_check.modules.copies import Borrowed, copy_of
 from rv_check.text import first_line
@@ -49,16 +49,11 @@ class Subject:
         self._copies: dict[str, nn.Module] = {}
         self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
 
-    def observe(self, x: Shape, training: bool, batch: int = BATCH, here: bool = False, raw: bool = False) -> Graph:
-        """The graph at an input of shape (batch, *x), by the rules of that size, too, if `here` says so.
-
-        With `raw` by no rule at all, every operation in the order in which it is done.
-
-        Raises: what the module raises, on real tensors too.
-        """
+    def observe(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
+        """The graph of what the module does there. Raises: what the module raises, on real tensors too."""
 
         def on(device: str) -> Graph:
-            return self._on(device, x, training, batch, Builder(here, raw))
+            return self._on(device, at, Builder(form))
 
         self.until_it_raised = None
         if self.why_real:
@@ -71,15 +66,15 @@ class Subject:
         self.why_real = why
         return graph
 
-    def _on(self, device: str, x: Shape, training: bool, batch: int, builder: Builder) -> Graph:
+    def _on(self, device: str, at: At, builder: Builder) -> Graph:
         if not self.is_borrowed:
             try:
                 module = self.copy(device)
-                return record(module, x, training, batch, builder, self._own, device, self._raised)
+                return record(module, at, builder, self._own, device, self._raised)
             except NotACopy:
                 self.is_borrowed = True
         with Borrowed(self.module, device) as module:
-            return record(module, x, training, batch, builder, frozenset(), device, self._raised)
+            return record(module, at, builder, frozenset(), device, self._raised)
 
     def _raised(self, seen: Graph) -> None:
         self.until_it_raised = seen
@@ -100,9 +95,7 @@ class NotACopy(Exception):
 
 def record(
     module: nn.Module,
-    x: Shape,
-    training: bool,
-    batch: int,
+    at: At,
     builder: Builder,
     foreign: Set[int] = frozenset(),
     default: str = "meta",
@@ -114,13 +107,13 @@ def record(
 
     Raises: what the module raises; NotACopy where it uses one of the tensors in `foreign`, by their ids.
     """
-    module.train(training)
+    module.train(at.training)
     tensors = [*module.parameters(), *module.buffers()]
     device = tensors[0].device if tensors else torch.device(default)
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
-        data = torch.zeros((batch, *x), dtype=dtype, device=device)
+        data = torch.zeros((at.batch, *at.input), dtype=dtype, device=device)
         if device.type != "meta":
             data.uniform_(-1, 1)
         materialise(module, data)
@@ -130,7 +123,7 @@ def record(
         warnings.simplefilter("ignore")
         stack.enter_context(_without_compiling())
         stack.enter_context(recorder.following(module))
-        if builder.raw:
+        if builder.form is Form.AS_RUN:
             stack.enter_context(_Calls(recorder))
         stack.enter_context(recorder)
         try:
@@ -376,9 +369,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = [one for one in (result if isinstance(result, list | tuple) else [result]) if isinstance(one, Tensor)]
         if not results and not written:
             return  # it answers a question about a tensor
-        builder = self.builder
-        builder.name, builder.place = self.path[-1] if self.path else "", self.site()
-        builder.caller = self.callers[-1] if self.callers else "function"
+        caller = self.callers[-1] if self.callers else "function"
+        builder = self.builder = self.builder.at(Site(self.path[-1] if self.path else "", self.site(), caller))
         if name == "mean" and self.called == "adaptive_avg_pool2d":  # as torch computes one to a size of 1
             name = self.called
         if name in PARTS:
@@ -432,9 +424,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         idle = [node for node in self.results if node not in self.used and node.row.keeps != "view"]
         unread = [node for node in idle if _sees(node, self.input)]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
-        rules = frozenset(self.builder.used)
+        rules = frozenset(self.builder.work.used)
         graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
-        return graph.finished() if not self.builder.raw else graph.in_time(self.builder.made)
+        return self.builder.finish(graph)
 
 
 LAYERS = tuple(  # where torch has its layers; what holds other modules is none

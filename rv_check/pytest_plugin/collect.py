@@ -64,10 +64,10 @@ class ArchCollector(Checked):
 
     def run(self, check: str) -> Run:
         """What the checks of this arch share."""
-        from rv_check.checks.check import Run
+        from rv_check.checks.of_arch import ArchRun
 
         if self._run is None:
-            self._run = Run(self.arch, self.config.getoption("--rv-device"))
+            self._run = ArchRun(self.arch, self.config.getoption("--rv-device"))
         return self._run
 
     @property
@@ -75,7 +75,7 @@ class ArchCollector(Checked):
         return self.arch.entry.place
 
     def ids(self, check: Check | None, name: str) -> list[str]:
-        from rv_check.checks.check import ids_of
+        from rv_check.checks.of_arch import ids_of
 
         return ids_of(self.arch, check) if check is not None else super().ids(check, name)
 
@@ -159,9 +159,9 @@ class CandidateCollector(Checked):
 
         Raises: RvCheckError where it cannot be built or run, once; Blocked for every check after that.
         """
-        from rv_check.checks.check import Blocked
         from rv_check.checks.compared import observe
         from rv_check.checks.of_module import ModuleRun
+        from rv_check.checks.shared import Blocked
         from rv_check.errors import CannotRun, RvCheckError
         from rv_check.modules.named import load_module
         from rv_check.optional import need
@@ -241,7 +241,7 @@ class BlockCollector(Checked):
     def run(self, check: str) -> BlockCheck:
         """The class, made ready. Raises: as the run of a module."""
         from rv_check.blocks.check import BlockCheck
-        from rv_check.checks.check import Blocked
+        from rv_check.checks.shared import Blocked
         from rv_check.errors import CannotRun, RvCheckError
         from rv_check.modules.named import named_value
 

@@ -102,9 +102,9 @@ class CheckItem(pytest.Item):
         return [*self.parent.ids(self.check, self.name), self.nodeid]
 
     def runtest(self) -> None:
-        from rv_check.checks.check import Blocked
         from rv_check.checks.deviations import first_match, settle
         from rv_check.checks.findings import failures, up_to
+        from rv_check.checks.shared import Blocked
         from rv_check.errors import CannotRun, RvCheckError
 
         if self.level != "spec":

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rv_check.archs.axes import span
 from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.errors import RvCheckError
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.modules.observe import materialise, tensors_of
 from rv_check.ops.op import Shape
 from rv_check.text import listed, nearest, quote, shown_shape
@@ -122,7 +122,7 @@ def effective_fields(
             model = make()
             x = torch.randn((images, *input))
             what = f"the network does not run on an input of {shown_shape(input)}"
-            maps = guarded(what, lambda model=model, x=x: _maps(model, x, fields, statistics))  # type: ignore[misc]
+            maps = run_theirs(what, lambda model=model, x=x: _maps(model, x, fields, statistics))  # type: ignore[misc]
             for step, (gradient, unit) in maps.items():
                 absolute, squared = gradient.abs().sum(1).mean(0), gradient.square().sum(1).mean(0)
                 before = totals.get(step, (0, 0))
@@ -146,7 +146,7 @@ def _maps(model: nn.Module, x: Tensor, steps: Mapping[str, Any], statistics: Sta
             expected = None if near else listed(filter(None, parts))
             raise RvCheckError(f"the network has no part {quote(step)}", expected=expected, near=near)
     materialise(model, x)
-    model.requires_grad_(False)
+    model.requires_grad_(requires_grad=False)
     if statistics == "frozen":
         _freeze(model, x)
     else:

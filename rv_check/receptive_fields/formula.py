@@ -14,8 +14,9 @@ from rv_check.archs.arch import Arch
 from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.archs.tree import Join
 from rv_check.errors import RvCheckError
-from rv_check.graphs.expected import expected
+from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node, Shape, describe
+from rv_check.graphs.of_arch import graph_of
 from rv_check.receptive_fields.walk import Formula, Seen, Walk
 from rv_check.text import listed, nearest, quote
 
@@ -130,7 +131,7 @@ class Line:
 def arch_lines(arch: Arch, depth: int | None) -> list[Line]:
     """The listing of an arch, modules `depth` names deep as one line; its stages where `depth` is None."""
     if depth is None:
-        found = [(name, arch.step(name)) for name, _, _ in stages(expected(arch, False, raw=True))]
+        found = [(name, arch.step(name)) for name, _, _ in stages(graph_of(arch, form=Form.AS_RUN))]
         return [Line(name, row.op, row.y, row.receptive_field) for name, row in found if row is not None]
     return [
         Line(row.name, row.op, row.y, row.receptive_field, _different(row.branches))
@@ -166,6 +167,6 @@ def arch_line(arch: Arch, step: str) -> Line:
     """One step of an arch. Raises: RvCheckError where there is none of that name."""
     row = arch.step(step)
     if row is None:
-        near = nearest(step, expected(arch, False, raw=True).steps)
+        near = nearest(step, graph_of(arch, form=Form.AS_RUN).steps)
         raise RvCheckError(f"{arch.name} has no step {quote(step)}", near=near)
     return Line(step, row.op, row.y, row.receptive_field)

@@ -49,7 +49,7 @@ class Gradient:
             return x[:, :, ::stride] if axis == 0 else x[:, :, :, ::stride]
         return conv2d(x, ones, stride=steps, dilation=dilations)
 
-    def enlarged(self, x: Tensor, factors: Pair, bilinear: bool) -> Tensor:
+    def enlarged(self, x: Tensor, factors: Pair, *, bilinear: bool) -> Tensor:
         """As torch interpolates."""
         from torch.nn.functional import interpolate
 

@@ -10,11 +10,12 @@ from rv_check.archs.arch import Arch
 from rv_check.archs.axes import Along, of_spans
 from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.errors import RvCheckError
+from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node, Shape
+from rv_check.graphs.network import At
 from rv_check.receptive_fields.formula import Line, arch_lines, ends, node_of
 from rv_check.receptive_fields.gradient import Gradient
 from rv_check.receptive_fields.walk import Formula, Walk, rhythm
-from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,11 +69,9 @@ def observed(subject: Subject, input: Shape) -> Graph:
 
     Raises: RvCheckError with what the module raised, at which input.
     """
-    from rv_check.modules.guard import guarded
+    from rv_check.modules.network import ModuleNetwork
 
-    what = f"the module does not run on an input of {shown_shape(input)}"
-    graph: Graph = guarded(what, lambda: subject.observe(input, False, raw=True))
-    return graph
+    return ModuleNetwork(subject, does_not="does not run on an input of").graph(At(input), Form.AS_RUN)
 
 
 def compare_fields(arch: Arch, depth: int | None = None) -> list[tuple[str, ReceptiveField, Measured]]:

@@ -48,7 +48,7 @@ class Maps(Protocol[V]):
     def window(self, x: V, window: Window) -> V:
         """A map from a map."""
 
-    def enlarged(self, x: V, factors: Pair, bilinear: bool) -> V:
+    def enlarged(self, x: V, factors: Pair, *, bilinear: bool) -> V:
         """A map with each unit in the place of several, or with what lies between neighbouring units."""
 
     def union(self, maps: Sequence[V]) -> V:
@@ -66,7 +66,7 @@ class Formula:
         )
         return x.through(rows, columns)
 
-    def enlarged(self, x: ReceptiveField, factors: Pair, bilinear: bool) -> ReceptiveField:
+    def enlarged(self, x: ReceptiveField, factors: Pair, *, bilinear: bool) -> ReceptiveField:
         """As by a transposed convolution: of a kernel that fills, or of the bilinear one of Long et al. 2015."""
         rows, columns = (
             Slide(2 * n - n % 2 if bilinear else n, n, n // 2 if bilinear else 0, transposed=True) for n in factors
@@ -87,10 +87,10 @@ class Pace:
     def window(self, x: Steps, window: Window) -> Steps:
         """Longer by a stride, shorter by that of a transposed convolution."""
         if window.transposed:
-            return self.enlarged(x, window.stride, False)
+            return self.enlarged(x, window.stride, bilinear=False)
         return x[0] * window.stride[0], x[1] * window.stride[1]
 
-    def enlarged(self, x: Steps, factors: Pair, bilinear: bool) -> Steps:
+    def enlarged(self, x: Steps, factors: Pair, *, bilinear: bool) -> Steps:
         """Shorter by the factor."""
         return x[0] / factors[0], x[1] / factors[1]
 
@@ -190,7 +190,7 @@ class Walk(Generic[V]):
                 return self._windowed(node, x)
             case "larger":
                 factors = _factors(node, x.layout)
-                larger = self.maps.enlarged(x.map, factors, "linear" in node.kind)
+                larger = self.maps.enlarged(x.map, factors, bilinear="linear" in node.kind)
                 return replace(x, map=larger, layout=_resized(node, x.layout))
             case "norm":
                 return replace(x, gate=x.gate or _of_the_map(node, x.layout))

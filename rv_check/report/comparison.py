@@ -1,11 +1,4 @@
-"""The comparison table of many archs, and every printed number with its source and verdict.
-
-rv-check/report/1, of `rv-check report --format json`:
-    schema; archs: a list of {arch, input, params, macs, activations, receptive_field, depth, skip_connections, parity,
-    level, published, findings}.
-    published: a list of {metric, printed, value, verdict, source, note, file, line}. value: what the spec gives, null
-    for an accuracy. verdict: holds, holds only under truncation, is wrong, is N% off, or quoted.
-"""
+"""The comparison table of many archs, and every printed number with its source and verdict."""
 
 from __future__ import annotations
 

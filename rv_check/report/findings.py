@@ -1,20 +1,4 @@
-"""Findings as text and as JSON: of an arch, of a module, of two.
-
-rv-check/check/1, of `rv-check check ARCH|MODULE --json`:
-    schema, subject; against: the reference, or the arch that a module should be, or null; passed; level: the highest
-    level of evidence reached, or null; findings; map: a module's parameters and buffers by the expected names; totals:
-    of params and macs, what was found and expected; notes: what was inferred.
-    findings: a list of {id, subject, check, level, status, message, found, expected, reason, source, difference,
-    tolerance, file, line, deviation, kind, count, step, module, module_file, module_line}. status: passed, failed,
-    skipped or blocked. reason: why it was skipped. difference: relative to the largest expected value, null where it is
-    not finite. deviation: the reason of the known deviation that excuses it. kind, count, step: of a difference in
-    structure, what it is (missing, extra, moved, replaced, arguments, wiring, shared, state, unused, unregistered,
-    output, outputs, batch, until, this input only), how often, and at which step of the spec; module, module_file,
-    module_line: where in the module.
-
-rv-check/map/1, of `rv-check check MODULE --save-map FILE`:
-    schema, subject, against; map: the module's name of each parameter and buffer, by the expected names.
-"""
+"""Findings as text and as JSON: of an arch, of a module, of two."""
 
 from __future__ import annotations
 

@@ -1,17 +1,7 @@
 """The layer table of an arch, as text and as JSON.
 
-JSON objects name their schema. Within a schema keys are neither renamed nor taken away, and each is always there; a
-change that breaks a reader is a new number. Shapes are lists without the batch axis, `macs` multiply-adds of one image.
-
-rv-check/show/1, of `rv-check show ARCH --json`:
-    schema, arch; input [C, H, W]; params, macs, activations, depth, skip_connections; receptive_field; layers;
-    unchecked_shape_lines: how many `shape:` lines hold at the declared input only, and were not checked.
-    layers: a list of {name, op, in, out, params, macs, receptive_field}, in the order of the flow.
-    receptive_field: {size, stride, padding, aligned, global}, in input pixels; [rows, columns] where these differ.
-        Where neighbouring units differ, behind an upsampling, these are those of the largest, stride is a mean, and
-        phases is {rows, columns}: lists of [size, stride, padding], the r-th of p that of units r, p + r, 2p + r, ...
-    `global`: a unit sees the whole input, through a gate or behind a pool to a fixed size, a flatten, a linear layer.
-    Of an arch it is the field of the last feature map, `global` only through a gate.
+JSON objects name their schema, and docs/schemas has one for each. Within a schema keys are neither renamed nor taken
+away, and each is always there; a change that breaks a reader is a new number.
 """
 
 from __future__ import annotations

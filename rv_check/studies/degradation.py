@@ -133,7 +133,7 @@ def study(
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """Schema rv-check/study-degradation/1, described in cli_study."""
+    """Schema rv-check/study-degradation/1."""
     recipe = result.recipe
     return {
         "schema": SCHEMA,

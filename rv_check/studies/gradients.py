@@ -39,7 +39,7 @@ class Stack:
     unit: str  # of the depths
     seeds: int
 
-    def arch_at(self, depth: int, shortcut: bool) -> str:
+    def arch_at(self, depth: int, *, shortcut: bool) -> str:
         """The arch's name for `load`."""
         return f"{shipped_folder()}/studies/{self.arch.format(depth=depth, shortcut=shortcut)}"
 
@@ -164,13 +164,13 @@ def measure(stack: Stack, depth: int, seed: int, steps: int = 0, rate: float = 0
 
 def twins(stack: Stack, depth: int, seed: int) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
     """The network with shortcuts, the one without and the same weights, inputs (32, *input) and labels; float32."""
-    arch = load(stack.arch_at(depth, True))
+    arch = load(stack.arch_at(depth, shortcut=True))
     with seeded(seed):
         residual = build(arch)
         x = torch.randn(BATCH, *arch.input)
         (outputs,) = arch.tree.root.y
         y = torch.randint(0, max(2, outputs), (BATCH,))
-        plain = build(stack.arch_at(depth, False))
+        plain = build(stack.arch_at(depth, shortcut=False))
     weights = residual.state_dict()
     plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
     return residual, plain, x, y
@@ -202,7 +202,7 @@ def _descend(model: nn.Module, x: Tensor, y: Tensor, steps: int, rate: float) ->
 
 
 def as_json(found: Sequence[Measured], rate: float) -> dict[str, Any]:
-    """Schema rv-check/study-gradients/1, described in cli_study."""
+    """Schema rv-check/study-gradients/1."""
     return {
         "schema": SCHEMA,
         "batch": BATCH,

@@ -23,7 +23,7 @@ from torch import distributed as dist
 from rv_check.archs.arch import Arch
 from rv_check.errors import RvCheckError
 from rv_check.modules.build import build
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.modules.processes import ALONE, Ranks
 from rv_check.modules.torch_state import seeded, steady
 from rv_check.studies.datasets import Data
@@ -92,7 +92,7 @@ def train(
         )
         log = [] if fresh else _resume(task, ranks, model, optimiser)
         for epoch in log:
-            _tell(tell, epoch, True)
+            _tell(tell, epoch, was_there=True)
         if len(log) < task.plan.epochs:
             _go_on(task, ranks, model, optimiser, log, tell)
         return tuple(log)
@@ -137,10 +137,10 @@ def _go_on(
             continue
         log.append(Epoch(number, rate, loss, error, _error(model, tests, test_labels, task.amp)))
         _save(task, ranks, model, optimiser, log)
-        _tell(tell, log[-1], False)
+        _tell(tell, log[-1], was_there=False)
 
 
-def _tell(tell: Callable[[Epoch, bool], None] | None, epoch: Epoch, was_there: bool) -> None:
+def _tell(tell: Callable[[Epoch, bool], None] | None, epoch: Epoch, *, was_there: bool) -> None:
     if tell is not None:
         tell(epoch, was_there)
 
@@ -241,7 +241,7 @@ def _resume(task: Task, ranks: Ranks, model: nn.Module, optimiser: torch.optim.O
     if not path.exists():
         return []
     load: Callable[[], Any] = lambda: torch.load(path, map_location=ranks.device, weights_only=True)  # noqa: E731
-    state = guarded(f"the checkpoint {path} cannot be read (--fresh begins anew)", load)
+    state = run_theirs(f"the checkpoint {path} cannot be read (--fresh begins anew)", load)
     if not isinstance(state, dict) or state.get("schema") != CHECKPOINT:
         raise RvCheckError(f"{path} is no checkpoint of a study", expected=f"schema {CHECKPOINT}; --fresh begins anew")
     _see_that_it_fits(path, state["settings"], task.settings(ranks.size))

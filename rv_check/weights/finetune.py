@@ -14,7 +14,7 @@ from rv_check.errors import RvCheckError
 from rv_check.modules.build import build
 from rv_check.modules.copies import Borrowed, copy_of, unwrapped
 from rv_check.modules.generic_point import CHANCE, generic_point, image
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.modules.torch_state import seeded, steady
 from rv_check.modules.trace import forward
 from rv_check.ops.op import Shape
@@ -65,7 +65,7 @@ def check_transfer(
     with steady(), ExitStack() as lent:
         copy = _copy(model, lent)
         findings = list(_flags(copy, freeze, name))
-        step = guarded(
+        step = run_theirs(
             f"{name} cannot be trained for a step", lambda: _Step(copy, input, train or nn.Module.train, optimiser)
         )
     findings += _trained(step, freeze, name)
@@ -146,8 +146,8 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def _finding(name: str, check: str, ok: bool, message: str, **details: Any) -> Finding:
-    return Finding(name, check, "numbers", "passed" if ok else "failed", message, **details)
+def _finding(name: str, check: str, message: str, *, holds: bool, **details: Any) -> Finding:
+    return Finding(name, check, "numbers", "passed" if holds else "failed", message, **details)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -160,11 +160,11 @@ def _flags(model: nn.Module, freeze: Sequence[str], name: str) -> Iterator[Findi
     off = [one for one, p in model.named_parameters() if not is_under(one, freeze) and not p.requires_grad]
     if left:
         yield _finding(
-            name, "frozen", False, f"requires_grad is left on: {_some(left)}", expected="off, in frozen parts"
+            name, "frozen", f"requires_grad is left on: {_some(left)}", holds=False, expected="off, in frozen parts"
         )
     if off:
         yield _finding(
-            name, "trains", False, f"requires_grad is off: {_some(off)}", expected="on, outside frozen parts"
+            name, "trains", f"requires_grad is off: {_some(off)}", holds=False, expected="on, outside frozen parts"
         )
 
 
@@ -173,13 +173,13 @@ def _trained(step: _Step, freeze: Sequence[str], name: str) -> Iterator[Finding]
     frozen = [one for one in step.parameters if is_under(one, freeze)]
     moved = [one for one in frozen if one in step.moved]
     said = f"{_some(moved)} changed in a step" if moved else f"{len(frozen)} frozen parameters are as before a step"
-    yield _finding(name, "frozen", not moved, said, expected="as before")
+    yield _finding(name, "frozen", said, holds=not moved, expected="as before")
     wanted = [one for one in step.parameters if one not in frozen]
     still = [one for one in wanted if one not in step.moved and not (one in step.flat and one in step.held)]
     outside = [one for one in still if one not in step.held]
     why = f" (the optimiser does not have {_some(outside)})" if outside else ""
     said = f"{_some(still)} did not change in a step{why}" if still else f"{len(wanted)} parameters changed in a step"
-    yield _finding(name, "trains", not still and bool(wanted), said, expected="other values")
+    yield _finding(name, "trains", said, holds=not still and bool(wanted), expected="other values")
 
 
 def _statistics(step: _Step, freeze: Sequence[str], name: str, declared: bool) -> Iterator[Finding]:
@@ -187,10 +187,12 @@ def _statistics(step: _Step, freeze: Sequence[str], name: str, declared: bool) -
     moved = [one for one in step.buffers if is_under(one, freeze) and one in step.moved]
     if declared:
         said = f"{_some(moved)} moved in a step" if moved else "the running statistics of frozen parts stay"
-        yield _finding(name, "statistics", not moved, said, expected="frozen parts in eval mode after model.train()")
+        yield _finding(
+            name, "statistics", said, holds=not moved, expected="frozen parts in eval mode after model.train()"
+        )
     elif moved:
         said = f"{len(moved)} running statistics of frozen parts move in train mode, and are not declared to stay"
-        yield _finding(name, "statistics", True, said)
+        yield _finding(name, "statistics", said, holds=True)
 
 
 def _new_head(
@@ -205,13 +207,15 @@ def _new_head(
     """It has the classes that are declared, and is not that of the weights."""
     if classes is not None:
         said = f"{step.classes} classes come out"
-        yield _finding(name, "head", step.classes == classes, said, found=str(step.classes), expected=str(classes))
+        yield _finding(
+            name, "head", said, holds=step.classes == classes, found=str(step.classes), expected=str(classes)
+        )
     if head is not None and weights is not None:
         shapes = {one: tuple(t.shape) for one, t in model.state_dict().items() if is_under(one, (head,))}
         old = account(shapes, weights, names).fits
         same = [one for one, value in old.items() if torch.equal(model.state_dict()[one].cpu(), value.cpu())]
         said = f"{_some(same)} is that of the weights" if same else f"{head} is not that of the weights"
-        yield _finding(name, "head", not same, said, expected="a new head")
+        yield _finding(name, "head", said, holds=not same, expected="a new head")
 
 
 def _backbone(
@@ -223,9 +227,9 @@ def _backbone(
     found = found.without(head) if head is not None else found
     if not found.is_whole:
         message = "\n".join(["these are not its weights", *found.lines])
-        return _finding(name, "backbone", False, message, expected="the given weights")
+        return _finding(name, "backbone", message, holds=False, expected="the given weights")
     other = [
         one for one, value in found.fits.items() if not torch.equal(state[one].cpu(), value.cpu().to(state[one].dtype))
     ]
     said = f"{_some(other)} differ from the weights" if other else f"{len(found.fits)} tensors are those of the weights"
-    return _finding(name, "backbone", not other, said, expected="the given weights")
+    return _finding(name, "backbone", said, holds=not other, expected="the given weights")

@@ -22,8 +22,9 @@ from rv_check.costs import memory
 from rv_check.costs.memory import Memory
 from rv_check.costs.operations import operations
 from rv_check.errors import Document, Place, RvCheckError
-from rv_check.graphs.expected import expected
+from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
+from rv_check.graphs.of_arch import graph_of
 from rv_check.language.expressions import Scope, parse_call
 from rv_check.language.yaml_nodes import Text
 from rv_check.ops import op as ops
@@ -82,7 +83,7 @@ def _grafted(module: Module, path: Sequence[str], head: tuple[Item, ...]) -> Mod
 
 
 def _sequence(items: tuple[Item, ...]) -> Seq:
-    return Seq(items, items[0].node.x, items[-1].node.y, len(items), len(items), len(items), 1, False)
+    return Seq(items, items[0].node.x, items[-1].node.y, len(items), len(items), len(items), 1, named=False)
 
 
 def parse_head(text: str, x: Shape) -> tuple[Item, ...]:
@@ -142,7 +143,7 @@ class Plan:
 
     @cached_property
     def _names(self) -> frozenset[str]:
-        return self._graph(True, 2).parameters
+        return self._graph(training=True, batch=2).parameters
 
     @cached_property
     def frozen(self) -> frozenset[str]:
@@ -166,14 +167,13 @@ class Plan:
             sizes.setdefault(name.partition(".")[0], [0, 0])[name in self.frozen] += size
         return [Part(name, trainable, frozen) for name, (trainable, frozen) in sizes.items()]
 
-    def _graph(self, training: bool, batch: int) -> Graph:
-        return expected(self.arch, training, batch=batch, raw=True)
+    def _graph(self, *, training: bool, batch: int) -> Graph:
+        return graph_of(self.arch, training=training, batch=batch, form=Form.AS_RUN)
 
-    def graph(self, training: bool = True, batch: int = 1) -> Graph:
+    def graph(self, *, training: bool = True, batch: int = 1) -> Graph:
         """Its operations, those of frozen parameters without gradients of their own."""
-        graph = self._graph(training, batch)
-        graph.parameters -= self.frozen
-        return graph
+        graph = self._graph(training=training, batch=batch)
+        return replace(graph, parameters=graph.parameters - self.frozen)
 
     def macs(self) -> tuple[int, int]:
         """Multiply-adds of one image, forward and backward."""
@@ -182,7 +182,7 @@ class Plan:
 
     def memory(self, batch: int, dtype: str, optimiser: str) -> Memory:
         """Bytes of a training step: gradients and the optimiser's state of what trains alone. Raises: RvCheckError."""
-        graphs = self.graph(True, batch), self.graph(False, batch)
+        graphs = self.graph(batch=batch), self.graph(training=False, batch=batch)
         trained = memory.memory(*graphs, self.trainable, dtype, optimiser)
         return replace(trained, parameters=self.total * memory.size_of(dtype))
 

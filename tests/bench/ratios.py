@@ -1,58 +1,67 @@
-"""The speed claims of the README, each a ratio of two things measured in turn, A B A B, in one run.
+"""The speed claims of docs/benchmarks.md, each a ratio of two things measured in turn, A B A B, in one run.
 
-    tox -e bench              or   python tests/bench/ratios.py [--rounds N] [--only depths]
+    tox -e bench              or   python tests/bench/ratios.py [--rounds N] [--only depths] [--clock cpu] [-o FILE]
 
-Prints one line a claim: the median ratio, its smallest and largest value over the rounds, and both medians. Nothing
-here passes or fails; times depend on the machine, ratios much less.
+Prints one line a claim: the median ratio, its smallest and largest value over the rounds, and both medians; `-o` keeps
+the same as JSON. Nothing here passes or fails; times depend on the machine, ratios much less. `--clock cpu` takes
+processor time, which others on the machine disturb less.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import statistics
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from structure import CLOCKS
 from torch import nn
 
 from rv_check import load
 from rv_check.archs.arch import Arch
-from rv_check.checks.check import Pair, Run, run_check
+from rv_check.checks.check import Pair, run_check
+from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.registry import CHECKS
 from rv_check.checks.sizes import input_sizes
+from rv_check.graphs.builder import Form
+from rv_check.graphs.network import At
 from rv_check.modules.build import build
 from rv_check.modules.reference import build_reference
 
 Action = Callable[[], object]
+FOUND: list[dict[str, object]] = []  # what was printed
+CLOCK = "wall"
 
 
 def seconds(action: Action) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
+    """The time of one call, by the clock that was asked for."""
+    clock = CLOCKS[CLOCK]
+    start = clock()
     action()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def compare(claim: str, ours: Action, theirs: Action, rounds: int, calls: int = 1) -> None:
-    """Print the ratio of two actions, measured in turn after one warm-up of each."""
+    """Print the ratio of two actions, measured in turn after one warm-up of each. The claim is `OURS / THEIRS`."""
     ours(), theirs()
     a, b = [], []
     for _ in range(rounds):
         a.append(statistics.median(seconds(ours) for _ in range(calls)))
         b.append(seconds(theirs))
     ratios = sorted(x / y for x, y in zip(a, b, strict=True))
-    print(
-        f"{claim}: ratio {statistics.median(ratios):.4g} ({ratios[0]:.4g} to {ratios[-1]:.4g}), "
-        f"{statistics.median(a) * 1e3:.4g} ms against {statistics.median(b) * 1e3:.4g} ms, {rounds} rounds",
-        flush=True,
-    )
+    ratio, times = statistics.median(ratios), [statistics.median(some) * 1e3 for some in (a, b)]
+    words = f"ratio {ratio:.4g} ({ratios[0]:.4g} to {ratios[-1]:.4g})"
+    print(f"{claim}: {words}, {times[0]:.4g} ms against {times[1]:.4g} ms, {rounds} rounds", flush=True)
+    names = dict(zip(("ours", "theirs"), claim.split(" / ", 1), strict=True))
+    FOUND.append({**names, "ratio": ratio, "low": ratios[0], "high": ratios[-1], "ms": times, "rounds": rounds})
 
 
 def process(*arguments: str) -> Action:
@@ -136,7 +145,7 @@ def numbers(rounds: int) -> None:
     wanted = [c for c in CHECKS if c.name in ("init", "state_dict", "logits", "eval", "train")]
 
     def checks() -> None:
-        run = Run(arch)
+        run = ArchRun(arch)
         for check in wanted:
             assert all(f.status == "passed" for f in run_check(check, run))
 
@@ -188,7 +197,7 @@ def counting(rounds: int) -> None:
             return [rule.total(done) for rule in rules]
 
         def of_run(arch: Arch = arch, module: nn.Module = module) -> list[int]:
-            done = operations(Subject(module).observe(arch.input, False, batch=1, raw=True))
+            done = operations(Subject(module).observe(At(arch.input, batch=1), Form.AS_RUN))
             return [rule.total(done) for rule in rules]
 
         assert of_spec() == of_run()
@@ -242,16 +251,23 @@ CLAIMS = {
 
 def main() -> None:
     """Every claim in turn."""
+    global CLOCK
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=CLAIMS, help="one kind of claim")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("-o", "--output", type=Path, help="a file for the ratios, as JSON")
     options = parser.parse_args()
+    CLOCK = options.clock
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, Python {sys.version.split()[0]}")
+    python = sys.version.split()[0]
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, Python {python}, {options.clock} time")
     for name, claims in CLAIMS.items():
         if options.only in (None, name):
             claims(options.rounds)
+    if options.output:
+        options.output.write_text(json.dumps(FOUND, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

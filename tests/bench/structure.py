@@ -1,6 +1,6 @@
 """How long the structure of a module takes to check, against what one would use instead: ratios of one run.
 
-    tox -e bench              or   python tests/bench/structure.py [--rounds N] [--archs resnet50 ...] [--only warm]
+    tox -e bench      or   python tests/bench/structure.py [--rounds N] [--archs resnet50 ...] [--only warm] [-o FILE]
 
 Everything is measured in turn, A B C A B C: warm, in this process after one run of each; cold, a new process from its
 start to the answer. Modules are torchvision's, built on meta in eval mode, in no measured time but a cold one.
@@ -15,6 +15,7 @@ is missing is said to be missing.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import statistics
 import subprocess
@@ -23,6 +24,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a cold run pays for what it needs only
@@ -61,14 +63,15 @@ def one_size(name: str) -> Action:
     from dataclasses import replace
 
     from rv_check import load
-    from rv_check.graphs.expected import expected
     from rv_check.graphs.match import match
+    from rv_check.graphs.network import At
+    from rv_check.graphs.of_arch import graph_of
     from rv_check.modules.observe import Subject
 
     module, arch = built(name)[0], load(name)
 
     def run() -> object:
-        found = match(expected(replace(arch), False), Subject(module).observe((3, SIDE, SIDE), False))
+        found = match(graph_of(replace(arch)), Subject(module).observe(At((3, SIDE, SIDE))))
         assert found.same
         return found
 
@@ -191,16 +194,21 @@ def in_turn(actions: dict[str, Action], rounds: int, clock: Clock) -> dict[str, 
     return times
 
 
-def tell(claim: str, times: dict[str, list[float]]) -> Iterator[str]:
+def tell(claim: str, times: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
     """Each of ours against each of the others: the median of the rounds' ratios, the extremes and both medians."""
     for ours in (what for what in times if what in OURS):
         for theirs in (what for what in times if what in OTHERS):
             ratios = sorted(x / y for x, y in zip(times[ours], times[theirs], strict=True))
-            a, b = (statistics.median(times[what]) * 1e3 for what in (ours, theirs))
-            yield (
-                f"{claim}: {ours} / {theirs}: ratio {statistics.median(ratios):.4g} "
-                f"({ratios[0]:.4g} to {ratios[-1]:.4g}), {a:.4g} ms against {b:.4g} ms, {len(ratios)} rounds"
-            )
+            medians = [statistics.median(times[what]) * 1e3 for what in (ours, theirs)]
+            found = {"of": claim, "ours": ours, "theirs": theirs, "ratio": statistics.median(ratios)}
+            yield found | {"low": ratios[0], "high": ratios[-1], "ms": medians, "rounds": len(ratios)}
+
+
+def line(one: dict[str, Any]) -> str:
+    """It in words."""
+    ratio, ms = f"ratio {one['ratio']:.4g} ({one['low']:.4g} to {one['high']:.4g})", one["ms"]
+    what = f"{one['of']}: {one['ours']} / {one['theirs']}"
+    return f"{what}: {ratio}, {ms[0]:.4g} ms against {ms[1]:.4g} ms, {one['rounds']} rounds"
 
 
 def warm(name: str, tools: Sequence[str], rounds: int, clock: Clock) -> dict[str, list[float]]:
@@ -232,6 +240,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--only", choices=["warm", "cold"])
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS), metavar="TOOL", help="by their names")
+    parser.add_argument("-o", "--output", type=Path, help="a file for the ratios, as JSON")
     parser.add_argument("--answer", choices=TOOLS, metavar="TOOL", help="run one once, as a cold process does")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -248,11 +257,15 @@ def main() -> None:
     for what in sorted(missing):
         print(f"{what}: not measured, {PACKAGES[what]} is not installed")
     tools = [what for what in options.tools if what not in missing]
+    found = []
     for name in options.archs:
         for how in (warm, cold):
             if options.only in (None, how.__name__):
-                for line in tell(f"{name}, {how.__name__}", how(name, tools, options.rounds, CLOCKS[options.clock])):
-                    print(line, flush=True)
+                for one in tell(f"{name}, {how.__name__}", how(name, tools, options.rounds, CLOCKS[options.clock])):
+                    print(line(one), flush=True)
+                    found.append(one)
+    if options.output:
+        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

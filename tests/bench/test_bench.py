@@ -3,6 +3,7 @@
 Under xdist, and so in the default run, pytest-benchmark runs each once without timing it.
 """
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -42,22 +43,32 @@ def test_forward(benchmark, whose: str) -> None:
         assert benchmark(model, image).shape == (1, 1000)
 
 
-def test_the_ratio_script_runs() -> None:
-    """The script behind the README's speed claims runs and prints a ratio for each claim."""
+def test_the_ratio_script_runs(tmp_path: Path) -> None:
+    """The script behind the speed claims of docs/benchmarks.md prints a ratio for each claim, and keeps it."""
     for claims, least in (("depths", 3), ("counting", 8)):
-        command = [sys.executable, str(RATIOS), "--rounds", "1", "--only", claims]
+        path = tmp_path / f"{claims}.json"
+        command = [sys.executable, str(RATIOS), "--rounds", "1", "--only", claims, "-o", str(path)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(": ratio ") == least
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        assert [f"{one['ours']} / {one['theirs']}: ratio {one['ratio']:.4g}" for one in kept] == [
+            line.partition(" (")[0] for line in done.stdout.splitlines() if ": ratio " in line
+        ]
 
 
-def test_the_structure_script_runs() -> None:
+def test_the_structure_script_runs(tmp_path: Path) -> None:
     """The script that times the structure level runs, each of ours held against a bare forward, in one process."""
+    path = tmp_path / "structure.json"
     tools = ["observe and match at one size", "the whole level structure", "a bare forward on meta"]
     command = [sys.executable, str(STRUCTURE), "--rounds", "1", "--archs", "resnet18", "--only", "warm"]
-    done = subprocess.run([*command, "--tools", *tools], capture_output=True, text=True)
+    done = subprocess.run([*command, "-o", str(path), "--tools", *tools], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": ratio ") == 2
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert [(one["of"], one["ours"], one["theirs"]) for one in kept] == [
+        ("resnet18, warm", ours, "a bare forward on meta") for ours in tools[:2]
+    ]
 
 
 def test_a_cold_run_of_the_structure_script_gives_an_answer() -> None:

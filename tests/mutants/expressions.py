@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from nets import (
+from torch import Tensor, nn
+
+from tests.mutants.nets import (
     R18,
     V11,
     VGG11,
@@ -21,7 +23,6 @@ from nets import (
     ResNeXt50,
     SlimTorchvision,
 )
-from torch import Tensor, nn
 
 CASES = Cases()
 AT_224 = "only at the declared input"

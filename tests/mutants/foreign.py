@@ -9,10 +9,14 @@ import copy
 from functools import cache
 from types import MethodType
 
-import expressions
 import torch
 import torch.nn.functional as F
-from nets import (
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
+from torch.utils.checkpoint import checkpoint
+
+from tests.mutants import expressions
+from tests.mutants.nets import (
     P18,
     R18,
     R34,
@@ -40,9 +44,6 @@ from nets import (
     sequential_resnet18,
     shortcut_last,
 )
-from torch import Tensor, nn
-from torch.nn.utils import parametrizations, prune
-from torch.utils.checkpoint import checkpoint
 
 CASES = Cases(expressions.CASES)
 AT_224 = "only at the declared input"

@@ -14,10 +14,9 @@ from functools import cache, wraps
 from itertools import pairwise
 from typing import Any
 
-from network import INPUT, Block, DoesNotFit, Network, Step
-
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import archs, load
+from tests.mutants.network import INPUT, Block, DoesNotFit, Network, Step
 
 ACTIVATIONS = ("relu", "silu", "sigmoid")
 WEIGHTED = ("conv", "linear")

@@ -9,7 +9,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from nets import (
+from torch import Tensor, nn
+from torchvision.models import resnet as tv
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from tests.mutants.nets import (
     P18,
     R18,
     R34,
@@ -43,9 +47,6 @@ from nets import (
     sequential_resnet18,
     shortcut_last,
 )
-from torch import Tensor, nn
-from torchvision.models import resnet as tv
-from torchvision.ops.misc import FrozenBatchNorm2d
 
 CASES = Cases()
 ALL_NORMS = "bn1 layer1.0.bn1"

@@ -1,7 +1,8 @@
 """What each level of evidence alone says of wrong networks, and of rewrites that change nothing.
 
-`python tests/mutants/score.py --sample 0.01 --jobs 2 -o tests/mutants/rates.json` judges a sample of the mutants of
-every operator, and everything that was written by hand. The README's table is `table` of the file it writes.
+`python -m tests.mutants.score --sample 0.01 --jobs 2 -o tests/mutants/rates.json` judges a sample of the mutants of
+every operator, and everything that was written by hand; `--table` prints the table of what was written, which stands in
+docs/discernment.md.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from functools import cache, cached_property
 from multiprocessing import get_context
@@ -20,19 +21,13 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import foreign
-import nets
-import operators
-import real_mistakes
-import rewrites
 import torch
-from network import INPUT, Network, Step
 from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rv_check import Arch, build, load
-from rv_check.checks.check import Pair, Run, run_check
+from rv_check.checks.check import Pair, run_check
 from rv_check.checks.findings import Finding
 from rv_check.checks.of_module import ModuleRun
 from rv_check.checks.registry import CHECKS
@@ -42,6 +37,8 @@ from rv_check.errors import RvCheckError
 from rv_check.modules import generic_point, trace
 from rv_check.modules.copies import copy_of, unwrapped
 from rv_check.modules.torch_state import seeded, steady
+from tests.mutants import foreign, nets, operators, real_mistakes, rewrites
+from tests.mutants.network import INPUT, Network, Step
 
 RATES = Path(__file__).with_name("rates.json")
 LEAST = 6  # mutants of an operator in a sample
@@ -169,15 +166,14 @@ class Subject:
     @cached_property
     def run(self) -> ModuleRun:
         """The run of rv_check's checks."""
-        return ModuleRun(self.module, self.arch, "cpu")
+        return ModuleRun(self.module, self.arch)
 
     @cached_property
     def structure(self) -> Structure | None:
         """None where it does not run."""
-        self.run.check = "structure"
         try:
             with steady():
-                return self.run.structure()
+                return self.run.asked_by("structure").structure
         except RvCheckError:
             return None
 
@@ -225,7 +221,7 @@ def structure(subject: Subject) -> Verdict:
     return Verdict(True, len(found), bool(places & subject.item.steps), f"at {step}: {title}")
 
 
-def failed(run: Run, name: str) -> list[Finding]:
+def failed(run: ModuleRun, name: str) -> list[Finding]:
     """What a check of rv_check complains of."""
     (check,) = [check for check in CHECKS if check.name == name]
     return [finding for finding in run_check(check, run) if finding.status == "failed"]
@@ -242,7 +238,7 @@ def measured(subject: Subject) -> Verdict:
         return Verdict(True)  # it does not run, or has other parameters
     try:
         with steady():
-            pair = subject.run.pair_by(replace(found, map=slots)).at_generic_point(torch.float64)
+            pair = subject.run.pair_by(slots, found.output).at_generic_point(torch.float64)
             sizes = input_sizes(subject.arch)[:2]
             runs = ((sizes[0], False), (sizes[-1], False), (sizes[0], True))
             return Verdict(any(differ(pair, x, train) for x, train in runs) or differ_again(pair, sizes[0]))
@@ -265,7 +261,7 @@ def differ(pair: Pair, x: tuple[int, ...], train: bool) -> bool:
     data = generic_point.image(x, 2, torch.float64, "cpu")
     slots = pair.map or {}
     expected = trace.limited(trace.run(pair.expected, data, train, ()), slots)
-    found = trace.renamed(trace.run(pair.found, data, train, (), pair.where), slots, expected)
+    found = trace.renamed(trace.run(pair.found, data, train, (), pair.output), slots, expected)
     tolerance = trace.TOLERANCE[torch.float64]
     return any(d.decides and not d.within(tolerance) for d in trace.differences(expected, found, train))
 
@@ -275,7 +271,7 @@ def differ_again(pair: Pair, x: tuple[int, ...]) -> bool:
     data = generic_point.image(x, 2, torch.float64, "cpu", seed=4)
     with torch.no_grad():
         expected = trace.forward(pair.expected.eval(), data)
-        found = trace.forward(pair.found.eval(), data, pair.where)
+        found = trace.forward(pair.found.eval(), data, pair.output)
     return not trace.compare("output", expected, found).within(trace.TOLERANCE[torch.float64])
 
 
@@ -540,7 +536,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rows", type=Path, help="what every level says of each, as lines of JSON; goes on from there")
     parser.add_argument("-o", "--output", type=Path, default=RATES)
+    parser.add_argument("--table", action="store_true", help="print the table of what is in rates.json; judge nothing")
     asked = parser.parse_args(argv)
+    if asked.table:
+        print(table(json.loads(RATES.read_text(encoding="utf-8"))))  # noqa: T201
+        return 0
     torch.set_num_threads(1)
     mutants, hand = all_mutants(), by_hand()
     chosen = sample(mutants, 1 if asked.all else asked.sample)

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import foreign
 import pytest
-import real_mistakes
 import torch
-from nets import RIGHT, Build, Case, Order
 from torch import Tensor, nn
 
 from rv_check import build, load
+from tests.mutants import foreign, real_mistakes
+from tests.mutants.nets import RIGHT, Build, Case, Order
 
 CASES = [*real_mistakes.CASES, *foreign.CASES]
 DECLARED = (2, 3, 224, 224)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 
-import operators
 import pytest
-import rewrites
-import score
 import torch
-from network import Network
-from score import EQUAL, LEVELS, RATES, REWRITES, Item, Row, Verdict
 
 from rv_check import check
 from rv_check.archs.load import archs
 from rv_check.errors import RvCheckError
 from rv_check.modules.torch_state import seeded
+from tests.mutants import operators, rewrites, score
+from tests.mutants.network import Network
+from tests.mutants.score import EQUAL, LEVELS, RATES, REWRITES, Item, Row, Verdict
 
-README = Path(__file__).parents[2] / "README.md"
-MARKS = "<!-- table: rates -->", "<!-- end of table -->"
 QUICK = ("resnet18", "plain18", "vgg11_bn")  # of the default run
 DEEPER = ("resnet34", "resnet101", "resnet152", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2")
 DEEPER += ("resnet101_v1", "resnet152_v1", "plain34", "wide_resnet50_2")  # the blocks of another, more, or wider
@@ -272,17 +266,3 @@ def test_the_rates_are_of_everything() -> None:
     assert found["rows"].keys() == wrong | {score.REAL, score.FOREIGN, EQUAL, REWRITES}
     assert found["archs"] == len(archs())
     assert all(counts["judged"] >= min(score.LEAST, counts["of"]) for counts in found["rows"].values())
-
-
-def test_readme_holds_the_rates(request: pytest.FixtureRequest) -> None:
-    """The README's table is `table` of rates.json."""
-    text = README.read_text(encoding="utf-8")
-    if MARKS[0] not in text:
-        pytest.skip("the README has no such table yet")
-    pattern = re.compile(f"({MARKS[0]}\n)(.*?)({MARKS[1]})", re.DOTALL)
-    table = score.table(json.loads(RATES.read_text(encoding="utf-8")))
-    new = pattern.sub(lambda match: f"{match[1]}\n{table}\n\n{match[3]}", text)
-    if request.config.getoption("--update-snapshots"):
-        README.write_text(new, encoding="utf-8")
-        text = new
-    assert text == new

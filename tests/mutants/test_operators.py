@@ -9,11 +9,11 @@ from zlib import crc32
 
 import pytest
 import torch
-from network import Network
-from operators import OPERATORS, Mutant, mutants, narrow
 from torch import Tensor, nn
 
 from rv_check import Arch, build, load
+from tests.mutants.network import Network
+from tests.mutants.operators import OPERATORS, Mutant, mutants, narrow
 
 ODD = (3, 159, 127)  # odd down to the last pool
 

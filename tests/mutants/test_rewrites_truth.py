@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from rewrites import REWRITES, SHAPES, VGG_SHAPES, Rewrite, State
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rv_check import build
+from tests.mutants.rewrites import REWRITES, SHAPES, VGG_SHAPES, Rewrite, State
 
 SIZES = ((64, 64), (97, 65))
 DECLARED = ((224, 224),)

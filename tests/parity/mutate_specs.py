@@ -1,6 +1,6 @@
 """Change the shipped specs, one thing at a time, and see which check notices.
 
-    python tests/parity/mutate_specs.py [--family vgg] [--sample N] [--list] [--output FILE] [--jobs N]
+    python -m tests.parity.mutate_specs [--family vgg] [--sample N] [--list] [--output FILE] [--jobs N]
 
 A mutant is one change of one spec file: a number, a flag, a word, an argument, a step, a branch, a name, an operator,
 a reference. Prose (`source:`, `note:`, comments) is not changed. Every mutant is written to a folder of its own and
@@ -34,7 +34,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from importlib.util import find_spec
 from itertools import pairwise
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -42,14 +41,12 @@ from typing import Any
 
 import yaml
 
-if find_spec("rv_check") is None:  # run from source without being installed
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from rv_check.archs import load
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import archs_of
 from rv_check.archs.tree import Item, Join, Layer, Module, Repeat, Seq
-from rv_check.checks.check import Check, Run, run_check
+from rv_check.checks.check import Check, run_check
+from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.registry import checks_of
 from rv_check.errors import SpecError
 from rv_check.language import files as spec_files
@@ -648,7 +645,7 @@ class Mutated:
     mutant: Mutant
     folder: Path
     changed: list[str] = field(default_factory=list)  # archs whose signature is not that of the shipped one
-    run: Run | None = None  # of one arch at a time: it holds models
+    run: ArchRun | None = None  # of one arch at a time: it holds models
 
     @cached_property
     def archs(self) -> dict[str, Arch]:
@@ -661,7 +658,7 @@ class Mutated:
     def fails(self, arch: Arch, check: Check) -> str | None:
         """The first finding that says that something does not hold. A check that could not run has caught nothing."""
         if self.run is None or self.run.arch is not arch:
-            self.run = Run(arch)
+            self.run = ArchRun(arch)
         for finding in run_check(check, self.run):
             if finding.status in ("failed", "blocked"):
                 return f"{finding.id}: {finding.message}"
@@ -698,7 +695,7 @@ def spec_level(m: Mutated) -> Caught | None:
 
 def figures(m: Mutated) -> Caught | None:
     """Published numbers against their second transcription, torch's count, and torchvision's metadata."""
-    from test_printed_figures import differences, transcription
+    from tests.parity.test_printed_figures import differences, transcription
 
     archs = [m.archs.get(arch.name, arch) for arch in load.archs()] if m.changed else []
     found = differences(archs, transcription()) if archs else []
@@ -707,7 +704,7 @@ def figures(m: Mutated) -> Caught | None:
 
 def oblong(m: Mutated) -> Caught | None:
     """`in:` and `out:` at an input whose sides are odd and differ."""
-    from test_variants import shape_differences
+    from tests.parity.test_variants import shape_differences
 
     found = shape_differences(m.folder)
     return ("test_variants.py: shapes at an odd input", found[0]) if found else None
@@ -720,7 +717,7 @@ def other_arguments(m: Mutated) -> Caught | None:
 
 def families(m: Mutated) -> Caught | None:
     """The families and stages against torchvision's classes, at arguments that no shipped arch has, on meta."""
-    from test_variants import family_differences
+    from tests.parity.test_variants import family_differences
 
     found = family_differences(m.folder)
     return ("test_variants.py: other arguments", found[0]) if found else None
@@ -750,7 +747,7 @@ def claims(m: Mutated) -> Caught | None:
 
 def references(m: Mutated) -> Caught | None:
     """References with another argument than the declared one, and the names of modules, on meta."""
-    from test_variants import reference_differences
+    from tests.parity.test_variants import reference_differences
 
     found = reference_differences(m.folder, m.changed)
     return ("test_variants.py: references", found[0]) if found else None
@@ -758,7 +755,7 @@ def references(m: Mutated) -> Caught | None:
 
 def variants(m: Mutated) -> Caught | None:
     """The archs that torchvision does not build, against its own classes with the documented difference."""
-    from test_variants import variant_differences
+    from tests.parity.test_variants import variant_differences
 
     found = variant_differences(m.folder, m.changed)
     return ("test_variants.py: variants", found[0]) if found else None

@@ -23,7 +23,8 @@ from rv_check import build, check, load
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import archs, load_archs
 from rv_check.checks.registry import check_arch
-from rv_check.checks.structure import compare, of_arch
+from rv_check.checks.structure import compare
+from rv_check.graphs.of_arch import ArchNetwork
 from rv_check.language import files
 from rv_check.modules.observe import Subject
 
@@ -437,7 +438,7 @@ def test_a_broken_variant_is_found(one: Break) -> None:
     with torch.device("meta"):
         model = build(arch)
         one.change(model)
-    told = compare(Subject(model), arch.input, [], of_arch(arch)).told
+    told = compare(Subject(model), ArchNetwork(arch), arch.input, []).mistakes
     assert told
     assert one.words in " ".join(mistake.title for mistake in told)
 

@@ -6,12 +6,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import mutate_specs
 import pytest
-from mutate_specs import Mutant, Verdict, families_using, judge, mutants, report, specs, spread, sweep
 
 from rv_check.checks.check import Check
 from rv_check.checks.registry import checks_of
+from tests.parity import mutate_specs
+from tests.parity.mutate_specs import Mutant, Verdict, families_using, judge, mutants, report, specs, spread, sweep
 
 PROSE = re.compile(r"^\s*(- )?(source|note):")
 SAMPLE = 40
@@ -39,7 +39,7 @@ def test_a_sample_of_mutants_is_caught(all_mutants: list[Mutant]) -> None:
 
 @pytest.mark.sweep
 def test_every_mutant_is_caught(all_mutants: list[Mutant]) -> None:
-    """All of them, as `python tests/parity/mutate_specs.py` does it."""
+    """All of them, as `python -m tests.parity.mutate_specs` does it."""
     assert survivors(sweep(all_mutants, jobs=2)) == []
 
 

@@ -11,12 +11,20 @@ from contextlib import suppress
 from importlib.util import find_spec
 
 import pytest
-from real_implementations import ANOTHER, DECLARED, DIFFERENT, IMPLEMENTATIONS, SAME, Implementation, Verdict
 from torch import nn
 
 from rv_check import RvCheckError, check, load
 from rv_check.checks.findings import Finding, Report
 from rv_check.checks.identify import identify
+from tests.parity.real_implementations import (
+    ANOTHER,
+    DECLARED,
+    DIFFERENT,
+    IMPLEMENTATIONS,
+    SAME,
+    Implementation,
+    Verdict,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the packages' own
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from tools import TOOLS, TOTALS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,7 +20,10 @@ from rv_check import build, load
 from rv_check.archs.load import archs
 from rv_check.costs.conventions import conventions
 from rv_check.costs.operations import Operation, operations, operations_of
+from rv_check.graphs.builder import Form
+from rv_check.graphs.network import At
 from rv_check.modules.observe import Subject
+from tests.parity.tools import TOOLS, TOTALS
 
 RECORDED: dict[str, Any] = json.loads(TOTALS.read_text(encoding="utf-8"))
 OF_TORCHVISION = ("densenet121", "mobilenet_v2", "efficientnet_b0", "googlenet")
@@ -30,7 +32,7 @@ FROM_PAPER = {"torchvision", "he2015"}  # rules of printed numbers: tests/parity
 
 def seen(module: nn.Module, *x: int) -> list[Operation]:
     """The operations of one image."""
-    return operations(Subject(module).observe(x, False, batch=1, raw=True))
+    return operations(Subject(module).observe(At(x, batch=1), Form.AS_RUN))
 
 
 def test_every_rule_has_its_counter() -> None:

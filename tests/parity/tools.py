@@ -3,7 +3,7 @@
 Each is called the way its documentation calls it, on one image, in eval, with gradients on unless it turns them off
 itself: in eval without gradients `nn.MultiheadAttention` takes a fused path that most of them count as nothing. In
 train only fvcore would differ (norms); the others but torch and torchprofile count in eval whatever the mode. On a
-CPU: the fused attention of a GPU is another op, which some count. `python tests/parity/tools.py` writes
+CPU: the fused attention of a GPU is another op, which some count. `python -m tests.parity.tools` writes
 `tool_totals.json`.
 
 thop and ultralytics-thop both install a package `thop`, so one of them must lie in a folder of its own
@@ -263,5 +263,4 @@ def record() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
     TOTALS.write_text(json.dumps(record(), indent=1) + "\n")

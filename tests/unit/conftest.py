@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tiny import World
 
 from rv_check.modules import reference
+from tests.unit.tiny import World
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import rv_check
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 LINT = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command(['--no-cache']))"
 LIGHT = (
     *("text", "values", "errors", "optional", "ops", "language", "archs", "graphs", "costs"),

@@ -1,8 +1,4 @@
-"""The command `rv-check accuracy`: top-1 and top-5 of weights on a folder of images, against what is published.
-
---json is one object of schema rv-check/accuracy/1: schema, subject, weights, data, images, and top1 and top5, each
-{percent, low, high, hits, published, holds}; low and high bound the share with 95 % confidence.
-"""
+"""The command `rv-check accuracy`: top-1 and top-5 of weights on a folder of images, against what is published."""
 
 from __future__ import annotations
 

@@ -88,9 +88,9 @@ def _check_module(options: argparse.Namespace) -> Report:
 
 def _see_step(arch: Arch, step: str) -> None:
     """Raises: RvCheckError where the arch has no such step."""
-    from rv_check.graphs.expected import expected
+    from rv_check.graphs.of_arch import graph_of
 
-    expected(arch, False, step)
+    graph_of(arch, until=step)
 
 
 def _save_map(result: Report, options: argparse.Namespace) -> None:

@@ -17,8 +17,10 @@ from rv_check.costs import operations as counts
 from rv_check.costs.conventions import Convention, held
 from rv_check.costs.operations import Operation, operations_of
 from rv_check.errors import RvCheckError
-from rv_check.graphs.expected import expected
+from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
+from rv_check.graphs.network import At
+from rv_check.graphs.of_arch import ArchNetwork
 from rv_check.modules.named import is_module, load_module, parse_arguments
 from rv_check.ops.op import Shape
 from rv_check.report import tables
@@ -101,19 +103,23 @@ def _subject(options: argparse.Namespace) -> tuple[str, GraphOf, int]:
     """What it is called, its graphs, and how many parameters it has. Raises: RvCheckError."""
     if not is_module(options.subject, options.kwargs):
         arch = load(options.subject, options.input)
-        return arch.name, lambda training, batch: expected(arch, training, batch=batch, raw=True), arch.params
+        return (
+            arch.name,
+            lambda training, batch: ArchNetwork(arch).graph(At(arch.input, batch, training), Form.AS_RUN),
+            arch.params,
+        )
     x: Shape = parse_size(options.input) if options.input else (3, 224, 224)
     arguments = parse_arguments(options.kwargs)
     with contextlib.redirect_stdout(sys.stderr):  # what the module prints is not ours to pass on
         module = load_module(options.subject, arguments).module
-        from rv_check.modules.guard import guarded
+        from rv_check.modules.guard import run_theirs
         from rv_check.modules.observe import Subject
 
         subject = Subject(module)
         what = f"the module does not run at {shown_shape(x)}"
 
         def graph_of(training: bool, batch: int) -> Graph:
-            return guarded(what, lambda: subject.observe(x, training, batch, raw=True))
+            return run_theirs(what, lambda: subject.observe(At(x, batch=batch, training=training), Form.AS_RUN))
 
         graph_of(False, 1)
     return options.subject, graph_of, sum(parameter.numel() for parameter in module.parameters())

@@ -1,15 +1,4 @@
-"""`rv-check receptive-field`: what units see, by formula, measured, and effectively.
-
---json is one object of schema rv-check/receptive-field/1:
-    schema; subject; input [C, H, W]; steps: a list of {name, op, out, size, stride, padding, centre, aligned, global,
-    branches: {label: {size, stride, padding, ...}}}, and, where asked for, measured {size, stride, padding, image,
-    pixels, agrees} and effective {width, deviation, width_of_squares, deviation_of_squares, share, cut, unit}.
-    With --fits: fits {size, step, next}, smallest_input {size, below}. With --compare-published: published, a list
-    of {network, published, source, arch, what, size, stride, padding, same}. In pixels; [rows, columns] where these
-    differ. Where neighbouring units differ, behind an upsampling, size, padding and centre are those of the largest,
-    stride is a mean, and phases is {rows, columns}: lists of [size, stride, padding], the r-th of p that of the units
-    r, p + r, 2p + r, ...
-"""
+"""`rv-check receptive-field`: what units see, by formula, measured, and effectively."""
 
 from __future__ import annotations
 

@@ -1,23 +1,7 @@
 """`rv-check study`: runs that show why residual learning works, and tables of what came out.
 
-Everything goes to a folder, `study` unless given: the table's data as JSON, and pictures as PNG and SVG.
-
-gradients.json, and --json, schema rv-check/study-gradients/1:
-    schema; batch: inputs of the one batch; rate: of the steps before measuring; measured: a list of {stack, block,
-    depth, unit (blocks or layers), steps, archs (with shortcuts and without), verdict, median_ratio, runs}.
-    runs: a list of {seed, ratio, residual, plain, plain_norm_in_float32, plain_zeros_in_float32}. residual and plain:
-    the gradient's norm by weight, in the order of the flow. ratio: of the first one, residual over plain. null stands
-    for what is not finite. The last two are of the plain network's first weight before any step: the norm as float32
-    has it, and the share of elements that are 0 in it.
-
-degradation.json, and --json, schema rv-check/study-degradation/1:
-    schema; data; recipe {name, source, batch, rate, width, epochs, iterations}; holds: whether the effect is there;
-    verdict: in words; gaps: of plain and residual networks, by how many percent the training error of every seed of
-    the deepest exceeds that of any seed of the shallowest; advantage: by how many that of every plain seed of the
-    deepest exceeds that of any residual one; runs: a list of {kind, depth, seed, log}.
-    log: a list of {epoch, rate, loss, train_error, test_error}, errors in percent; those of training are of the images
-    as they were trained on, while the network changed. Beside it KINDDEPTH-seedN.csv has the same log, and .pt is the
-    checkpoint from which a run that was killed goes on.
+Everything goes to a folder, `study` unless given: the table's data as JSON, pictures as PNG and SVG, and of what is
+trained KINDDEPTH-seedN.csv with its log and .pt, the checkpoint from which a run that was killed goes on.
 """
 
 from __future__ import annotations

@@ -1,11 +1,4 @@
-"""The command `rv-check swap`: a network with other residual blocks in its stages, beside the network as it is.
-
---json is one object of schema rv-check/swap/1:
-    schema; subject; input [C, H, W]; gradients {input, batch, seeds, of} where they were taken; variants, the arch
-    itself first: a list of {block, call, params, macs, activations, depth, skips, fields {step: {size, stride,
-    padding, global}}, gradient_norms, kept_for_backward, times {forward, backward}, pareto}. Fields in pixels,
-    kept_for_backward in bytes, times in seconds, a list of rounds of samples.
-"""
+"""The command `rv-check swap`: a network with other residual blocks in its stages, beside the network as it is."""
 
 from __future__ import annotations
 
@@ -32,7 +25,7 @@ from rv_check.blocks.swap import BATCH, Gradient, Variant
 from rv_check.cli.common import positive
 from rv_check.costs import memory
 from rv_check.errors import RvCheckError
-from rv_check.modules.guard import guarded
+from rv_check.modules.guard import run_theirs
 from rv_check.modules.named import is_module, named_value, parse_arguments
 from rv_check.ops.op import Shape
 from rv_check.optional import need
@@ -151,7 +144,7 @@ def _times(variants: Sequence[Variant], options: argparse.Namespace) -> list[dic
 
     device = device_of(options.device)
     what = f"{listed(one.arch.name for one in variants)} cannot be timed"
-    by_pass = {pass_: guarded(what, partial(taken, pass_)) for pass_ in PASSES}
+    by_pass = {pass_: run_theirs(what, partial(taken, pass_)) for pass_ in PASSES}
     return [dict(zip(by_pass, rounds, strict=True)) for rounds in zip(*by_pass.values(), strict=True)]
 
 

@@ -1,10 +1,4 @@
-"""The command `rv-check transfer`: what a new head and frozen parts leave to be trained.
-
---json is one object of schema rv-check/transfer/1:
-    schema, subject, head, freeze; params {total, trainable, frozen}; parts: a list of {name, trainable, frozen}; macs
-    and backward_macs of one image; memory {parameters, gradients, optimiser, activations, peak, training} in bytes,
-    with batch, dtype and optimiser_name; warnings; checked: the findings on the built module, null with --static.
-"""
+"""The command `rv-check transfer`: what a new head and frozen parts leave to be trained."""
 
 from __future__ import annotations
 

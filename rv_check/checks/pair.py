@@ -1,0 +1,83 @@
+"""Two modules that should be one network, brought to the same weights before they are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from rv_check.archs.arch import Arch
+from rv_check.modules.guard import run_theirs
+from rv_check.modules.reference import build_reference
+from rv_check.optional import need_device
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from rv_check.graphs.match import Slot
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two modules that should be one network, and what was done to their weights.
+
+    `map` says where the expected parameters and buffers are in the found module, None: by the same names; `output` and
+    `expected_output` where in what each returns the compared output stands.
+    """
+
+    expected: nn.Module
+    found: nn.Module
+    names: tuple[str, str] = ("the reference", "the model of the spec")
+    map: Mapping[str, Slot] | None = None
+    output: str = ""
+    expected_output: str = ""
+    _done: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of_reference(cls, arch: Arch, device: str) -> Pair:
+        """The reference and the model of the spec, each built from the same seed. Raises: RvCheckError, CannotRun."""
+        from rv_check.modules.build import build
+        from rv_check.modules.torch_state import seeded
+
+        need_device(device)
+        with seeded(0):
+            expected = run_theirs("the reference does not build", lambda: build_reference(arch).to(device))
+        with seeded(0):
+            found = run_theirs("the model does not build from its spec", lambda: build(arch).to(device))
+        return cls(expected, found)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether both are as they were built."""
+        return not self._done
+
+    def at_generic_point(self, dtype: torch.dtype) -> Pair:
+        """Both with the same random parameters and buffers, in `dtype`. Raises: RvCheckError."""
+        run_theirs("the state does not load", lambda: self._to_generic_point(dtype))
+        return self
+
+    def each(self, what: str, action: Callable[[nn.Module, str], T]) -> tuple[T, T]:
+        """What running the one and the other gives, the output being at the place that `action` is told.
+
+        Raises: RvCheckError, which says which does not run.
+        """
+        first = run_theirs(f"{what}: {self.names[0]} does not run", lambda: action(self.expected, self.expected_output))
+        return first, run_theirs(f"{what}: {self.names[1]} does not run", lambda: action(self.found, self.output))
+
+    def _to_generic_point(self, dtype: torch.dtype) -> None:
+        from rv_check.modules.generic_point import generic_point, transfer
+
+        if self.is_fresh:
+            self.expected.float()
+            self.found.float()
+            generic_point(self.expected)
+            if self.map is None:
+                self.found.load_state_dict(self.expected.state_dict())
+            else:
+                transfer(self.expected, self.found, self.map)
+            self._done.add("generic point")
+        self.expected.to(dtype)
+        self.found.to(dtype)

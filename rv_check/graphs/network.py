@@ -1,0 +1,31 @@
+"""A network, however it is given: whatever gives its graph at an input, in a mode, in a form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from rv_check.graphs.builder import Form
+from rv_check.graphs.graph import Graph, Shape
+
+BATCH = 2  # images: a batch of one hides what mixes images, and a larger one shows nothing more
+
+
+@dataclass(frozen=True)
+class At:
+    """Where a network is looked at: the shape of an image, how many there are, and the mode."""
+
+    input: Shape
+    batch: int = BATCH
+    training: bool = False
+
+
+class Network(Protocol):
+    """What can be asked for its graph: an arch, or a module."""
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+
+    def graph(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
+        """Its graph there. Raises: RvCheckError where it does not run there."""
