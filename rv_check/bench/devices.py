@@ -352,11 +352,13 @@ MALLOC_KEEPS = {M_TRIM_THRESHOLD: 2**31 - 1, M_MMAP_MAX: 0}
 
 @contextmanager
 def freed_memory_kept() -> Iterator[bool]:
-    """What is freed stays with the process, as with CUDA's allocator; false where the C library is not glibc.
+    """What is freed stays with the process, as with CUDA's allocator; false where it does not, or where glibc is not.
 
     Otherwise every large tensor is made of new pages, which the kernel clears in the time of whoever touches them: half
     of a backward pass of VGG-11. Whether one finds a hole in the heap instead depends on what the process did before,
     and of two equal networks one has been seen to, so that the other took 1.9 times as long. Not to be nested.
+
+    It does not where memory once ran out: glibc then gives the thread another arena, which holds no large tensor.
     """
     if platform.libc_ver()[0] != "glibc":
         yield False
@@ -364,11 +366,23 @@ def freed_memory_kept() -> Iterator[bool]:
     libc = ctypes.CDLL(None)
     taken = [libc.mallopt(parameter, value) for parameter, value in MALLOC_KEEPS.items()]
     try:
-        yield all(taken)
+        yield all(taken) and not _is_mapped(libc, 2**26)
     finally:
         for parameter, value in MALLOC_DEFAULTS.items():
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)
+
+
+def _is_mapped(libc: ctypes.CDLL, size: int) -> bool:
+    """Whether so many bytes have a mapping of their own, gone when they are freed, by glibc's own mark before them."""
+    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    block = libc.malloc(size)
+    if not block:
+        return True
+    marked = ctypes.c_size_t.from_address(block - ctypes.sizeof(ctypes.c_size_t)).value & 2
+    libc.free(block)
+    return bool(marked)
 
 
 @contextmanager

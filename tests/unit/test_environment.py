@@ -18,7 +18,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 AS_THE_MACHINE_GIVES = {"torch", "torchvision"}
-CHECKERS = {"import-linter", "mypy", "ruff", "types-pyyaml", "types-tabulate"}  # of the code: no test runs with them
+OF_NO_TEST = {"import-linter", "mypy", "ruff", "types-pyyaml", "types-tabulate"}  # and what makes the site
 
 
 def tox_ini() -> configparser.ConfigParser:
@@ -30,10 +30,13 @@ def tox_ini() -> configparser.ConfigParser:
 
 def requirements() -> list[Requirement]:
     """What the environment `tests` is made of, as pyproject.toml and tox.ini ask for it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, site = pyproject["project"], pyproject["dependency-groups"]["docs"]
     tests = tox_ini()["testenv:tests"]
+    assert tests["dependency_groups"] == "docs"
     extras = [text for name in tests["extras"].split(", ") for text in project["optional-dependencies"][name]]
-    return [Requirement(text) for text in (*project["dependencies"], *extras, *tests["deps"].split("\n")) if text]
+    texts = (*project["dependencies"], *extras, *site, *tests["deps"].split("\n"))
+    return [Requirement(text) for text in texts if text]
 
 
 def pins(path: str) -> dict[str, str]:
@@ -60,7 +63,7 @@ def test_what_is_asked_for_is_held() -> None:
 
 def test_torch_comes_as_the_machine_gives_it() -> None:
     """Neither torch has its version there, nor what nothing but torch brings."""
-    theirs = re.compile(r"torch|torchvision|triton|cuda-.*|nvidia-(?!ml-py).*|sympy|setuptools|pip|rv-check")
+    theirs = re.compile(r"torch|torchvision|triton|cuda-.*|nvidia-(?!ml-py).*|sympy|networkx|setuptools|pip|rv-check")
     assert [name for name in pins("constraints.txt") if theirs.fullmatch(name)] == []
 
 
@@ -94,9 +97,11 @@ def test_each_environment_is_held_but_the_newest() -> None:
 def test_the_lowest_versions_are_those_that_are_allowed() -> None:
     """Each `>=` of pyproject.toml and tox.ini is a `==` of the file."""
     lowest = pins(".ci/lowest.txt")
+    site = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["docs"]
+    left_out = AS_THE_MACHINE_GIVES | OF_NO_TEST | {Requirement(text).name for text in site}
     for one in requirements():
         name = canonicalize_name(one.name)
-        if name in AS_THE_MACHINE_GIVES | CHECKERS:
+        if name in left_out:
             continue
         (bound,) = one.specifier
         assert bound.operator == ">="

@@ -97,7 +97,7 @@ def test_settings_are_set_recorded_and_put_back() -> None:
 
 
 FAULTS = """
-import json, resource
+import json, resource, sys
 import torch
 from rv_check.bench.devices import Cpu, settings
 
@@ -106,28 +106,35 @@ def faults():
     torch.full((2**24,), 1.0)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
+try:
+    torch.empty(int(sys.argv[1]), dtype=torch.uint8)
+except RuntimeError:
+    pass
 before = min(faults(), faults())
 with settings(Cpu(1), "float32") as recorded:
-    within = [faults() for _ in range(5)][-1]
+    within = [faults() for _ in range(30)][-1]  # the first find no hole that fits yet
 print(json.dumps([before, within, min(faults(), faults()), recorded["freed_memory_kept"]]))
 """
 
 
-def test_freed_memory_is_kept_while_it_is_measured() -> None:
+@pytest.mark.parametrize(("bytes_before", "kept"), [(1, True), (2**60, False)], ids=["fresh", "memory ran out before"])
+def test_freed_memory_is_kept_while_it_is_measured(bytes_before: int, kept: bool) -> None:
     """64 MiB taken, written and given back again and again come from new pages, but for within the settings.
 
-    In a process of its own: where a tensor comes to lie depends on all that was taken before.
+    In a process of its own: where a tensor comes to lie depends on all that was taken before. Where an exabyte was
+    asked for, nothing is kept any more, and that is recorded.
     """
     resource = pytest.importorskip("resource")
     if platform.libc_ver()[0] != "glibc":
         pytest.skip("the C library is not glibc, whose allocator can be told to keep memory")
-    done = subprocess.run([sys.executable, "-c", FAULTS], cwd=ROOT, capture_output=True, text=True, check=True)
-    before, within, after, kept = json.loads(done.stdout)
+    command = [sys.executable, "-c", FAULTS, str(bytes_before)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    before, within, after, recorded = json.loads(done.stdout)
     pages = 2**26 // resource.getpagesize()
     if before < pages // 2:
         pytest.skip("huge pages here, whose faults are few")
-    assert within < pages // 100
-    assert kept is True
+    assert (within < pages // 100) == kept
+    assert recorded == kept
     assert after >= pages // 2
 
 
