@@ -7,7 +7,7 @@ from typing import Any
 
 from rv_check.ops.arguments import OpError, count, count_from_zero
 from rv_check.ops.kinds import Kind
-from rv_check.ops.op import Op, Shape, Window, arg, image, op
+from rv_check.ops.op import Op, Shape, Slides, arg, image, op
 
 
 @op(Kind("flatten", "moved", "view", "nothing", moves=True))
@@ -17,7 +17,7 @@ class Flatten(Op):
     def shape(self, x: Shape) -> Shape:
         return (prod(x),)
 
-    def window(self, x: Shape) -> Window:
+    def window(self, x: Shape) -> Slides:
         return None
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
@@ -28,7 +28,7 @@ class Flatten(Op):
 class PadChannels(Op):
     """Channels of zeros, `before` of them first, the rest last, (C, H, W) -> (out, H, W). Source: torch.nn.ZeroPad3d.
 
-    The shortcut of option A (He et al. 2015, arXiv:1512.03385), which does not say on which side.
+    It is the shortcut of option A (He et al. 2015, arXiv:1512.03385), where the side of the zeros is not told.
     """
 
     writes_fresh = True
