@@ -13,7 +13,7 @@ from rv_check.text import columns, listed, nearest, quote, quote_plain, shown_pa
 
 SHOWN_WIDTH = 160  # characters of a source line that a message shows
 SHOWN_LINKS = 10  # links of a chain: the first three and the last ones
-MAX_PROBLEMS = 100  # of one file; whoever has more mends these first
+MAX_PROBLEMS = 100  # problems of one file; whoever has more mends these first
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Place:
     column: int
 
     def __str__(self) -> str:
-        """`file:line:column`, as editors and terminals link it; nothing within an argument."""
+        """The place as `file:line:column`, which editors and terminals link; nothing within an argument."""
         if not self.document.is_file:
             return ""
         column = f":{self.column}" if self.column else ""
@@ -48,7 +48,7 @@ class Place:
 
     @property
     def short(self) -> str:
-        """`file:line`."""
+        """The place as `file:line`."""
         return f"{self.document.shown}:{self.line}"
 
     def excerpt(self) -> list[str]:
@@ -92,8 +92,8 @@ class Problem:
     details: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        where = str(self.place) if self.place else ""
-        lines = [f"{where}: {self.message}" if where else self.message]
+        place = str(self.place) if self.place else ""
+        lines = [f"{place}: {self.message}" if place else self.message]
         if self.place:
             lines += [f"  {line}" for line in self.place.excerpt()]
         lines += [line for text in self.details for line in f"  {text}".split("\n")]
@@ -106,7 +106,7 @@ class Problem:
 
     @property
     def words(self) -> str:
-        """What a finding says of it, which has a place and what was expected for itself."""
+        """What a finding says of the problem; the place and what was expected are columns of their own there."""
         hints = [meant(self.near)] if self.near else []
         return "\n".join([self.message, *(f"  {text}" for text in self.details), *hints, *self.links()])
 
@@ -118,11 +118,14 @@ class Problem:
         return [f"in {' > '.join(links)}"] if links else []
 
     def said_of(self, what: str) -> Problem:
-        """The same of something, `what: message`."""
+        """The same problem as one of something, `what: message`."""
         return replace(self, message=f"{what}: {self.message}")
 
     def told_at(self, place: Place | None) -> Problem:
-        """The same at a place of a file, unless it is in one itself; an argument that it stands in is a detail then."""
+        """The same problem at a place of a file, unless it is in a file itself.
+
+        The line of an argument that it stands in is a detail then.
+        """
         if self.place and self.place.document.is_file:
             return self
         typed = self.place.excerpt() if self.place else []
@@ -151,7 +154,7 @@ class RvCheckError(Exception):
         near: str | None = None,
         place: Place | None = None,
     ):
-        """Args: as of a Problem. Of a message of several lines, as torch has them, all but the first are details."""
+        """Args: those of a Problem. Lines of a message after the first, as torch has them, are details."""
         first, *more = message.split("\n")
         below = (text.expandtabs(2) for text in (*more, *details) if text.strip())
         self.problems = [Problem(first, place, expected, near, details=tuple(below))]
@@ -167,38 +170,38 @@ class RvCheckError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What a process sends to another: the attributes, whatever its class takes to be made."""
+        """What a process sends to another: the attributes, whatever the class takes to be made."""
         return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
     def said_of(self, what: str) -> RvCheckError:
-        """The same of something, `what: message`."""
+        """The same error as one of something, `what: message`."""
         error = RvCheckError("")
         error.problems = [problem.said_of(what) for problem in self.problems]
         return error
 
     @property
     def message(self) -> str:
-        """Of the first problem."""
+        """The message of the first problem."""
         return self.problems[0].message
 
     @property
     def details(self) -> tuple[str, ...]:
-        """Of the first problem."""
+        """The details of the first problem."""
         return self.problems[0].details
 
     @property
     def expected(self) -> str | None:
-        """Of the first problem."""
+        """What would be right in place of the first problem."""
         return self.problems[0].expected
 
     @property
     def near(self) -> str | None:
-        """Of the first problem."""
+        """The name that was probably meant at the first problem."""
         return self.problems[0].near
 
     @property
     def place(self) -> Place | None:
-        """Of the first problem."""
+        """The place of the first problem."""
         return self.problems[0].place
 
 
@@ -217,18 +220,18 @@ class SpecError(RvCheckError):
 
 
 def spec_error(message: str, place: Place | None, expected: str | None = None, near: str | None = None) -> SpecError:
-    """That one thing is wrong with a spec."""
+    """The error that one thing is wrong with a spec."""
     return SpecError([Problem(message, place, expected, near)])
 
 
 def unknown(what: str, name: str, known: Iterable[str], expected: str | None = None) -> RvCheckError:
-    """That nothing is known by a name: `unknown arch 'resnet8'`. `expected`: the known names unless given."""
+    """The error that nothing is known by a name: `unknown arch 'resnet8'`. `expected`: the known names unless given."""
     known = list(known)
     return RvCheckError(f"unknown {what} {quote(name)}", expected=expected or listed(known), near=nearest(name, known))
 
 
 def cannot_write(path: Path, why: OSError | str, so: str = "") -> RvCheckError:
-    """That a file cannot be written, and why. `so`: what was done instead."""
+    """The error that a file cannot be written, and why. `so`: what was done instead."""
     reason = why if isinstance(why, str) else why.strerror or str(why)
     return RvCheckError(f"{path} cannot be written{so and f', so {so}'}: {reason}")
 

@@ -40,22 +40,22 @@ def columns(text: str) -> int:
 
 
 def quote_plain(text: str) -> str:
-    """`text` with everything a terminal might obey made visible."""
+    """The text, with everything that a terminal might obey made visible."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quote(text: str, limit: int = 60) -> str:
-    """`text` between quotes, shortened and made printable, as messages show what they found."""
+    """The text between quotes, shortened and made printable, as messages show what they found."""
     cut = text if len(text) <= limit else text[: limit - 3] + "..."
     return "'" + quote_plain(cut) + "'"
 
 
 def shown_path(path: Path) -> str:
-    """`path` relative to the current folder where it lies below it, else as it is."""
+    """The path, relative to the current folder where it lies below it."""
     absolute = os.path.abspath(path)
-    here = os.getcwd()
-    below = absolute.startswith(here.rstrip(os.sep) + os.sep)
-    return quote_plain(os.path.relpath(absolute, here) if below else absolute)
+    folder = os.getcwd()
+    below = absolute.startswith(folder.rstrip(os.sep) + os.sep)
+    return quote_plain(os.path.relpath(absolute, folder) if below else absolute)
 
 
 def shown_shape(x: Iterable[int | None]) -> str:
@@ -69,7 +69,7 @@ def first_line(error: BaseException) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`1 h 02 min`, `3 min 05 s`, `12 s`."""
+    """A duration in words: `1 h 02 min`, `3 min 05 s`, `12 s`; `some time` where it is not known."""
     if seconds is None:
         return "some time"
     minutes, rest = divmod(round(seconds), 60)

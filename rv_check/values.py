@@ -15,7 +15,7 @@ Value = Any  # int | Fraction | bool | tuple[Value, ...] | Partial
 class Partial:
     """An op or a block as a value, with the keyword arguments filled so far."""
 
-    target: Any  # an op class or a spec.Block: whatever `Scope.find` gave
+    target: Any  # an op class or a Block: whatever `Scope.find` gave
     filled: tuple[tuple[str, Value], ...] = ()
 
     @cached_property

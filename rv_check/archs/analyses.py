@@ -58,7 +58,7 @@ def _sum(parts: list[int]) -> int:
 
 
 def params(node: TreeNode) -> int:
-    """Number of parameters, buffers not counted."""
+    """The number of parameters, buffers not counted."""
     return _total(node, lambda layer: sum(map(prod, layer.op.params(layer.x).values())))
 
 
@@ -83,7 +83,7 @@ def layers(node: TreeNode, op: str) -> int:
 
 
 def depth(node: TreeNode) -> int:
-    """Weighted layers on the main path: of a sum or concat the deepest branch, of a product the first."""
+    """The weighted layers on the main path: the deepest branch of a sum or concat, the first of a product."""
     return fold(
         node,
         lambda layer: int(layer.op.kind.weighted),
@@ -99,12 +99,12 @@ def skip_connections(node: TreeNode) -> int:
 
 
 def _join_skips(join: Join, branches: list[int]) -> int:
-    here = join.kind == "sum" and len(branches) > 1 and any(is_shortcut(branch) for _, branch in join.branches)
-    return sum(branches) + here
+    is_skip = join.kind == "sum" and len(branches) > 1 and any(is_shortcut(branch) for _, branch in join.branches)
+    return sum(branches) + is_skip
 
 
 def is_shortcut(branch: Seq) -> bool:
-    """The identity, or one linear map of its input: at most one weighted layer, and only ops that project."""
+    """Whether a branch is the identity, or one linear map: at most one weighted layer, and only ops that project."""
     projects: bool = fold(
         branch,
         lambda layer: layer.op.kind.projects,
@@ -116,12 +116,15 @@ def is_shortcut(branch: Seq) -> bool:
 
 
 def receptive_field(node: TreeNode) -> ReceptiveField:
-    """The field of a unit of the node's output in its input; of a whole arch, of the last map before the fixed pool."""
-    return Fields().of(node)
+    """The field of a unit of the node's output in its input.
+
+    Where a pool to a fixed size is passed, as in a whole arch, it is that of a unit of the last map before it.
+    """
+    return ReceptiveFields().of(node)
 
 
-class Fields:
-    """Fields of nodes in their own inputs, so that equal nodes are computed once."""
+class ReceptiveFields:
+    """The fields of nodes in their own inputs, so that those of equal nodes are computed once."""
 
     def __init__(self) -> None:
         self.known: dict[int, ReceptiveField] = {}
@@ -146,11 +149,11 @@ class Fields:
             case Module():
                 return self.after(node.seq, field)
             case Seq():
-                return reduce(lambda seen, item: self.after(item.node, seen), node.items, field)
+                return reduce(lambda before, item: self.after(item.node, before), node.items, field)
             case Join():
                 return union([self.after(branch, field) for _, branch in node.branches])
             case Repeat():
                 once = self.of(node.seq)
                 if field.in_order and once.in_order:
                     return field.then(once.times(node.times))
-                return reduce(lambda seen, _: self.after(node.seq, seen), range(node.times), field)
+                return reduce(lambda before, _: self.after(node.seq, before), range(node.times), field)

@@ -32,18 +32,18 @@ class Arch:
     values: dict[str, Value] = field(default_factory=dict)
     overrides: dict[str, Value] = field(default_factory=dict)  # arguments that differ from the arch as declared
     input: Shape = ()  # C, H, W
-    budget: Budget = field(default_factory=Budget, repr=False)  # of expanding it, shared with its family in load_archs
+    budget: Budget = field(default_factory=Budget, repr=False)  # what expanding may take; load_archs shares it
 
     @property
     def name(self) -> str:
-        """As it is written: `resnet50(classes=10)`."""
+        """The name as it is written: `resnet50(classes=10)`."""
         if not self.overrides:
             return self.entry.name
         return f"{self.entry.name}({', '.join(f'{k}={show(v)}' for k, v in self.overrides.items())})"
 
     @property
     def declared_input(self) -> Shape:
-        """C, H, W as the spec declares it."""
+        """The input size C, H, W that the spec declares."""
         return self.entry.input or self.family.input
 
     @property
@@ -57,7 +57,7 @@ class Arch:
 
     @cached_property
     def tree(self) -> Tree:
-        """The expanded arch. Raises: SpecError."""
+        """The expanded arch. Raises: SpecError where it cannot be expanded, or lacks a step that a contract names."""
         values = {**self.values, **self.overrides}
         at_declared_input = self.input == self.declared_input
         tree = expand(self.family, self.entry, values, self.input, at_declared_input, self.budget)
@@ -69,45 +69,45 @@ class Arch:
 
     @property
     def params(self) -> int:
-        """Number of parameters."""
+        """The number of parameters. Raises: SpecError."""
         return analyses.params(self.tree.root)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one image of size `input`."""
+        """The multiply-adds of one image of size `input`. Raises: SpecError."""
         return analyses.macs(self.tree.root)
 
     @property
     def activations(self) -> int:
-        """Output elements of convolutions and linear layers, for one image."""
+        """The output elements of convolutions and linear layers, for one image. Raises: SpecError."""
         return analyses.activations(self.tree.root)
 
     @property
     def depth(self) -> int:
-        """Weighted layers on the main path."""
+        """The number of weighted layers on the main path. Raises: SpecError."""
         return analyses.depth(self.tree.root)
 
     @property
     def skip_connections(self) -> int:
-        """Sums with a branch that is the identity or a projection."""
+        """The number of sums with a branch that is the identity or a projection. Raises: SpecError."""
         return analyses.skip_connections(self.tree.root)
 
     @property
     def receptive_field(self) -> ReceptiveField:
-        """Of a unit of the last feature map before the pool to a fixed size, in input pixels."""
+        """The field of a unit of the last map before the pool to a fixed size, in input pixels. Raises: SpecError."""
         return analyses.receptive_field(self.tree.root)
 
     def rows(self, fold_at: int | None = None) -> Iterator[Row]:
-        """The flat listing; modules `fold_at` names deep stand as one row."""
+        """The flat listing; modules `fold_at` names deep stand as one row. Raises: SpecError."""
         return listing.rows(self.tree.root, fold_at)
 
     def step(self, path: str) -> Row | None:
-        """The layer or module of that dotted name."""
+        """The layer or module of that dotted name, or None. Raises: SpecError."""
         return listing.step(self.tree.root, path)
 
     @cached_property
     def state(self) -> dict[str, Shape]:
-        """Every parameter and buffer by its `state_dict` name, in order, with its shape."""
+        """Every parameter and buffer by its `state_dict` name, in order, with its shape. Raises: SpecError."""
         return dict(_state(self.tree.root, ""))
 
     def __repr__(self) -> str:

@@ -16,16 +16,16 @@ from typing import NamedTuple
 from rv_check.errors import RvCheckError
 from rv_check.ops.op import Slide
 
-MAX_PIXELS = 10**15  # of a receptive field; a million strides of 2 would make a number of 300,000 digits
-MAX_PHASES = 1024
-Span = tuple[int, int]  # the first pixel, and how many; none: (0, 0)
+MAX_PIXELS = 10**15  # the size of a field; a million strides of 2 would make a number of 300,000 digits
+MAX_PHASES = 1024  # neighbouring units whose fields may differ
+Span = tuple[int, int]  # the first pixel, and how many pixels; (0, 0) where there are none
 
 
 class Axis(NamedTuple):
     """A receptive field along one axis, in input pixels, as google-research/receptive_field defines it.
 
-    `stride` (jump) lies between the fields of neighbouring units; the first unit's field begins at `-padding`. Of size
-    0: the units see nothing.
+    `stride` (jump) lies between the fields of neighbouring units; the first unit's field begins at `-padding`. Where
+    `size` is 0, the units see nothing.
     """
 
     size: int
@@ -34,7 +34,7 @@ class Axis(NamedTuple):
 
     @property
     def phases(self) -> tuple[Axis, ...]:
-        """All units are alike."""
+        """The one phase that there is, since all units are alike."""
         return (self,)
 
 
@@ -42,8 +42,8 @@ class Axis(NamedTuple):
 class Phases:
     """Fields of units that are not alike: unit p*q + r of a map sees what unit q of the r-th of its p phases sees.
 
-    In one number each they are told by the largest of them, the first one if there are several. google-research's tool
-    refuses a transposed convolution, and so has no other words for them.
+    Where one number must do, it is that of the largest phase, or of the first such one. google-research's tool refuses
+    a transposed convolution, and so has no other words for them.
     """
 
     phases: tuple[Axis, ...]
@@ -55,12 +55,12 @@ class Phases:
 
     @property
     def size(self) -> int:
-        """Pixels of the largest."""
+        """The pixels of the largest phase."""
         return self.largest.size
 
     @property
     def stride(self) -> float:
-        """Input pixels from one unit to the next, on average: an integer, or a fraction as a float."""
+        """The input pixels from one unit to the next, on average: an integer, or a fraction as a float."""
         pixels, units = self.phases[0].stride, len(self.phases)
         return pixels / units if pixels % units else pixels // units
 
@@ -71,11 +71,11 @@ class Phases:
 
 
 Along = Axis | Phases
-PIXEL = Axis(1, 1, 0)  # a unit sees its own pixel
+PIXEL = Axis(1, 1, 0)  # the axis of the input: a unit sees its own pixel
 
 
 def span(axis: Along, unit: int) -> Span:
-    """What a unit sees."""
+    """The pixels that a unit sees."""
     turn, at = divmod(unit, len(axis.phases))
     phase = axis.phases[at]
     return (turn * phase.stride - phase.padding, phase.size) if phase.size else (0, 0)
@@ -84,7 +84,7 @@ def span(axis: Along, unit: int) -> Span:
 def in_order(axis: Along) -> bool:
     """Whether the next unit's field never begins or ends before a unit's, and none is empty.
 
-    Then what several units see is told by the first and the last of them.
+    Then the first and the last of several units tell what they all see.
     """
     if isinstance(axis, Axis):
         return axis.size > 0
@@ -95,7 +95,10 @@ def in_order(axis: Along) -> bool:
 
 
 def of_spans(spans: list[Span], stride: int) -> Along:
-    """The axis whose first units see these, and as many later ones the same, `stride` pixels on."""
+    """The axis whose first units see these spans, and as many later ones the same, `stride` pixels on.
+
+    Raises: RvCheckError where a number is too large.
+    """
     units = len(spans)
     for period in range(1, units + 1):
         shift, odd = divmod(stride * period, units)
@@ -107,9 +110,10 @@ def of_spans(spans: list[Span], stride: int) -> Along:
 
 
 def compose(outer: Along, inner: Along) -> Along:
-    """`inner`, which is relative to the map of `outer`, in pixels of the input of `outer`.
+    """The axis `inner`, which is relative to the map of `outer`, in pixels of the input of `outer`.
 
     It is exact where the units of `outer` are in order, and where a field of `inner` has no holes in it.
+    Raises: RvCheckError where a number is too large, or too many units differ.
     """
     if isinstance(outer, Axis) and isinstance(inner, Axis) and outer.size and inner.size:  # as nearly all are
         size = outer.size + (inner.size - 1) * outer.stride
@@ -121,12 +125,12 @@ def compose(outer: Along, inner: Along) -> Along:
     for unit in range(_few(turns * len(inner.phases))):
         first, size = span(inner, unit)
         units = range(first, first + size)
-        spans.append(_hull(span(outer, seen) for end in (units[:reach], units[-reach:]) for seen in end))
+        spans.append(_hull(span(outer, unit) for end in (units[:reach], units[-reach:]) for unit in end))
     return of_spans(spans, outer.phases[0].stride * (jump * turns // period))
 
 
 def over(outer: Along, slide: Slide) -> Along:
-    """The axis of what slides over the map of `outer`."""
+    """The axis of what slides over the map of `outer`. Raises: RvCheckError, as `compose`."""
     kernel, stride, padding, step, transposed = slide
     if transposed:
         outer = compose(outer, of_spans([(0, 1), *[(0, 0)] * (_few(stride) - 1)], 1))
@@ -139,14 +143,17 @@ def over(outer: Along, slide: Slide) -> Along:
 
 
 def union(axes: Sequence[Along]) -> Along:
-    """What a unit sees on all these paths, from the first pixel to the last."""
+    """What a unit sees on all these paths, from the first pixel to the last. Raises: RvCheckError, as `compose`."""
     period = _few(lcm(*(len(axis.phases) for axis in axes)))
     spans = [_hull(span(axis, unit) for axis in axes) for unit in range(period)]
     return of_spans(spans, axes[0].phases[0].stride * (period // len(axes[0].phases)))
 
 
 def centred(axes: Sequence[Along]) -> bool:
-    """Whether every unit's fields on all these paths are centred on one pixel (Araujo et al. 2019), and stay so."""
+    """Whether every unit's fields on all these paths are centred on one pixel (Araujo et al. 2019), and stay so.
+
+    Raises: RvCheckError where too many units differ.
+    """
     period = _few(lcm(*(len(axis.phases) for axis in axes)))
     for unit in range(period):
         spans = [span(axis, unit) for axis in axes]
@@ -156,12 +163,12 @@ def centred(axes: Sequence[Along]) -> bool:
 
 
 def _hull(spans: Iterable[Span]) -> Span:
-    """From the first pixel to the last."""
-    seen = [(first, first + size) for first, size in spans if size]
-    if not seen:
+    """The span from the first pixel of these to the last."""
+    ends = [(first, first + size) for first, size in spans if size]
+    if not ends:
         return 0, 0
-    first = min(begin for begin, _ in seen)
-    return first, max(end for _, end in seen) - first
+    begin = min(first for first, _ in ends)
+    return begin, max(last for _, last in ends) - begin
 
 
 def _limited(phases: tuple[Axis, ...]) -> Along:

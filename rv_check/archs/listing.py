@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from rv_check.archs.analyses import Fields, macs, params
+from rv_check.archs.analyses import ReceptiveFields, macs, params
 from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.archs.tree import Item, Join, Layer, Module, TreeNode, Visit, children, walk
 from rv_check.errors import Place
@@ -15,9 +15,10 @@ from rv_check.ops.op import Shape
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a listing: a layer, a join, or a module that is folded. Fields are those of the network's input.
+    """One line of a listing: a layer, a join, or a module that is folded.
 
-    `branches` of a join: each by its label, with its field; an identity has that of the join's input.
+    Receptive fields are in pixels of the network's input. `branches`: those of a join, each by its label, with its
+    field; an identity has that of the join's input.
     """
 
     name: str
@@ -39,11 +40,11 @@ def rows(root: Module, fold_at: int | None = None) -> Iterator[Row]:
 
 
 class _Counts:
-    """params, macs and fields by node, so that equal nodes are counted once in a listing."""
+    """The params, MACs and fields of nodes, so that equal nodes are counted once in a listing."""
 
     def __init__(self) -> None:
         self.known: dict[int, tuple[int, int]] = {}
-        self.fields = Fields()
+        self.fields = ReceptiveFields()
 
     def of(self, node: TreeNode) -> tuple[int, int]:
         if id(node) not in self.known:

@@ -48,12 +48,12 @@ def parse_size(text: str) -> Shape:
 
 
 def _typed(text: str) -> Text:
-    """What somebody typed, and no file."""
+    """A text that somebody typed, and that stands in no file."""
     return Text(text, Place(Document(Path("argument"), (text,), is_file=False), 1, 1))
 
 
 def archs() -> list[Arch]:
-    """Every shipped arch, in the order of the files."""
+    """Every shipped arch, in the order of the files. Raises: SpecError."""
     found = []
     for family in families():
         found += archs_of(family)
@@ -69,13 +69,13 @@ def archs_of(family: Family) -> list[Arch]:
 
 
 def families() -> list[Family]:
-    """The shipped families."""
+    """The shipped families, in the order of the files. Raises: SpecError."""
     found = [library.load(path) for path in spec_files.family_files(spec_files.shipped_folder())]
     return [definition for definition in found if isinstance(definition, Family)]
 
 
 def load_archs(path: Path) -> list[Arch]:
-    """The archs of a family file, each expanded. Raises: SpecError with the errors of all of them."""
+    """The archs of a family file, each expanded. Raises: SpecError, with the errors of all of them."""
     family = _family(path)
     found: list[Arch] = []
     problems: list[Problem] = []

@@ -11,7 +11,7 @@ from rv_check.archs.axes import PIXEL, Along
 from rv_check.ops.op import Slide
 
 T = TypeVar("T")
-FEW = 4  # phases that fit a line
+SHOWN_PHASES = 4  # as many as fit a line
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class ReceptiveField:
 
     @property
     def size(self) -> int | tuple[int, int]:
-        """Pixels; a number where rows and columns agree."""
+        """The pixels that a unit sees; one number where rows and columns agree."""
         return _one(self.rows.size, self.columns.size)
 
     @property
     def stride(self) -> float | tuple[float, float]:
-        """Input pixels between the fields of neighbouring units (the jump); a fraction where a map is upsampled."""
+        """The input pixels between the fields of neighbouring units (the jump); a fraction where a map is upsampled."""
         return _one(self.rows.stride, self.columns.stride)
 
     @property
@@ -63,7 +63,7 @@ class ReceptiveField:
 
     @property
     def in_order(self) -> bool:
-        """Whether what several units see is told by the first and the last of them."""
+        """Whether the first and the last of several units tell what they all see."""
         return axes.in_order(self.rows) and axes.in_order(self.columns)
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class ReceptiveField:
             return ""
         rows, columns = (
             ", ".join("/".join(map(str, phase)) if phase.size else "nothing" for phase in axis.phases)
-            if len(axis.phases) <= FEW
+            if len(axis.phases) <= SHOWN_PHASES
             else f"{len(axis.phases)}, of {min(phase.size for phase in axis.phases)} to {axis.size} pixels"
             for axis in (self.rows, self.columns)
         )
@@ -94,7 +94,8 @@ class ReceptiveField:
     def then(self, inner: ReceptiveField) -> ReceptiveField:
         """The field of `inner`, which is relative to this one's feature map, in pixels of this one's input.
 
-        Exact where this one's units are in order; behind others, go through the layers of `inner` one by one.
+        It is exact where this one's units are in order; behind others, go through the layers of `inner` one by one.
+        Raises: RvCheckError where a number is too large, or too many units differ.
         """
         if self.collapsed:
             return self
@@ -107,13 +108,13 @@ class ReceptiveField:
         )
 
     def through(self, rows: Slide, columns: Slide) -> ReceptiveField:
-        """The field behind what slides over this one's feature map."""
+        """The field behind what slides over this one's feature map. Raises: RvCheckError, as `then`."""
         if self.collapsed:
             return self
         return replace(self, rows=axes.over(self.rows, rows), columns=axes.over(self.columns, columns))
 
     def times(self, n: int) -> ReceptiveField:
-        """This field composed with itself n times, in log n steps."""
+        """This field composed with itself n times, in log n steps. Raises: RvCheckError, as `then`."""
         result, power = ReceptiveField(), self
         while n:
             if n & 1:
@@ -129,9 +130,9 @@ def _one(a: T, b: T) -> T | tuple[T, T]:
 
 
 def union(branches: Sequence[ReceptiveField]) -> ReceptiveField:
-    """Of the paths that keep a feature map; one that collapsed beside them makes the whole global.
+    """The union of the paths that keep a feature map; one that collapsed beside them makes the whole global.
 
-    Where all collapsed, the union of the last maps before.
+    Where all collapsed, it is the union of the last maps before. Raises: RvCheckError, as `ReceptiveField.then`.
     """
     maps = [field for field in branches if not field.collapsed] or branches
     rows, columns = [f.rows for f in maps], [f.columns for f in maps]

@@ -22,11 +22,11 @@ class Budget:
 
 
 class Stop(Exception):
-    """A problem was recorded; the shape behind it is unknown."""
+    """A problem was noted, and the shape behind it is unknown."""
 
 
 class _Noting:
-    """Notes the problems of what is read within, and stops. A plain class, since every step enters it."""
+    """Notes the problems of what is read within, and stops. It is a plain class, since every step enters it."""
 
     __slots__ = ("trail",)
 
@@ -68,20 +68,23 @@ class Trail:
         return Stop()
 
     def settle(self) -> None:
-        """Raises: SpecError where something was wrong, with each problem once."""
+        """End well, or not. Raises: SpecError, where something was wrong, with each problem once."""
         if self.problems:
             raise SpecError(once_per_place(self.problems))
 
     @contextmanager
     def within(self, frame: Frame) -> Iterator[None]:
-        """A link of the chain. On an error it stays, until `back_to` takes it away."""
+        """Add a link to the chain while something is done. On an error it stays, until `back_to` takes it away."""
         self.chain.append(frame)
         yield
         self.chain.pop()
 
     @contextmanager
     def opened(self, block: Block, place: Place) -> Iterator[None]:
-        """A block that is open. On an error it stays so, as in `within`. Raises: Stop where it is open already."""
+        """Open a block while its steps are expanded; an error leaves it open, as `within` does.
+
+        Raises: Stop where it is open already.
+        """
         if block in self.active:
             names = " > ".join(b.name for b in [*self.active[self.active.index(block) :], block])
             raise self.fail(f"block {quote(block.name)} contains itself: {names}", place, "blocks without recursion")
@@ -90,11 +93,11 @@ class Trail:
         self.active.pop()
 
     def mark(self) -> tuple[int, int, int]:
-        """Where it stands, for `back_to`."""
+        """The point where the expander stands, for `back_to`."""
         return self.depth, len(self.chain), len(self.active)
 
     def back_to(self, mark: tuple[int, int, int]) -> None:
-        """Stand there again, after a Stop further on."""
+        """Return to an earlier point, after a Stop further on."""
         self.depth, links, blocks = mark
         del self.chain[links:], self.active[blocks:]
 
@@ -105,7 +108,7 @@ class Trail:
             raise self.fail(f"more than {MAX_STEPS:,} steps and names, none like another", place, "a smaller network")
 
     def deep(self, depth: int, place: Place) -> None:
-        """Raises: Stop where this is too deep."""
+        """Whether a depth is within the bounds. Raises: Stop where it is not."""
         if depth > MAX_DEPTH:
             found = "too many blocks, groups and branches within one another"
             raise self.fail(found, place, f"at most {MAX_DEPTH}")

@@ -91,7 +91,7 @@ class Join:
 
 @dataclass(frozen=True, eq=False)
 class Repeat:
-    """`times` equal rounds of a sequence; `index` counts from `first`."""
+    """A sequence in `times` equal rounds; `index` counts them from `first`."""
 
     times: int
     first: int
@@ -130,11 +130,11 @@ class Seq:
     items: tuple[Item, ...]
     x: Shape
     y: Shape
-    slots: int  # positions that they take in the nearest module
-    layers: int  # when every round of a repeat is written out, as is
-    size: int  # the number of layers, modules and joins, which bounds the work of whoever goes through them
-    height: int  # how deep sequences stand within one another, which bounds the recursion
-    named: bool  # an item here, or in what is transparent here, has a name of its own
+    slots: int  # the positions that they take in the nearest module
+    layers: int  # the number of layers, every round of a repeat counted
+    size: int  # the number of layers, modules and joins, every round counted: it bounds the work of a walk
+    height: int  # how deep sequences stand within one another: it bounds the recursion
+    named: bool  # whether an item here, or in what is transparent here, has a name of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ class LateName:
     scope: Scope
 
     def text(self, indices: Mapping[str, int]) -> str:
-        """The name in the round that `indices` tell."""
+        """The name in the round that `indices` tell. Raises: SpecError where it cannot be a name."""
         scope = Scope({**indices, **self.scope.values}, self.scope.find)
         return "".join(part if isinstance(part, str) else _digits(part, scope) for part in self.name.parts)
 
@@ -180,15 +180,15 @@ class Tree:
 # The walk is for whoever goes through a tree in the order of the flow, place by place. What is the same of a node
 # wherever it stands is computed by `analyses.fold` instead, once for each node.
 
-Rounds = Callable[[Repeat, int], Iterable[int]]  # the rounds of a repeat that are gone through, given its position
+WhichRounds = Callable[[Repeat, int], Iterable[int]]  # the rounds of a repeat that are gone through, given its position
 
 
 def every_round(repeat: Repeat, position: int) -> Iterable[int]:
-    """A repeat written out."""
+    """All rounds of a repeat."""
     return range(repeat.times)
 
 
-@dataclass(slots=True, eq=False)  # and not frozen, which would take twice the time: every step of a walk makes one
+@dataclass(slots=True, eq=False)  # not frozen, which takes twice the time: every step of a walk makes one
 class Visit:
     """A layer, a module or a join where the flow comes by it, in one round of the repeats around it."""
 
@@ -196,7 +196,7 @@ class Visit:
     node: Layer | Module | Join
     position: int  # how many positions of the nearest module are taken before it
     indices: Mapping[str, int]  # what the repeats around it in the nearest module count, by name
-    rounds: Rounds
+    rounds: WhichRounds
 
     @property
     def name(self) -> str:
@@ -219,7 +219,7 @@ class Visit:
 
 
 def walk(
-    seq: Seq, position: int = 0, indices: Mapping[str, int] = NO_INDICES, rounds: Rounds = every_round
+    seq: Seq, position: int = 0, indices: Mapping[str, int] = NO_INDICES, rounds: WhichRounds = every_round
 ) -> Iterator[Visit]:
     """The layers, modules and joins of a sequence in the order of the flow, repeats written out.
 
@@ -260,7 +260,7 @@ def children(seq: Seq) -> Iterator[tuple[str, Item]]:
 def child(seq: Seq, name: str) -> Item | None:
     """The module or layer of that name in a sequence, as `children` gives it, or None. Raises: SpecError.
 
-    Rounds of a repeat whose names are positions are not written out: at most one of them can hold the name.
+    WhichRounds of a repeat whose names are positions are not written out: at most one of them can hold the name.
     """
     number = int(name) if name.isdecimal() and len(name) < 10 else -1
 

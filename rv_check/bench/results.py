@@ -20,11 +20,11 @@ from rv_check.writing import write_text
 SCHEMA = "rv-check/bench/1"
 DONE = ("measured", "does not fit")  # what a resumed run does not do again
 STATUSES = (*DONE, "failed")
-Kind = Any  # of a value in JSON: a type; a tuple, one of these; a list, all of this; an object, with these at least
+JsonKind = Any  # of a value in JSON: a type; a tuple, one of these; a list, all of this; an object, with these at least
 NUMBER = (None, float)
-MACHINE: dict[str, Kind] = {"device": {"kind": str, "name": str}, "software": {}, "rooflines": {}}
-ROOFLINE: Kind = {"flop_per_second": float, "byte_per_second": float}
-KEYS: dict[str, Kind] = {
+MACHINE: dict[str, JsonKind] = {"device": {"kind": str, "name": str}, "software": {}, "rooflines": {}}
+ROOFLINE: JsonKind = {"flop_per_second": float, "byte_per_second": float}
+KEYS: dict[str, JsonKind] = {
     **dict.fromkeys(("id", "subject", "machine", "status"), str),
     **dict.fromkeys(("reason", "device", "dtype", "format", "mode", "pass", "optimiser", "l2"), (None, str)),
     **dict.fromkeys(("batch", "world_size", "n", "median", "iqr", "min", "low", "high", "macs", "params"), NUMBER),
@@ -156,7 +156,7 @@ def _wrong_case(case: Any, machines: Mapping[str, Any]) -> str | None:
     return f"was measured, and has no {listed(missing)}" if missing else None
 
 
-def _is(value: Any, kind: Kind) -> bool:
+def _is(value: Any, kind: JsonKind) -> bool:
     """Whether a value of JSON is of a kind. A whole number is a float, too; true is no number."""
     if isinstance(kind, tuple):
         return any(_is(value, one) for one in kind)

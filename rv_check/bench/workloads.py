@@ -132,7 +132,7 @@ class Backward(Pass):
         torch.autograd.backward(self.y, self.gradient)
 
 
-class Step(Pass):
+class TrainingStep(Pass):
     """A training step: forward, loss, backward, optimiser. The learning rate is 0, so that no run changes the next."""
 
     def __init__(
@@ -163,7 +163,7 @@ class Step(Pass):
         self.optimiser.step()
 
 
-PASSES: dict[str, type[Pass]] = {"inference": Inference, "forward": Forward, "backward": Backward, "step": Step}
+PASSES: dict[str, type[Pass]] = {"inference": Inference, "forward": Forward, "backward": Backward, "step": TrainingStep}
 
 
 class Graphed:
@@ -254,7 +254,7 @@ def make(
     if point.dtype == "autocast":
         autocast = lambda: torch.autocast(kind)  # noqa: E731
     if point.pass_ == "step":
-        inner: Pass = Step(called, x, autocast, point.optimiser, captured=point.mode == "graph")
+        inner: Pass = TrainingStep(called, x, autocast, point.optimiser, captured=point.mode == "graph")
     else:
         inner = PASSES[point.pass_](called, x, autocast)
     workload = Graphed(inner) if point.mode == "graph" else inner

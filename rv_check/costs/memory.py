@@ -15,7 +15,7 @@ from typing import Any
 from rv_check.costs.operations import trained
 from rv_check.errors import RvCheckError, unknown
 from rv_check.graphs.graph import Graph, Node
-from rv_check.ops.kinds import INDEX, LEAVES
+from rv_check.ops.kinds import INDEX_BYTES, LEAVES
 from rv_check.text import quote
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -111,7 +111,7 @@ def _made_for_backward(node: Node, size: int) -> int:
     a = node.attributes
     match node.kind:
         case "maxpool" | "adaptive_max_pool2d" | "max" | "min":  # where each extreme is
-            return prod(node.shape) * INDEX
+            return prod(node.shape) * INDEX_BYTES
         case "batchnorm" if a["statistics"] == "of the batch":
             return 2 * node.shape[1] * max(size, 4)  # mean and deviation, never in half precision
         case "groupnorm":

@@ -14,9 +14,10 @@ from typing import Literal
 
 from rv_check.graphs.align import align, details_of, flow
 from rv_check.graphs.graph import Graph, Node, State, show
-from rv_check.ops.kinds import LEAVES, OWN_LEAVES
+from rv_check.graphs.sources import Sources, pair_leaves
+from rv_check.ops.kinds import LEAVES
 
-Kind = Literal[
+DifferenceKind = Literal[
     "missing",
     "extra",
     "moved",
@@ -39,7 +40,7 @@ class Difference:
     `details`: what differs, found and expected. `after` and `before`: what the operations stand between, on both sides.
     """
 
-    kind: Kind
+    kind: DifferenceKind
     at: int
     expected: list[Node] = field(default_factory=list)
     found: list[Node] = field(default_factory=list)
@@ -98,11 +99,10 @@ class _Matching:
         self.o_at = {node: at for at, node in enumerate(self.o_flow)}
         self.live = set(found.live)
         self.e_uses, self.o_uses = expected.uses(), found.uses()
-        self.through: dict[Node, frozenset[Node]] = {}
-        self.constants: dict[bytes, Node] = {}
         self.map: dict[str, Slot] = {}
         self.again: dict[Node, dict[str, tuple[str, str]]] = {}  # parameters that are used in another form elsewhere
-        self.pair_leaves()
+        pair_leaves(self.e_flow, self.pairs, self.back)
+        self.sources = Sources(self.pairs, self.back)
 
     def result(self) -> Match:
         gaps, shared = [*self.arguments(), *self.gaps()], self.sharing()
@@ -111,26 +111,6 @@ class _Matching:
         differences = [*gaps, *self.wiring(), *self.output(), *shared, *self.unused(gaps), *roles]
         differences.sort(key=lambda difference: difference.at)
         return Match(self.expected, self.found, self.pairs, differences, self.map)
-
-    def pair_leaves(self) -> None:
-        """Parameters, and numbers of chance, that are values themselves: pairs where they feed the same pair alike."""
-        for e in self.e_flow:
-            o = self.pairs.get(e)
-            if o is None:
-                continue
-            free = [feed for feed in o.feeds if feed.kind in LEAVES and feed not in self.back]
-            for at, feed in enumerate(e.feeds):
-                if feed.kind not in OWN_LEAVES or feed in self.pairs:
-                    continue
-                fits = [leaf for leaf in free if leaf.kind == feed.kind and leaf.shape == feed.shape]
-                if feed.kind == "random":
-                    fits = [leaf for leaf in fits if leaf.key == feed.key]
-                if not e.row.commutes:
-                    fits = [leaf for leaf in fits if o.feeds.index(leaf) == at]
-                same = [leaf for leaf in fits if leaf.name == feed.name]
-                for leaf in (same or fits)[:1]:
-                    free.remove(leaf)
-                    self.pairs[feed], self.back[leaf] = leaf, feed
 
     # Pairs: kind, arguments, parameters
 
@@ -144,7 +124,7 @@ class _Matching:
             if e.row.moves and any(a.shape != b.shape for a, b in zip(e.inputs, o.inputs, strict=False)):
                 details = {}  # its input has another shape, which is some other difference's doing
             if details:
-                kind: Kind = "unregistered" if "registered" in details else "arguments"
+                kind: DifferenceKind = "unregistered" if "registered" in details else "arguments"
                 found.append(Difference(kind, self.e_at[e], [e], [o], details))
         for e, _, state, theirs in self.parameters():
             self.claim(e, state, theirs)
@@ -193,33 +173,6 @@ class _Matching:
 
     # Inputs
 
-    def sources(self, node: Node) -> frozenset[Node]:
-        """The paired operations of the found graph that a value comes from, past whatever has no counterpart."""
-        if node not in self.through:
-            # Not by recursion: a network without any counterpart is one long chain.
-            stack = [node]
-            while stack:
-                top = stack[-1]
-                ends = self.end_of(top)
-                waiting = [] if ends is not None else [feed for feed in top.inputs if feed not in self.through]
-                if waiting:
-                    stack += waiting
-                    continue
-                stack.pop()
-                every = (self.through[feed] for feed in top.inputs)
-                self.through[top] = ends if ends is not None else frozenset[Node]().union(*every)
-        return self.through[node]
-
-    def end_of(self, node: Node) -> frozenset[Node] | None:
-        if node in self.pairs:
-            return frozenset((self.pairs[node],))
-        if node.kind == "constant":  # equal numbers are one
-            return frozenset((self.constants.setdefault(node.key, node),))
-        return frozenset((node,)) if node in self.back or node.kind in LEAVES else None
-
-    def is_paired(self, node: Node) -> bool:
-        return node in self.pairs or node in self.back or node.kind in LEAVES
-
     def wiring(self) -> list[Difference]:
         found = []
         for e in self.e_flow:
@@ -233,14 +186,14 @@ class _Matching:
     def fed_alike(self, e: Node, o: Node) -> bool:
         """Whether the inputs of a pair are pairs, in order where it matters; or differ as a missing or an extra
         operation before them explains."""
-        mine = [self.sources(feed) for feed in self.values(e, o)]
-        theirs = [self.sources(feed) for feed in self.values(o, e)]
+        mine = [self.sources.of(feed) for feed in self.values(e, o)]
+        theirs = [self.sources.of(feed) for feed in self.values(o, e)]
         if e.row.commutes and o.row.commutes:
             if Counter(mine) == Counter(theirs):
                 return True
         elif mine == theirs:
             return True
-        if all(map(self.is_paired, (*self.values(e, o), *self.values(o, e)))):
+        if self.sources.are_paired(*self.values(e, o), *self.values(o, e)):
             return False
         here, there = frozenset().union(*mine), frozenset().union(*theirs)
         return bool(here & there) or not here or not there
@@ -259,9 +212,8 @@ class _Matching:
 
     def output(self) -> list[Difference]:
         e, o = self.expected.outputs[""], self.found.outputs[""]
-        mine, theirs = self.sources(e), self.sources(o)
-        both_paired = self.is_paired(e) and self.is_paired(o)
-        if mine == theirs or (not both_paired and mine & theirs):
+        mine, theirs = self.sources.of(e), self.sources.of(o)
+        if mine == theirs or (not self.sources.are_paired(e, o) and mine & theirs):
             return []
         details = {"output": (self.source(o), self.source(e))}
         return [Difference("output", len(self.e_flow), [e], [o], details)]
@@ -443,7 +395,7 @@ def _moved_and_replaced(missing: list[Difference], extra: list[Difference]) -> l
             found.append(difference)
             continue
         left.remove(other)
-        kind: Kind = "moved" if moved else "replaced"
+        kind: DifferenceKind = "moved" if moved else "replaced"
         at = min(difference.at, other.at + 1)
         details = {"place": (_stands(other.after[0]), _stands(difference.after[0]))} if moved else {}
         sides = difference.expected, other.found

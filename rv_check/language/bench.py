@@ -13,7 +13,7 @@ from rv_check.language.vocabulary import BENCH_AXES, CUDA_ONLY
 from rv_check.language.yaml_nodes import Fields, Items, YamlNode, kind
 from rv_check.text import listed, quote
 
-BATCH_WORDS = "numbers of images, each once, as in 1 8 32"
+BATCH_FORM = "numbers of images, each once, as in 1 8 32"
 
 
 def read_bench(reader: SpecReader, top: Fields) -> tuple[BenchEntry, ...]:
@@ -62,8 +62,8 @@ def _entry(reader: SpecReader, node: YamlNode, archs: Collection[str]) -> BenchE
 def _batches(node: Fields) -> tuple[int, ...]:
     """The numbers of images of `batch:`, each once."""
     batches: dict[str, int] = {}
-    for word in words_of(text_of(node.get("batch"), "batch", BATCH_WORDS)):
+    for word in words_of(text_of(node.get("batch"), "batch", BATCH_FORM)):
         if not re.fullmatch(r"[1-9][0-9]{0,6}", word.text) or word.text in batches:
-            raise spec_error(f"batch is {quote(word.text)}", word.place, BATCH_WORDS)
+            raise spec_error(f"batch is {quote(word.text)}", word.place, BATCH_FORM)
         batches[word.text] = int(word.text)
     return tuple(batches.values())

@@ -9,13 +9,13 @@ from decimal import Decimal
 from rv_check.errors import spec_error
 from rv_check.language.definitions import Allowed, StepContract
 from rv_check.language.expressions import parse_call
-from rv_check.language.notations import FIELD_WORDS, SHAPE_WORDS, parse_field, parse_shape, parse_whole, shown_list
+from rv_check.language.notations import FIELD_FORM, SHAPE_FORM, parse_field, parse_shape, parse_whole, shown_list
 from rv_check.language.reading import SpecReader, text_of
 from rv_check.language.vocabulary import BUDGETS, CONTRACT_KEYS, PROPERTIES
 from rv_check.language.yaml_nodes import Fields, Items, Text, YamlNode, kind
 from rv_check.text import listed, nearest, quote
 
-BUDGET_WORDS = "at most, at least, exactly or within 5% of, and a number or a block"
+BUDGET_FORM = "at most, at least, exactly or within 5% of, and a number or a block"
 
 
 def read_contracts(reader: SpecReader, arch: Fields) -> tuple[StepContract, ...]:
@@ -38,7 +38,7 @@ def _contract(reader: SpecReader, step: str, key: Text, node: YamlNode) -> StepC
     receptive_field = None
     with reader.collect():
         if "shape" in node:
-            terms = parse_shape(text_of(node.get("shape"), "shape", SHAPE_WORDS), "shape")
+            terms = parse_shape(text_of(node.get("shape"), "shape", SHAPE_FORM), "shape")
             shape = tuple(None if term is None else parse_whole(term.source) for term in terms)
     for name in ("params", "macs"):
         with reader.collect():
@@ -46,7 +46,7 @@ def _contract(reader: SpecReader, step: str, key: Text, node: YamlNode) -> StepC
                 numbers[name] = parse_whole(text_of(node.get(name), name, "a whole number"))
     with reader.collect():
         if "receptive_field" in node:
-            receptive_field = parse_field(text_of(node.get("receptive_field"), "receptive_field", FIELD_WORDS))
+            receptive_field = parse_field(text_of(node.get("receptive_field"), "receptive_field", FIELD_FORM))
     return StepContract(step, shape, numbers.get("params"), numbers.get("macs"), receptive_field, key.place, places)
 
 
@@ -60,7 +60,7 @@ def read_budgets(reader: SpecReader, top: Fields) -> tuple[Allowed, ...]:
             if metric not in BUDGETS:
                 near = nearest(metric.replace("flop", "mac"), BUDGETS)
                 raise spec_error(f"unknown budget {quote(metric)}", key.place, ", ".join(BUDGETS), near)
-            found.append(_allowed(metric, text_of(node, f"the budget {metric}", BUDGET_WORDS)))
+            found.append(_allowed(metric, text_of(node, f"the budget {metric}", BUDGET_FORM)))
     return tuple(found)
 
 
@@ -68,7 +68,7 @@ def _allowed(metric: str, line: Text) -> Allowed:
     # No space begins the last group: else each number of spaces before it would be tried.
     match = re.fullmatch(r"(at most|at least|exactly|within (\d{1,3}(?:\.\d{1,9})?)\s*% of) +([^ ].*)", line.text)
     if match is None:
-        raise spec_error(f"the budget {metric} is {quote(line.text)}", line.place, BUDGET_WORDS)
+        raise spec_error(f"the budget {metric} is {quote(line.text)}", line.place, BUDGET_FORM)
     limit = Text(match[3], line.at(match.start(3)), line.exact)
     number, block = None, None
     if match[3][0].isdigit():

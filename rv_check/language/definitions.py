@@ -24,7 +24,7 @@ class Name:
 
 @dataclass(frozen=True)
 class CallStep:
-    """`relu`, or `name: relu`."""
+    """A call as a step: `relu`, or `name: relu`."""
 
     name: Name | None
     call: Call
@@ -33,7 +33,7 @@ class CallStep:
 
 @dataclass(frozen=True)
 class GroupStep:
-    """`name:` with a list of steps."""
+    """A group: `name:` with a list of steps."""
 
     name: Name
     steps: Steps
@@ -42,15 +42,15 @@ class GroupStep:
 
 @dataclass(frozen=True)
 class ShapeStep:
-    """`shape: 64 _ _`."""
+    """A shape that must hold here: `shape: 64 _ _`."""
 
-    terms: tuple[Expr | None, ...]  # None: any
+    terms: tuple[Expr | None, ...]  # None where any size will do
     place: Place
 
 
 @dataclass(frozen=True)
 class JoinStep:
-    """`sum:`, `concat:` or `product:` with labelled branches."""
+    """A join: `sum:`, `concat:` or `product:` with labelled branches."""
 
     kind: str
     branches: tuple[tuple[str, Steps], ...]
@@ -59,18 +59,18 @@ class JoinStep:
 
 @dataclass(frozen=True)
 class RepeatStep:
-    """`repeat:` with `steps:`."""
+    """Rounds: `repeat:` with `steps:`."""
 
     times: Expr
     index: str | None
-    index_is_used: bool  # other than in the names of its own steps: then no two rounds need be equal
+    index_is_used: bool  # elsewhere than in the names of its own steps: then no two rounds need be equal
     steps: Steps
     place: Place
 
 
 @dataclass(frozen=True)
 class IfStep:
-    """`if:` with `then:` and `else:`."""
+    """A choice: `if:` with `then:` and `else:`."""
 
     condition: Expr
     then: Steps
@@ -103,7 +103,7 @@ class Definition:
     """What a block file and a family file have in common."""
 
     name: str
-    arguments: dict[str, Expr | None]  # the default, or None
+    arguments: dict[str, Expr | None]  # each name with its default, if it has one
     let: tuple[tuple[str, Expr], ...]
     body: Steps
     source: str
@@ -113,7 +113,7 @@ class Definition:
 
     @property
     def argument_names(self) -> tuple[str, ...]:
-        """In order, as a call by position fills them."""
+        """The arguments in the order in which a call by position fills them."""
         return tuple(self.arguments)
 
     @property
@@ -127,10 +127,10 @@ class Allowed:
     """What a contract allows of one cost: `at most 75_008`, `within 5% of bottleneck(width=out/4)`."""
 
     metric: str
-    relation: str  # at most, at least, exactly, within
+    relation: str  # one of: at most, at least, exactly, within
     percent: Decimal | None
     number: int | None
-    block: Call | None  # the block that it is compared with, where there is no number
+    block: Call | None  # the block that the cost is compared with, where there is no number
     words: str
     place: Place
 
@@ -165,7 +165,7 @@ class Published:
     metric: str
     printed: str
     source: str
-    within: Decimal | None  # percent
+    within: Decimal | None  # the percent by which a computed number may be off
     verdict: str | None
     note: str
     place: Place
@@ -181,7 +181,7 @@ class Field:
 
 @dataclass(frozen=True)
 class StepContract:
-    """What must hold of one named step, at the arch's declared input. None: nothing is said of it."""
+    """What must hold of one named step, at the arch's declared input. Of what is None nothing is said."""
 
     step: str
     shape: tuple[int | None, ...] | None
@@ -203,7 +203,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class InitRule:
-    """How the parameters of one op start: `kaiming_normal(mode=fan_out, nonlinearity=relu)`. Words stay words."""
+    """How the parameters of one op start: `kaiming_normal(mode=fan_out, nonlinearity=relu)`.
+
+    Arguments that are words, as fan_out is, stay texts.
+    """
 
     op: str
     method: str
@@ -230,10 +233,10 @@ class BenchEntry:
     """Cases that are timed: every combination of these archs, words by axis, and batch sizes."""
 
     archs: tuple[str, ...]
-    axes: dict[str, tuple[str, ...]]  # of BENCH_AXES, those that are given
-    batches: tuple[int, ...]  # none: not given
+    axes: dict[str, tuple[str, ...]]  # the words of each axis of BENCH_AXES that is given
+    batches: tuple[int, ...]  # numbers of images; empty where none is given
     input: tuple[int, ...] | None
-    tolerance: Decimal | None  # percent by which it may be slower than a baseline
+    tolerance: Decimal | None  # the percent by which a case may be slower than its baseline
     place: Place
 
 

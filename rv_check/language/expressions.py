@@ -23,8 +23,8 @@ from rv_check.text import listed, nearest, quote
 from rv_check.values import Number, Partial, Value, key, kind, parts
 
 MAX_TEXT = 1_000  # characters of one expression
-MAX_TERMS = 200  # nodes of one expression
-MAX_NUMBER = 10**12  # largest numerator or denominator on the way
+MAX_TERMS = 200  # nodes of one expression, or terms of one shape
+MAX_NUMBER = 10**12  # the largest numerator or denominator on the way
 MAX_PARTS = 200  # values within a value: a partial may hold partials
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"ceil": math.ceil, "min": min, "max": max}
@@ -61,7 +61,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Expr:
-    """A parsed expression that knows its place. Its source is one line of ASCII: a column is a character."""
+    """A parsed expression that knows its place. Its source is one line of ASCII, so that a column is a character."""
 
     node: ast.expr
     source: Text
@@ -121,7 +121,7 @@ class Expr:
 
 @dataclass(frozen=True)
 class Call:
-    """`name(arguments)`, or a bare `name`."""
+    """A call, `name(arguments)`, or a bare `name`."""
 
     name: str
     arguments: tuple[Argument, ...]
@@ -144,16 +144,16 @@ class Call:
         return f"{self.name}(...)" if self.arguments else self.name
 
 
-EXPRESSIONS = "numbers, names, lists, + - * / //, comparisons, and or not, ceil min max"
-CALLS = "a call of an op or a block, as in relu or conv(64, kernel=3, bias=False)"
+EXPRESSION_FORM = "numbers, names, lists, + - * / //, comparisons, and or not, ceil min max"
+CALL_FORM = "a call of an op or a block, as in relu or conv(64, kernel=3, bias=False)"
 
 
-def parse(text: Text, what: str = "an expression", expected: str = EXPRESSIONS, facts: bool = False) -> Expr:
+def parse(text: Text, what: str = "an expression", expected: str = EXPRESSION_FORM, facts: bool = False) -> Expr:
     """An expression of the language.
 
-    Args: `what`, `expected` what it is and may be, for messages; `facts` whether dotted names are in it, which the
+    Args: `what`, `expected` what it is and may be, for messages; `facts` whether dotted names may be in it, which the
     scope's `fact` knows.
-    Raises: SpecError.
+    Raises: SpecError where it is none.
     """
     if len(text.text) > MAX_TEXT:
         raise spec_error(f"an expression of {len(text.text):,} characters", text.place, f"at most {MAX_TEXT:,}")
@@ -176,7 +176,7 @@ def parse(text: Text, what: str = "an expression", expected: str = EXPRESSIONS, 
         raise spec_error(f"an expression of {len(nodes):,} terms", text.place, f"at most {MAX_TERMS}")
     for part in nodes:
         if not (facts and isinstance(part, ast.Attribute)):
-            _allow(expr, part, expected if part is node else EXPRESSIONS)
+            _allow(expr, part, expected if part is node else EXPRESSION_FORM)
     return expr
 
 
@@ -184,7 +184,7 @@ def _not_parsed(text: Text, error: Exception, what: str, expected: str) -> SpecE
     """What is wrong with the syntax, in our words: Python's differ from version to version, and speak of Python."""
     if str(error).startswith("positional argument follows keyword argument"):  # Python points at the closing bracket
         return spec_error("an argument by position stands after one by name", text.place, "those without '=' first")
-    offset = (getattr(error, "offset", 1) or len(text.text) + 1) - 1  # none: there should be more
+    offset = (getattr(error, "offset", 1) or len(text.text) + 1) - 1  # without an offset, there should be more text
     stray = _stray_bracket(text.text)
     if stray is not None:
         offset, expected = stray, f"a partner for {quote(text.text[stray])}"
@@ -211,7 +211,7 @@ def _stray_bracket(text: str) -> int | None:
     return open_[-1] if open_ else None
 
 
-def parse_call(text: Text, what: str = "a call", expected: str = CALLS) -> Call:
+def parse_call(text: Text, what: str = "a call", expected: str = CALL_FORM) -> Call:
     """A call of an op or block, as a step writes it. Raises: SpecError."""
     expr = parse(text, what, expected)
     if isinstance(expr.node, ast.Name):
@@ -221,11 +221,14 @@ def parse_call(text: Text, what: str = "a call", expected: str = CALLS) -> Call:
     raise expr.problem(expr.node, f"{quote(expr.text)} is not {what}", expected)
 
 
-def dotted_call(text: Text, what: str = "a call", expected: str = CALLS) -> tuple[str, tuple[Argument, ...], Expr]:
-    """A call of a dotted name, as `reference:` writes it: `torchvision.models.vgg16(num_classes=classes)`."""
+def dotted_call(text: Text, what: str = "a call", expected: str = CALL_FORM) -> tuple[str, tuple[Argument, ...], Expr]:
+    """A call of a dotted name, as `reference:` writes it: `torchvision.models.vgg16(num_classes=classes)`.
+
+    Raises: SpecError where it is none.
+    """
     name = text.text.partition("(")[0]
     builder = name.rpartition(".")[2]
-    # Spaces for what is before the last dot, so that every place stays what it is.
+    # Spaces stand for what is before the last dot, so that every place stays what it is.
     rest = text.text[len(name) - len(builder) :]
     call = parse_call(Text(rest.rjust(len(text.text)), text.place, text.exact), what, expected)
     return name.strip(), call.arguments, call.expr
@@ -263,7 +266,7 @@ _COMPARE: dict[type, Callable[[Any, Any], bool]] = {
 
 
 def _allow(expr: Expr, node: ast.expr, expected: str) -> None:
-    """The whitelist: what is not named here is not in the language."""
+    """Let a node of the whitelist through: what is not named here is not in the language."""
     if isinstance(node, ast.Constant):
         if isinstance(node.value, bool | int) or (isinstance(node.value, float) and math.isfinite(node.value)):
             return
@@ -327,8 +330,8 @@ def _evaluate(expr: Expr, node: ast.expr, scope: Scope) -> Value:
         case ast.Compare():
             return _compare(expr, node, scope)
         case ast.BoolOp():
-            wanted = isinstance(node.op, ast.Or)
-            return wanted if any(Expr(v, expr.source).truth(scope) is wanted for v in node.values) else not wanted
+            decisive = isinstance(node.op, ast.Or)  # one such value decides
+            return decisive if any(Expr(v, expr.source).truth(scope) is decisive for v in node.values) else not decisive
         case ast.Call():
             return _function(expr, node, scope)
     raise AssertionError(f"the whitelist lets {type(node).__name__} through")
@@ -351,7 +354,7 @@ def _item(expr: Expr, node: ast.expr, scope: Scope) -> Value:
 
 
 def _small(expr: Expr, node: ast.expr, value: Value) -> Value:
-    """Partials in partials in partials grow by powers."""
+    """The value, if it is not made of too many: partials in partials in partials grow by powers."""
     if parts(value) > MAX_PARTS:
         raise expr.problem(node, f"a value made of {parts(value):,} values", f"at most {MAX_PARTS}")
     return value
@@ -402,7 +405,7 @@ def _index(expr: Expr, node: ast.Subscript, scope: Scope) -> Value:
 
 
 def _compare(expr: Expr, node: ast.Compare, scope: Scope) -> bool:
-    """`a < b <= c`: each operand is evaluated once, and the first that fails ends it."""
+    """The truth of `a < b <= c`: each operand is evaluated once, and the first that fails ends it."""
     left_node, left = node.left, _evaluate(expr, node.left, scope)
     for op, right_node in zip(node.ops, node.comparators, strict=True):
         right = _evaluate(expr, right_node, scope)
@@ -445,7 +448,7 @@ def check_partial(target: Any, call: Call, filled: Mapping[str, Value]) -> None:
 
 
 def check_keyword(target: Any, keyword: str, place: Place) -> None:
-    """Raise SpecError where the op or block has no such argument."""
+    """Whether the op or block has such an argument. Raises: SpecError where it has none."""
     known: tuple[str, ...] = target.argument_names
     if keyword not in known:
         message = f"{target.name} has no argument {quote(keyword)}"

@@ -50,12 +50,12 @@ class Use:
     """A block's file, and where it is first used."""
 
     path: Path
-    size: int  # bytes
+    size: int  # in bytes
     frame: Frame
 
 
 @dataclass(frozen=True)
-class Checked:
+class ParsedFile:
     """A file by itself: its definition, what is wrong with it, and the blocks it uses."""
 
     path: Path
@@ -65,13 +65,13 @@ class Checked:
     uses: tuple[Use, ...] = ()
 
 
-def parse(path: Path) -> Checked:
-    """The file without a look at any other."""
+def parse(path: Path) -> ParsedFile:
+    """The file, parsed without a look at any other."""
     return parse_version(path, *version(path))
 
 
 def _begins(path: Path) -> str:
-    """`family` or `block`, as the file seems to begin, without reading all of it."""
+    """The word `family` or `block` that a file seems to begin with, without reading all of it; "" for any other."""
     return _begins_version(path, *version(path))
 
 
@@ -83,15 +83,15 @@ def version(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except (OSError, ValueError):
-        return 0, 0  # reading it says what is wrong
+        return 0, 0  # whoever reads it says what is wrong
     return status.st_mtime_ns, status.st_size
 
 
 @functools.lru_cache(maxsize=1024)
-def parse_version(path: Path, changed_ns: int, size: int) -> Checked:
+def parse_version(path: Path, changed_ns: int, size: int) -> ParsedFile:
     """The file, parsed; where its age and size are as they were, as it was parsed before."""
     definition, problems = load_file(path)
-    return Checked(path, size, definition, tuple(problems))
+    return ParsedFile(path, size, definition, tuple(problems))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -104,7 +104,7 @@ def _begins_version(path: Path, changed_ns: int, size: int) -> str:
     return match.group(1).decode() if match else ""
 
 
-def block(checked: Checked, name: str, place: Place | None) -> Block:
+def block(checked: ParsedFile, name: str, place: Place | None) -> Block:
     """The block in a file. `place`: where the name is used. Raises: SpecError where it is a family."""
     if not isinstance(checked.definition, Block):
         found = f"{quote(name)} is a family: {shown_path(checked.path)}"
@@ -121,12 +121,13 @@ def find_file(name: str, folder: Path, place: Place | None) -> Path | None:
     levels = [shipped] if folder in shipped else [[folder, folder / "blocks"], shipped]
     families: list[Path] = []
     for level in levels:
-        files = [path for where in level for suffix in SUFFIXES if os.path.isfile(path := where / (name + suffix))]
+        candidates = [place / (name + suffix) for place in level for suffix in SUFFIXES]
+        files = [path for path in candidates if os.path.isfile(path)]
         families += [path for path in files if _begins(path) == "family"]
         blocks = [path for path in files if path not in families]
         if len(blocks) > 1:
-            where = " and ".join(map(shown_path, blocks))
-            raise spec_error(f"there are two blocks {quote(name)}: {where}", place, "one of them")
+            paths = " and ".join(map(shown_path, blocks))
+            raise spec_error(f"there are two blocks {quote(name)}: {paths}", place, "one of them")
         if blocks and level is not shipped and not blocks[0].resolve().is_relative_to(folder.resolve()):
             found = f"block {quote(name)} is a link out of its folder: {shown_path(blocks[0])}"
             raise spec_error(found, place, "the file itself")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rv_check.errors import MAX_PROBLEMS, Document, Frame, Place, Problem, SpecError, in_order
 from rv_check.language.definitions import Block, Family
-from rv_check.language.files import Checked, Target, block, find_file, parse_version, version
+from rv_check.language.files import ParsedFile, Target, block, find_file, parse_version, version
 from rv_check.language.names import Names
 from rv_check.language.yaml_nodes import MAX_BYTES
 from rv_check.ops.op import OPS
@@ -23,10 +23,10 @@ def load(path: Path) -> Family | Block:
     """
     path = Path(os.path.abspath(path))
     found = _check(path)
-    used_by: dict[Path, tuple[Path, Frame] | None] = {path: None}  # each by the first that uses it
+    used_by: dict[Path, tuple[Path, Frame] | None] = {path: None}  # each file by the first that uses it
     problems: list[Problem] = []
     size = found.size
-    for file in (queue := [path]):  # which grows on the way
+    for file in (queue := [path]):  # the queue grows on the way
         checked = _check(file)
         if checked.problems:
             chain = _chain(file, used_by)
@@ -56,13 +56,13 @@ def _chain(file: Path, used_by: Mapping[Path, tuple[Path, Frame] | None]) -> tup
     return tuple(reversed(frames))
 
 
-def _check(path: Path) -> Checked:
-    """The file with its names looked up."""
+def _check(path: Path) -> ParsedFile:
+    """The file, parsed, with its names looked up."""
     return _check_version(path, *version(path))
 
 
 @functools.lru_cache(maxsize=1024)
-def _check_version(path: Path, changed_ns: int, size: int) -> Checked:
+def _check_version(path: Path, changed_ns: int, size: int) -> ParsedFile:
     parsed = parse_version(path, changed_ns, size)
     if parsed.definition is None:
         return parsed

@@ -31,7 +31,7 @@ class Names(Collector):
     """Checks, without expanding anything, that every name in a definition is known and every call can be filled."""
 
     def __init__(self, definition: Family | Block, whole: bool):
-        """`whole`: nothing is missing from the definition, because it could not be read."""
+        """Args: `definition` what is looked through; `whole` whether all of it could be read."""
         super().__init__()
         self.definition = definition
         self.whole = whole
@@ -43,7 +43,7 @@ class Names(Collector):
 
     @functools.cached_property
     def blocks(self) -> list[str]:
-        """Names to suggest."""
+        """The names of blocks that may be suggested."""
         return known_blocks(self.folder)
 
     def look(self) -> None:
@@ -56,33 +56,33 @@ class Names(Collector):
             pass
 
     def definition_names(self) -> None:
-        d = self.definition
-        for default in d.arguments.values():
+        definition = self.definition
+        for default in definition.arguments.values():
             if default is not None:
                 self.expression(default, ())
-        scope = dict.fromkeys(d.arguments)  # grows and shrinks on the way
-        if isinstance(d, Block):
-            for term in d.inputs:
+        scope = dict.fromkeys(definition.arguments)  # it grows and shrinks on the way
+        if isinstance(definition, Block):
+            for term in definition.inputs:
                 if term.expr is not None:
                     self.expression(term.expr, scope, hint="or one capital letter, which the input binds")
-            scope |= dict.fromkeys(term.letter for term in d.inputs if term.letter is not None)
-        for name, expr in d.let:
+            scope |= dict.fromkeys(term.letter for term in definition.inputs if term.letter is not None)
+        for name, expr in definition.let:
             self.expression(expr, scope)
             scope[name] = None
-        if isinstance(d, Block):
-            for term in d.outputs:
+        if isinstance(definition, Block):
+            for term in definition.outputs:
                 if term.expr is not None:
                     self.expression(term.expr, scope)
-            for budget in d.budgets:
+            for budget in definition.budgets:
                 if budget.block is not None:
                     self.compared(budget.block, scope)
-        self.steps(d.body, scope)
-        if isinstance(d, Family):
-            for arch in d.archs.values():
-                self.arch(d, arch)
+        self.steps(definition.body, scope)
+        if isinstance(definition, Family):
+            for arch in definition.archs.values():
+                self.arch(definition, arch)
 
     def compared(self, call: Call, scope: Collection[str]) -> None:
-        """A block that a budget is compared with; arguments that it is not given are passed on by their names."""
+        """Look up a block that a budget is compared with; arguments that it is not given are passed on by name."""
         for argument in call.arguments:
             self.expression(argument.value, scope)
         with self.collect():
@@ -110,7 +110,7 @@ class Names(Collector):
         self.used = before  # an argument that only the reference is told makes no difference to the spec
 
     def unused(self) -> None:
-        """What is never used is a difference that nobody sees. Letters of `in:` say what an axis is."""
+        """Report names that are never used: what one says makes no difference. Letters of `in:` say what an axis is."""
         letters = {t.letter for t in self.definition.inputs} if isinstance(self.definition, Block) else set()
         for name, place in self.definition.declared.items():
             if name not in self.used and name not in letters:
@@ -150,7 +150,7 @@ class Names(Collector):
                 self.expression(part, scope)
 
     def call(self, call: Call, scope: Collection[str]) -> None:
-        """A step: an op, a block, or an argument, of which is known only at its use what it holds."""
+        """Look up the call of a step: an op, a block, or an argument, which may hold either."""
         for argument in call.arguments:
             self.expression(argument.value, scope)
         if call.name in scope:
@@ -179,7 +179,7 @@ class Names(Collector):
                     self.other_name(node.id, expr.place_of(node), scope, hint)
 
     def other_name(self, name: str, place: Place, scope: Collection[str], hint: str) -> None:
-        """A name in an expression that is not in scope must be an op's or a block's."""
+        """A name in an expression that is not in scope must be an op's or a block's. Raises: SpecError."""
         declared = self.definition.declared.get(name)
         if declared is not None:
             found = f"{quote(name)} is not known here: it is declared at {declared.short}"
@@ -190,7 +190,7 @@ class Names(Collector):
             raise spec_error(f"unknown name {quote(name)}", place, expected, near)
 
     def partial(self, call: Call, scope: Collection[str]) -> None:
-        """A call within an expression passes an op or a block on, with some arguments filled."""
+        """Look up a call within an expression, which passes an op or a block on, with some arguments filled."""
         if call.name in scope:
             return
         with self.collect():
@@ -210,6 +210,7 @@ class Names(Collector):
         return self.targets[name]
 
     def block(self, name: str, place: Place) -> Any:
+        """As `target`, of a block that has not been looked up. Raises: SpecError, Enough."""
         path = find_file(name, self.folder, place)
         if path is None:
             return None
@@ -217,7 +218,7 @@ class Names(Collector):
         self.uses.append(use)
         self.used_bytes += use.size
         if self.used_bytes > MAX_BYTES:
-            raise Enough  # `load` says so
+            raise Enough  # `load` says that there is too much
         parsed = parse(path)
         return UNREADABLE if parsed.problems else block(parsed, name, place)
 
@@ -226,7 +227,7 @@ UNREADABLE = object()
 
 
 def check_call(target: Target | Family, call: Call, filled: Iterable[str]) -> None:
-    """Whether the arguments of a call fit, by name. `filled` are those that a partial has. Raises: SpecError."""
+    """Whether the arguments of a call fit. `filled`: names that a partial has filled. Raises: SpecError where not."""
     taken = dict.fromkeys(filled, "where it is passed on")
     names = target.argument_names
     problems: list[Problem] = []
@@ -236,7 +237,7 @@ def check_call(target: Target | Family, call: Call, filled: Iterable[str]) -> No
             if position >= len(names):
                 found = f"{target.name} has no argument for {argument.value.text}"
                 problems.append(Problem(found, argument.place, listed(names, none="no arguments")))
-                break  # what is one too many are often two
+                break  # where there is one too many there are often two
             name = names[position]
         else:
             try:

@@ -19,10 +19,10 @@ from rv_check.text import quote
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LETTER = re.compile(r"[A-Z]")
 
-SHAPE_WORDS = "1 or 3 terms without spaces in them, as in 64 _ ceil(H/2)"
-INPUT_WORDS = "channels rows columns, as in 3 224 224"
-FIELD_WORDS = "size/stride/padding, as in 427/32/213, or rows and columns 3/1/1 5/1/2"
-PERCENTAGE_WORDS = "a percentage, as in 2%"
+SHAPE_FORM = "1 or 3 terms without spaces in them, as in 64 _ ceil(H/2)"
+INPUT_FORM = "channels rows columns, as in 3 224 224"
+FIELD_FORM = "size/stride/padding, as in 427/32/213, or rows and columns 3/1/1 5/1/2"
+PERCENTAGE_FORM = "a percentage, as in 2%"
 UNREADABLE = parse(Text("0", Place(Document(Path(), ("0",)), 1, 1)))  # stands where an expression could not be read
 
 
@@ -37,33 +37,33 @@ def can_be_name(text: str) -> bool:
 
 
 def parse_input(text: Text) -> tuple[int, ...]:
-    """`3 224 224`: channels, rows, columns; or features alone. Raises: SpecError."""
+    """The input size that `3 224 224` states: channels, rows, columns; or features alone. Raises: SpecError."""
     terms = text.text.split()
     if not all(re.fullmatch(r"[1-9]\d{0,6}", t) for t in terms) or len(terms) not in (1, 3):
-        raise spec_error(f"input is {quote(text.text)}", text.place, INPUT_WORDS)
+        raise spec_error(f"input is {quote(text.text)}", text.place, INPUT_FORM)
     return tuple(map(int, terms))
 
 
 def parse_shape(line: Text, what: str) -> tuple[Expr | None, ...]:
-    """`64 _ ceil(H/2)`: the terms of a shape, None for `_`.
+    """The terms of a shape, as in `64 _ ceil(H/2)`, None for `_`.
 
     Raises: SpecError for the first that is none: with spaces in it, the others are only its rest.
     """
     if line.text.startswith("["):
-        raise spec_error(f"{what} is {shown_list(line)}", line.place, SHAPE_WORDS)
+        raise spec_error(f"{what} is {shown_list(line)}", line.place, SHAPE_FORM)
     words = words_of(line)
     some = words[:MAX_TERMS]  # what has more is wrong in any case
-    terms = tuple(None if word.text == "_" else parse(word, f"a term of {what}", SHAPE_WORDS) for word in some)
+    terms = tuple(None if word.text == "_" else parse(word, f"a term of {what}", SHAPE_FORM) for word in some)
     if len(words) not in (1, 3):
-        raise spec_error(f"{what} has {len(words)} terms", line.place, SHAPE_WORDS)
+        raise spec_error(f"{what} has {len(words)} terms", line.place, SHAPE_FORM)
     return terms
 
 
 def parse_field(text: Text) -> Field:
-    """`267/16/133`, or rows and columns `3/1/1 5/1/2`. Raises: SpecError."""
+    """The field that `267/16/133` states, or by rows and columns `3/1/1 5/1/2`. Raises: SpecError."""
     parts = text.text.split()
     if len(parts) not in (1, 2) or not all(re.fullmatch(r"\d{1,9}/\d{1,9}/-?\d{1,9}", p) for p in parts):
-        raise spec_error(f"receptive_field is {quote(text.text)}", text.place, FIELD_WORDS)
+        raise spec_error(f"receptive_field is {quote(text.text)}", text.place, FIELD_FORM)
     axes = []
     for part in parts:
         size, stride, padding = map(int, part.split("/"))
@@ -72,15 +72,15 @@ def parse_field(text: Text) -> Field:
 
 
 def parse_percentage(text: Text, what: str) -> Decimal:
-    """`2%`. Raises: SpecError."""
+    """The 2 of `2%`. `what`: the key it stands at. Raises: SpecError."""
     match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*%", text.text)
     if not match:
-        raise spec_error(f"{what} is {quote(text.text)}", text.place, PERCENTAGE_WORDS)
+        raise spec_error(f"{what} is {quote(text.text)}", text.place, PERCENTAGE_FORM)
     return Decimal(match.group(1))
 
 
 def parse_whole(text: Text) -> int:
-    """A number of at least 0, written without names. Raises: SpecError."""
+    """An integer of at least 0, written without names. Raises: SpecError."""
     value = literal(text)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise spec_error(f"{quote(text.text)} is not a whole number", text.place, "an integer of at least 0")
@@ -88,7 +88,7 @@ def parse_whole(text: Text) -> int:
 
 
 def parse_step_name(key: Text) -> tuple[str | Expr, ...]:
-    """`layer{i+1}`: texts and expressions in turn. Raises: SpecError.
+    """The name `layer{i+1}` as texts and expressions in turn. Raises: SpecError.
 
     It begins with a letter or `_`: a digit would be the position of a step without a name.
     """

@@ -15,14 +15,14 @@ from rv_check.language.definitions import Block, Family, Term
 from rv_check.language.entries import read_archs
 from rv_check.language.expressions import Expr, parse, parse_call
 from rv_check.language.initialisation import read_init
-from rv_check.language.notations import LETTER, SHAPE_WORDS, UNREADABLE, parse_shape, words_of
+from rv_check.language.notations import LETTER, SHAPE_FORM, UNREADABLE, parse_shape, words_of
 from rv_check.language.reading import SpecReader, text_of
 from rv_check.language.steps import read_body
 from rv_check.language.yaml_nodes import Fields, Text, kind, read_all
 from rv_check.ops.op import OPS
 from rv_check.text import nearest, quote
 
-SIGNATURE_WORDS = "a name with its arguments, as in basic(width, stride=1)"
+SIGNATURE_FORM = "a name with its arguments, as in basic(width, stride=1)"
 
 
 def load_file(path: Path) -> tuple[Family | Block | None, list[Problem]]:
@@ -118,11 +118,11 @@ class _Parser(SpecReader):
         )
 
     def signature(self, key: str) -> tuple[str, dict[str, Expr | None]]:
-        """`name(argument, argument=default)`."""
+        """The name and the arguments of `name(argument, argument=default)`."""
         arguments: dict[str, Expr | None] = {}
         name, before = "", len(self.problems)
         with self.collect():
-            call = parse_call(text_of(self.top.get(key), key, SIGNATURE_WORDS), "a signature", SIGNATURE_WORDS)
+            call = parse_call(text_of(self.top.get(key), key, SIGNATURE_FORM), "a signature", SIGNATURE_FORM)
             name = call.name
             for argument in call.arguments:
                 default = argument.value
@@ -152,7 +152,7 @@ class _Parser(SpecReader):
             return ()
         found: list[Term] = []
         with self.collect():
-            line = text_of(node, key, SHAPE_WORDS)
+            line = text_of(node, key, SHAPE_FORM)
             words = words_of(line)
             if key == "in":  # the letters first: what is wrong with another term is no reason not to know them
                 found = [Term(word.text, None, word.place) for word in words if LETTER.fullmatch(word.text)]

@@ -8,8 +8,8 @@ from decimal import Decimal
 from rv_check.errors import Collector, Place, spec_error
 from rv_check.language.expressions import WORDS
 from rv_check.language.notations import (
-    INPUT_WORDS,
-    PERCENTAGE_WORDS,
+    INPUT_FORM,
+    PERCENTAGE_FORM,
     can_be_name,
     parse_input,
     parse_percentage,
@@ -55,7 +55,7 @@ class SpecReader(Collector):
             self.add(f"{what} without {keys}", node.place, keys)
 
     def prose(self, node: Fields, key: str) -> str:
-        """Words for a reader; nothing where the key is missing. Raises: Enough."""
+        """The words for a reader that stand at a key; "" where it is missing or wrong. Raises: Enough."""
         words: list[str] = []
         with self.collect():
             if key in node:
@@ -73,19 +73,19 @@ class SpecReader(Collector):
         return {}
 
     def input(self, node: Fields) -> tuple[int, ...] | None:
-        """`input: 3 224 224`, as channels, rows and columns; None where it is missing or wrong. Raises: Enough."""
+        """The size at `input:`, channels, rows and columns; None where it is missing or wrong. Raises: Enough."""
         size = None
         with self.collect():
             if "input" in node:
-                size = parse_input(text_of(node.get("input"), "input", INPUT_WORDS))
+                size = parse_input(text_of(node.get("input"), "input", INPUT_FORM))
         return size
 
     def percentage(self, node: Fields, key: str) -> Decimal | None:
-        """`key: 2%`; None where it is missing or wrong. Raises: Enough."""
+        """The percentage at a key; None where it is missing or wrong. Raises: Enough."""
         percent = None
         with self.collect():
             if key in node:
-                percent = parse_percentage(text_of(node.get(key), key, PERCENTAGE_WORDS), key)
+                percent = parse_percentage(text_of(node.get(key), key, PERCENTAGE_FORM), key)
         return percent
 
     def declare(self, name: str, place: Place, what: str) -> bool:

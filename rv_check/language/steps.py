@@ -17,13 +17,13 @@ from rv_check.language.definitions import (
     per_round,
 )
 from rv_check.language.expressions import Call, Expr, parse, parse_call
-from rv_check.language.notations import NAME, SHAPE_WORDS, parse_shape, parse_step_name, shown_list
+from rv_check.language.notations import NAME, SHAPE_FORM, parse_shape, parse_step_name, shown_list
 from rv_check.language.reading import SpecReader, text_of
 from rv_check.language.vocabulary import JOINS, STEP_WORDS
 from rv_check.language.yaml_nodes import Fields, Items, Text, YamlNode, kind
 from rv_check.text import quote
 
-STEPS_WORDS = "a list of steps, one a line, each after a dash"
+STEPS_FORM = "a list of steps, one a line, each after a dash"
 
 
 def read_body(reader: SpecReader, top: Fields) -> Steps:
@@ -35,7 +35,7 @@ def read_body(reader: SpecReader, top: Fields) -> Steps:
 def _steps(reader: SpecReader, node: YamlNode, what: str) -> Steps:
     """A list of steps; what is wrong with one is reported, and the others read all the same."""
     if not isinstance(node, Items):
-        reader.add(f"{what} is {shown_list(node)}", node.place, STEPS_WORDS)
+        reader.add(f"{what} is {shown_list(node)}", node.place, STEPS_FORM)
         return ()
     steps = []
     for item in node.items:
@@ -63,7 +63,7 @@ def _step(reader: SpecReader, node: YamlNode) -> Step:
         expected = "a dash before each step, and what is in a step indented below its name"
         raise spec_error(f"the step {quote(first)} has a second key {quote(second.text)}", second.place, expected)
     if first == "shape":
-        line = text_of(value, "shape", SHAPE_WORDS)
+        line = text_of(value, "shape", SHAPE_FORM)
         return ShapeStep(parse_shape(line, "shape"), line.place)
     if first in JOINS:
         return _join(reader, first, key, value)

@@ -12,15 +12,15 @@ METRICS = (
 )  # fmt: skip
 WHOLE_METRICS = ("params", "macs", "depth")
 VERDICTS = ("truncated", "wrong")
-PROVIDERS = ("torchvision.models",)  # of references; `modules.reference` has a class for each
+PROVIDERS = ("torchvision.models",)  # where references are built; `modules.reference` has a class for each
 CONTRACT_KEYS = ("shape", "params", "macs", "receptive_field")
-PROPERTIES = (  # of a block that exists as a class; `blocks.properties` has a function for each
+PROPERTIES = (  # what is asked of a block that exists as a class; `blocks.properties` has a function for each
     "shape", "illegal", "cost", "residual", "shortcut", "highway", "gradients", "finite", "double_backward",
     "input", "statistics", "deterministic", "batch_independence", "permutation", "channels_last", "non_contiguous",
     "dtype", "device", "copies", "export", "scale", "compile",
 )  # fmt: skip
 BUDGETS = ("params", "macs", "activations", "receptive_field")
-BENCH_AXES: dict[str, tuple[str, ...]] = {  # of a timed case, each with its words; `workloads` does what they say
+BENCH_AXES: dict[str, tuple[str, ...]] = {  # how cases differ, each axis with its words; `bench.workloads` obeys them
     "device": ("cpu", "cuda"),
     "dtype": ("float32", "tf32", "float16", "bfloat16", "autocast"),
     "format": ("contiguous", "channels_last"),
@@ -32,7 +32,7 @@ OUT_OF_SCOPE = {"inputs": "several inputs", "outputs": "several outputs"}
 MAX_NAME = 100  # characters: a name may stand in a million rounds
 
 
-# How the parameters of an op may start, with the arguments that each method takes. Required ones first; what is left
+# How the parameters of an op may start: each method with its required arguments, then its optional ones. What is left
 # out keeps torch's own start. `mode` and `nonlinearity` have no default: torch's are not what the papers used.
 INIT_METHODS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "default": ((), ()),

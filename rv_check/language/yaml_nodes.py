@@ -19,9 +19,9 @@ import yaml
 from rv_check.errors import Collector, Document, Enough, Place, Problem, SpecError, spec_error
 from rv_check.text import quote
 
-MAX_BYTES = 256 * 1024  # the shipped families take about 20 kB
-MAX_NESTING = 40
-MAX_NODES = 25_000
+MAX_BYTES = 256 * 1024  # bytes of a file with its blocks; the shipped families take about 20 kB
+MAX_NESTING = 40  # levels of lists and mappings
+MAX_NODES = 25_000  # values of a file
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML 1.1 takes for one
 
 
@@ -147,7 +147,7 @@ def _place_of_character(document: Document, before: str) -> Place:
 
 
 # What people get wrong in YAML, in our words: a part of PyYAML's words, what to say, what to do, and whether the
-# culprit is where the parser began to read (a bracket, a quote) and not where it gave up.
+# culprit stands where the parser began to read (a bracket, a quote) and not where it gave up.
 YAML_WORDS = (
     ("mapping values are not allowed", "a second ': ' in one line", "one key a line, or quotes around the text", False),
     ("found character '\\t'", "a tab", "spaces", False),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rv_check.graphs.match import Slot
 
-Steps = Sequence[tuple[str, tuple[int, ...]]]
+Moves = Sequence[tuple[str, tuple[int, ...]]]
 
 
 WEIGHTS, CHANCE, INPUT = 1, 2, 3  # seeds: of the generic point; of dropout and the loss; of the images
@@ -52,14 +52,14 @@ def transfer(expected: nn.Module, found: nn.Module, slots: Mapping[str, Slot]) -
                 theirs[slot.name].copy_(back(there(value, slot.own), slot.steps, tuple(theirs[slot.name].shape)))
 
 
-def there(tensor: Tensor, steps: Steps) -> Tensor:
+def there(tensor: Tensor, steps: Moves) -> Tensor:
     """A module's tensor as the expected network has it."""
     for kind, argument in steps:
         tensor = tensor.reshape(argument) if kind == "reshape" else tensor.permute(argument)
     return tensor
 
 
-def back(tensor: Tensor, steps: Steps, shape: tuple[int, ...]) -> Tensor:
+def back(tensor: Tensor, steps: Moves, shape: tuple[int, ...]) -> Tensor:
     """The reverse: the expected network's tensor as the module has it, in `shape`."""
     shapes = [shape]
     for kind, argument in steps:

@@ -9,11 +9,11 @@ from fractions import Fraction
 
 from rv_check.values import Value, kind
 
-Pair = tuple[int, int]
+IntPair = tuple[int, int]
 
 
 class OpError(Exception):
-    """An op that cannot be what it is asked to be. It blames an argument, or its message begins with the op's name."""
+    """An op cannot be what it is asked to be. It blames an argument, or its message begins with the op's name."""
 
     def __init__(
         self, message: str, argument: str | None = None, expected: str | None = None, details: tuple[str, ...] = ()
@@ -23,17 +23,17 @@ class OpError(Exception):
 
 
 def count(value: Value, name: str) -> int:
-    """An integer of at least 1."""
+    """An integer of at least 1. Raises: OpError for anything else."""
     return _integer(value, name, 1)
 
 
 def count_from_zero(value: Value, name: str) -> int:
-    """An integer of at least 0."""
+    """An integer of at least 0. Raises: OpError for anything else."""
     return _integer(value, name, 0)
 
 
-def pair(value: Value, name: str, least: int = 1) -> Pair:
-    """A number for both axes, or `[rows, columns]`."""
+def pair(value: Value, name: str, least: int = 1) -> IntPair:
+    """The pair of a number for both axes, or of `[rows, columns]`. Raises: OpError where one is less than `least`."""
     if isinstance(value, tuple):
         if len(value) != 2:
             raise OpError(f"{name} is {kind(value)}", name, "an integer, or [rows, columns]")
@@ -42,20 +42,20 @@ def pair(value: Value, name: str, least: int = 1) -> Pair:
     return number, number
 
 
-def pair_from_zero(value: Value, name: str) -> Pair:
-    """A pair that may be 0: a padding."""
+def pair_from_zero(value: Value, name: str) -> IntPair:
+    """A pair that may be 0, as a padding may. Raises: OpError for anything else."""
     return pair(value, name, 0)
 
 
 def flag(value: Value, name: str) -> bool:
-    """True or False."""
+    """A value that is True or False. Raises: OpError for anything else."""
     if not isinstance(value, bool):
         raise OpError(f"{name} is {kind(value)}", name, "True or False")
     return value
 
 
 def rate(value: Value, name: str) -> float:
-    """A number from 0 to 1."""
+    """A number from 0 to 1, as a float. Raises: OpError for anything else."""
     number = _number(value, name)
     if not 0 <= number <= 1:
         raise OpError(f"{name} is {kind(value)}", name, "a number from 0 to 1")
@@ -63,7 +63,7 @@ def rate(value: Value, name: str) -> float:
 
 
 def positive(value: Value, name: str) -> float:
-    """A number above 0."""
+    """A number above 0, as a float. Raises: OpError for anything else."""
     number = _number(value, name)
     if number <= 0:
         raise OpError(f"{name} is {kind(value)}", name, "a number above 0")

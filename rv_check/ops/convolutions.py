@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from rv_check.ops.arguments import OpError, Pair, count, flag, pair, pair_from_zero
+from rv_check.ops.arguments import IntPair, OpError, count, flag, pair, pair_from_zero
 from rv_check.ops.kinds import Kind
-from rv_check.ops.op import Op, Shape, Window, arg, image, op, slide, slides
+from rv_check.ops.op import Op, Shape, Slides, arg, image, op, slide, slides
 
 
 def _grouped(channels: int, out: int, groups: int) -> None:
@@ -23,11 +23,11 @@ class Conv(Op):
     writes_fresh = True
 
     out: int = arg(count)
-    kernel: Pair = arg(pair)
+    kernel: IntPair = arg(pair)
     bias: bool = arg(flag)
-    stride: Pair = arg(pair, default=(1, 1))
-    padding: Pair = arg(pair_from_zero, default=(0, 0))
-    dilation: Pair = arg(pair, default=(1, 1))
+    stride: IntPair = arg(pair, default=(1, 1))
+    padding: IntPair = arg(pair_from_zero, default=(0, 0))
+    dilation: IntPair = arg(pair, default=(1, 1))
     groups: int = arg(count, default=1)
 
     def shape(self, x: Shape) -> Shape:
@@ -42,7 +42,7 @@ class Conv(Op):
     def macs(self, x: Shape, y: Shape) -> int:
         return prod(y) * (x[0] // self.groups) * prod(self.kernel)
 
-    def window(self, x: Shape) -> Window:
+    def window(self, x: Shape) -> Slides:
         return slides(self, self.dilation)
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
@@ -61,12 +61,12 @@ class ConvTranspose(Op):
     writes_fresh = True
 
     out: int = arg(count)
-    kernel: Pair = arg(pair)
+    kernel: IntPair = arg(pair)
     bias: bool = arg(flag)
-    stride: Pair = arg(pair, default=(1, 1))
-    padding: Pair = arg(pair_from_zero, default=(0, 0))
-    output_padding: Pair = arg(pair_from_zero, default=(0, 0))
-    dilation: Pair = arg(pair, default=(1, 1))
+    stride: IntPair = arg(pair, default=(1, 1))
+    padding: IntPair = arg(pair_from_zero, default=(0, 0))
+    output_padding: IntPair = arg(pair_from_zero, default=(0, 0))
+    dilation: IntPair = arg(pair, default=(1, 1))
     groups: int = arg(count, default=1)
 
     def shape(self, x: Shape) -> Shape:
@@ -91,7 +91,7 @@ class ConvTranspose(Op):
     def macs(self, x: Shape, y: Shape) -> int:
         return prod(x) * (self.out // self.groups) * prod(self.kernel)
 
-    def window(self, x: Shape) -> Window:
+    def window(self, x: Shape) -> Slides:
         return slides(self, self.dilation, transposed=True)
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
@@ -120,7 +120,7 @@ class Linear(Op):
     def macs(self, x: Shape, y: Shape) -> int:
         return prod(y) * x[-1]
 
-    def window(self, x: Shape) -> Window:
+    def window(self, x: Shape) -> Slides:
         return None
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:

@@ -39,7 +39,7 @@ class DropPath(Op):
         return x
 
     def arguments(self, training: bool) -> dict[str, Any] | None:
-        # 12 digits, as it is observed: the mask is made with 1 - p
+        # it is observed to 12 digits, since the mask is made with 1 - p
         return {"p": round(self.p, 12), "of": "images"} if training else None
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:

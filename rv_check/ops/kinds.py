@@ -37,7 +37,7 @@ Keeps = Literal[  # what autograd keeps for the backward pass. Source: torch's t
     "index",  # the last input, which tells places
     "unknown",
 ]
-Multiplies = Literal[  # what it takes multiply-adds for
+Multiplies = Literal[  # what takes multiply-adds, and how many
     "nothing",
     "filter",  # an output element as many as its filter has weights
     "spread",  # an input element as many as its filter has weights: a transposed convolution
@@ -45,8 +45,8 @@ Multiplies = Literal[  # what it takes multiply-adds for
     "attention",  # two products of matrices
     "unknown",
 ]
-Family = Literal["", "activation", "norm", "pool", "layer", "join"]  # kinds that may stand in for one another
-Sign = Literal["any", "kept", "nonnegative"]  # of elements; kept: none is negative where none of the inputs is
+KindFamily = Literal["", "activation", "norm", "pool", "layer", "join"]  # kinds that may stand in for one another
+Sign = Literal["any", "kept", "nonnegative"]  # "kept": no element is negative where none of the inputs is
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ class Kind:
     the depth of a network, and its output in the activations. `projects`: it may stand in a projection shortcut.
     `commutes`: its inputs come in no order, and nested ones are one. `moves`: it computes nothing, and its arguments
     follow the shape of its input. `worth`: what it is worth to pair two of the kind when graphs are aligned, where what
-    carries parameters tells the most about the place. `element_bytes`: of an element of the output, where it is no
-    number of the network's type.
+    carries parameters tells the most about the place. `element_bytes`: the size of an element of the output, where it
+    is no number of the network's type.
     """
 
     name: str
     sees: Sees
     keeps: Keeps
     multiplies: Multiplies
-    family: Family = ""
+    family: KindFamily = ""
     weighted: bool = False
     projects: bool = False
     commutes: bool = False
@@ -102,11 +102,11 @@ def _unknown(name: str) -> Kind:
 
 # Where values come from: leaves are no operations.
 
-FIXED = ("state", "constant", "unregistered")  # they depend on no input and no chance
+FIXED = ("state", "constant", "unregistered")  # these depend on no input and no chance
 LEAVES = ("input", "random", *FIXED)
 OWN_LEAVES = ("state", "random", "unregistered")  # what a network has, beside its input and plain numbers
 
-MASK, INDEX = 1, 8  # bytes of a truth value and of a place
+MASK_BYTES, INDEX_BYTES = 1, 8  # the size of a truth value, and that of a number that tells a place
 
 for _row in (
     # Layers
@@ -166,14 +166,14 @@ for _row in (
     Kind("log10", "itself", "input", "nothing"),
     Kind("pow", "itself", "input", "nothing"),
     Kind("nan_to_num", "itself", "input", "nothing"),
-    Kind("eq", "itself", "nothing", "nothing", element_bytes=MASK),
-    Kind("ne", "itself", "nothing", "nothing", element_bytes=MASK),
-    Kind("lt", "itself", "nothing", "nothing", element_bytes=MASK),
-    Kind("le", "itself", "nothing", "nothing", element_bytes=MASK),
-    Kind("gt", "itself", "nothing", "nothing", element_bytes=MASK),
-    Kind("ge", "itself", "nothing", "nothing", element_bytes=MASK),
-    Kind("isnan", "itself", "nothing", "nothing", element_bytes=MASK),
-    Kind("bitwise_not", "itself", "nothing", "nothing", element_bytes=MASK),
+    Kind("eq", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
+    Kind("ne", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
+    Kind("lt", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
+    Kind("le", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
+    Kind("gt", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
+    Kind("ge", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
+    Kind("isnan", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
+    Kind("bitwise_not", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
     # Of several values, element by element
     Kind("sum", "itself", "nothing", "nothing", family="join", commutes=True, sign="kept"),
     Kind("product", "itself", "factors", "nothing", family="join", commutes=True, sign="kept"),
@@ -190,7 +190,7 @@ for _row in (
     Kind("amin", "axes", "input and output", "nothing"),
     Kind("max", "axes", "nothing", "nothing"),
     Kind("min", "axes", "nothing", "nothing"),
-    Kind("argmax", "axes", "nothing", "nothing", element_bytes=INDEX),
+    Kind("argmax", "axes", "nothing", "nothing", element_bytes=INDEX_BYTES),
     Kind("var", "axes", "input", "nothing"),
     Kind("var_mean", "axes", "input", "nothing"),
     Kind("std", "axes", "input and output", "nothing"),
@@ -212,7 +212,7 @@ for _row in (
     Kind("index", "not followed", "index", "nothing"),
     Kind("index_select", "not followed", "index", "nothing"),
     Kind("gather", "not followed", "inputs", "nothing"),
-    Kind("arange", "itself", "nothing", "nothing", element_bytes=INDEX),
+    Kind("arange", "itself", "nothing", "nothing", element_bytes=INDEX_BYTES),
     Kind("reflection_pad2d", "window", "input", "nothing"),
     Kind("replication_pad2d", "window", "input", "nothing"),
     Kind("pixel_shuffle", "larger", "nothing", "nothing"),

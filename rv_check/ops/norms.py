@@ -44,7 +44,7 @@ class BatchNorm(Op):
 class GroupNorm(Op):
     """Normalisation of each of `groups` groups of channels over the map, shape kept. Source: torch.nn.GroupNorm.
 
-    Wu & He 2018 (arXiv:1803.08494): of one image alone, in train mode as in eval mode.
+    Wu & He 2018 (arXiv:1803.08494). Its statistics are those of one image alone, in train mode as in eval mode.
     """
 
     writes_fresh = True

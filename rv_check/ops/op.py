@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from rv_check.ops.arguments import OpError, Pair
+from rv_check.ops.arguments import IntPair, OpError
 from rv_check.ops.kinds import Kind, enter
 from rv_check.values import Value
 
@@ -21,7 +21,10 @@ Shape = tuple[int, ...]
 
 
 class Slide(NamedTuple):
-    """What slides over a map along one axis: `kernel` elements, `dilation` apart; `transposed` as its gradient does."""
+    """What slides over a map along one axis: `kernel` elements, `dilation` apart.
+
+    Where it is `transposed`, it slides as the gradient of such a window does.
+    """
 
     kernel: int
     stride: int = 1
@@ -31,7 +34,7 @@ class Slide(NamedTuple):
 
 
 POINT = Slide(1)  # a unit sees its own pixel
-Window = tuple[Slide, Slide] | None  # rows and columns; None: every unit sees the whole input
+Slides = tuple[Slide, Slide] | None  # over rows and over columns; None: every unit sees the whole input
 
 
 def arg(convert: Callable[[Value, str], Any], **default: Any) -> Any:
@@ -44,7 +47,7 @@ class Op:
     """What every op answers. Shapes: `x` in, `y` out, without the batch axis."""
 
     name: ClassVar[str]
-    sort: ClassVar[str] = "op"  # what a message calls it, where a block is a block
+    sort: ClassVar[str] = "op"  # what a message calls it; a block is called a block
     kind: ClassVar[Kind]  # what is true of it whatever its arguments are
     writes_fresh: ClassVar[bool] = False  # its output is its own, no gradient needs it: it may be overwritten
     sees_the_map: ClassVar[bool] = False  # statistics of the whole map reach every unit, beside its window
@@ -67,16 +70,22 @@ class Op:
         """Multiply-adds for one image; padded positions count, biases do not."""
         return 0
 
-    def window(self, x: Shape) -> Window:
+    def window(self, x: Shape) -> Slides:
         """What one output unit sees of the op's input."""
         return POINT, POINT
 
     def arguments(self, training: bool) -> dict[str, Any] | None:
-        """What it is held to in an op graph, eval or train mode; None where it does nothing. A bias shows by itself."""
+        """The arguments that it is held to in an op graph, in train or eval mode; None where it does nothing there.
+
+        A bias is not among them: its parameter shows.
+        """
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "bias"}
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
-        """The torch module. `nn` is torch.nn with a StochasticDepth; `inplace`: the input may be overwritten."""
+        """The torch module.
+
+        Args: `nn` torch.nn with a StochasticDepth; `x` the input shape; `inplace` whether the input may be overwritten.
+        """
         raise NotImplementedError
 
 
@@ -84,7 +93,7 @@ OPS: dict[str, type[Op]] = {}
 
 
 def op(kind: Kind) -> Callable[[type[Op]], type[Op]]:
-    """Make a class an op of the language, whose name is that of its kind of operation."""
+    """Make a class an op of the language, by the name of its kind. Raises: ValueError where the kind has a row."""
 
     def register(cls: type[Op]) -> type[Op]:
         cls = dataclass(frozen=True)(cls)
@@ -99,7 +108,7 @@ def op(kind: Kind) -> Callable[[type[Op]], type[Op]]:
 
 
 def make(cls: type[Op], values: dict[str, Value]) -> Op:
-    """The op with these arguments. Raises: OpError for one of a wrong kind."""
+    """The op with these arguments. Raises: OpError for an argument of a wrong kind."""
     converted = {}
     for f in dataclasses.fields(cls):
         if f.name in values:
@@ -119,14 +128,17 @@ def describe(op: Op) -> str:
 
 
 def image(name: str, x: Shape) -> tuple[int, int, int]:
-    """Channels, rows and columns of an input. Raises: OpError where it is none of a map."""
+    """Channels, rows and columns of an input. Raises: OpError where the input is no map."""
     if len(x) != 3:
         raise OpError(f"{name} needs an input C H W, found {' '.join(map(str, x))}")
     return x[0], x[1], x[2]
 
 
-def slide(op: Any, x: Shape, dilation: Pair, ceil_mode: bool = False) -> Pair:
-    """Rows and columns of what slides a kernel over `x`: the formula in torch's Conv2d and MaxPool2d."""
+def slide(op: Any, x: Shape, dilation: IntPair, ceil_mode: bool = False) -> IntPair:
+    """Rows and columns of what an op gives that slides a kernel over `x`: the formula in torch's Conv2d and MaxPool2d.
+
+    Raises: OpError where `x` is no map, or smaller than the kernel.
+    """
     _, *sides = image(op.name, x)
     out = []
     for side, kernel, stride, padding, step in zip(sides, op.kernel, op.stride, op.padding, dilation, strict=True):
@@ -142,7 +154,7 @@ def slide(op: Any, x: Shape, dilation: Pair, ceil_mode: bool = False) -> Pair:
     return out[0], out[1]
 
 
-def slides(op: Any, dilation: Pair = (1, 1), transposed: bool = False) -> tuple[Slide, Slide]:
-    """What an op slides over rows and over columns."""
+def slides(op: Any, dilation: IntPair = (1, 1), transposed: bool = False) -> tuple[Slide, Slide]:
+    """The windows that an op slides over rows and over columns."""
     rows, columns = (Slide(*one, transposed) for one in zip(op.kernel, op.stride, op.padding, dilation, strict=True))
     return rows, columns

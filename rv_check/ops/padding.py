@@ -13,7 +13,7 @@ from rv_check.ops.op import Op, Shape, arg, image, op
 class PadChannels(Op):
     """Channels of zeros, `before` of them first, the rest last, (C, H, W) -> (out, H, W). Source: torch.nn.ZeroPad3d.
 
-    The shortcut of option A (He et al. 2015, arXiv:1512.03385), which does not say on which side.
+    It is the shortcut of option A (He et al. 2015, arXiv:1512.03385), where the side of the zeros is not told.
     """
 
     writes_fresh = True

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rv_check.ops.arguments import OpError, Pair, flag, pair, pair_from_zero
+from rv_check.ops.arguments import IntPair, OpError, flag, pair, pair_from_zero
 from rv_check.ops.kinds import Kind
-from rv_check.ops.op import Op, Shape, Window, arg, image, op, slide, slides
+from rv_check.ops.op import Op, Shape, Slides, arg, image, op, slide, slides
 
 
 def _pool_padding(op: Any) -> None:
@@ -19,10 +19,10 @@ def _pool_padding(op: Any) -> None:
 class MaxPool(Op):
     """2-d max pooling, (C, H, W) -> (C, H', W'); stride is kernel unless given. Source: torch.nn.MaxPool2d."""
 
-    kernel: Pair = arg(pair)
-    stride: Pair | None = arg(pair, default=None)
-    padding: Pair = arg(pair_from_zero, default=(0, 0))
-    dilation: Pair = arg(pair, default=(1, 1))
+    kernel: IntPair = arg(pair)
+    stride: IntPair | None = arg(pair, default=None)
+    padding: IntPair = arg(pair_from_zero, default=(0, 0))
+    dilation: IntPair = arg(pair, default=(1, 1))
     ceil_mode: bool = arg(flag, default=False)
 
     def __post_init__(self) -> None:
@@ -33,7 +33,7 @@ class MaxPool(Op):
         _pool_padding(self)
         return (x[0], *slide(self, x, self.dilation, self.ceil_mode))
 
-    def window(self, x: Shape) -> Window:
+    def window(self, x: Shape) -> Slides:
         return slides(self, self.dilation)
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
@@ -44,9 +44,9 @@ class MaxPool(Op):
 class AvgPool(Op):
     """2-d average pooling, (C, H, W) -> (C, H', W'); stride is kernel unless given. Source: torch.nn.AvgPool2d."""
 
-    kernel: Pair = arg(pair)
-    stride: Pair | None = arg(pair, default=None)
-    padding: Pair = arg(pair_from_zero, default=(0, 0))
+    kernel: IntPair = arg(pair)
+    stride: IntPair | None = arg(pair, default=None)
+    padding: IntPair = arg(pair_from_zero, default=(0, 0))
     ceil_mode: bool = arg(flag, default=False)
     count_include_pad: bool = arg(flag, default=True)
 
@@ -58,7 +58,7 @@ class AvgPool(Op):
         _pool_padding(self)
         return (x[0], *slide(self, x, (1, 1), self.ceil_mode))
 
-    def window(self, x: Shape) -> Window:
+    def window(self, x: Shape) -> Slides:
         return slides(self)
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:
@@ -69,13 +69,13 @@ class AvgPool(Op):
 class AdaptiveAvgPool(Op):
     """Average pooling to a given size, (C, H, W) -> (C, *out). Source: torch.nn.AdaptiveAvgPool2d."""
 
-    out: Pair = arg(pair)
+    out: IntPair = arg(pair)
 
     def shape(self, x: Shape) -> Shape:
         channels, _, _ = image(self.name, x)
         return (channels, *self.out)
 
-    def window(self, x: Shape) -> Window:
+    def window(self, x: Shape) -> Slides:
         return None  # its windows depend on the input size
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:

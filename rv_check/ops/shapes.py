@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from rv_check.ops.kinds import Kind
-from rv_check.ops.op import Op, Shape, Window, op
+from rv_check.ops.op import Op, Shape, Slides, op
 
 
 @op(Kind("flatten", "moved", "view", "nothing", moves=True))
@@ -16,7 +16,7 @@ class Flatten(Op):
     def shape(self, x: Shape) -> Shape:
         return (prod(x),)
 
-    def window(self, x: Shape) -> Window:
+    def window(self, x: Shape) -> Slides:
         return None
 
     def build(self, nn: Any, x: Shape, inplace: bool) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rv_check.ops.arguments import Pair
+from rv_check.ops.arguments import IntPair
 from rv_check.receptive_fields.walk import Window
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Gradient:
             return x[:, :, ::stride] if axis == 0 else x[:, :, :, ::stride]
         return conv2d(x, ones, stride=steps, dilation=dilations)
 
-    def enlarged(self, x: Tensor, factors: Pair, *, bilinear: bool) -> Tensor:
+    def enlarged(self, x: Tensor, factors: IntPair, *, bilinear: bool) -> Tensor:
         """As torch interpolates."""
         from torch.nn.functional import interpolate
 

@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from rv_check.archs.receptive_field import ReceptiveField, union
 from rv_check.errors import RvCheckError
 from rv_check.graphs.graph import Graph, Node, Shape, describe
-from rv_check.ops.arguments import Pair
+from rv_check.ops.arguments import IntPair
 from rv_check.ops.op import Slide
 
 V = TypeVar("V")
@@ -33,11 +33,11 @@ class Window(NamedTuple):
     `transposed`: as the gradient of a convolution does; `before` then cuts off at both ends, `after` adds rows.
     """
 
-    kernel: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    before: Pair = (0, 0)
-    after: Pair = (0, 0)
-    dilation: Pair = (1, 1)
+    kernel: IntPair = (1, 1)
+    stride: IntPair = (1, 1)
+    before: IntPair = (0, 0)
+    after: IntPair = (0, 0)
+    dilation: IntPair = (1, 1)
     ceil_mode: bool = False
     transposed: bool = False
 
@@ -48,7 +48,7 @@ class Maps(Protocol[V]):
     def window(self, x: V, window: Window) -> V:
         """A map from a map."""
 
-    def enlarged(self, x: V, factors: Pair, *, bilinear: bool) -> V:
+    def enlarged(self, x: V, factors: IntPair, *, bilinear: bool) -> V:
         """A map with each unit in the place of several, or with what lies between neighbouring units."""
 
     def union(self, maps: Sequence[V]) -> V:
@@ -66,7 +66,7 @@ class Formula:
         )
         return x.through(rows, columns)
 
-    def enlarged(self, x: ReceptiveField, factors: Pair, *, bilinear: bool) -> ReceptiveField:
+    def enlarged(self, x: ReceptiveField, factors: IntPair, *, bilinear: bool) -> ReceptiveField:
         """As by a transposed convolution: of a kernel that fills, or of the bilinear one of Long et al. 2015."""
         rows, columns = (
             Slide(2 * n - n % 2 if bilinear else n, n, n // 2 if bilinear else 0, transposed=True) for n in factors
@@ -78,28 +78,28 @@ class Formula:
         return union(maps)
 
 
-Steps = tuple[Fraction, Fraction]
+Strides = tuple[Fraction, Fraction]
 
 
 class Pace:
     """How many input pixels lie between two units, of rows and columns: strides alone, kernels and paddings aside."""
 
-    def window(self, x: Steps, window: Window) -> Steps:
+    def window(self, x: Strides, window: Window) -> Strides:
         """Longer by a stride, shorter by that of a transposed convolution."""
         if window.transposed:
             return self.enlarged(x, window.stride, bilinear=False)
         return x[0] * window.stride[0], x[1] * window.stride[1]
 
-    def enlarged(self, x: Steps, factors: Pair, *, bilinear: bool) -> Steps:
+    def enlarged(self, x: Strides, factors: IntPair, *, bilinear: bool) -> Strides:
         """Shorter by the factor."""
         return x[0] / factors[0], x[1] / factors[1]
 
-    def union(self, maps: Sequence[Steps]) -> Steps:
+    def union(self, maps: Sequence[Strides]) -> Strides:
         """That of all of them."""
         return maps[0]
 
 
-def rhythm(graph: Graph, node: Node) -> tuple[Pair, Pair]:
+def rhythm(graph: Graph, node: Node) -> tuple[IntPair, IntPair]:
     """Input pixels after which everything before a node repeats, and how many of its units these are.
 
     An image moved by as many pixels moves every map that leads to the node by whole units, so that units as far apart
@@ -321,7 +321,7 @@ def _of_the_map(node: Node, layout: Layout) -> bool:
     return any(_spatial(layout, axis) for axis in range(len(layout) - axes, len(layout)))
 
 
-def _factors(node: Node, layout: Layout) -> Pair:
+def _factors(node: Node, layout: Layout) -> IntPair:
     """How many times more rows and columns there are, where that is a whole number and corners do not stay in place."""
     if (_axis_of(node, layout, "h"), _axis_of(node, layout, "w")) != (2, 3):
         raise _lost(node, "rows and columns are not its axes 2 and 3")

@@ -20,7 +20,7 @@ from rv_check.graphs.align import align, flow
 from rv_check.graphs.builder import Builder
 from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.graph import Graph, Node, State
-from rv_check.graphs.match import Kind, Match, Slot, match
+from rv_check.graphs.match import DifferenceKind, Match, Slot, match
 from rv_check.graphs.network import At
 from rv_check.modules.observe import Subject
 from rv_check.ops.kinds import KINDS
@@ -429,7 +429,7 @@ def test_one_cause_is_one_difference(case: tuple[str, Callable[[], nn.Module], s
 def test_every_kind_of_difference_has_a_mistake() -> None:
     """Each kind is among them, or in a test of its own below: `replaced`, `output`, `state`."""
     kinds = {case[2] for case in MISTAKES} | {"replaced", "output", "state"}
-    assert set(get_args(Kind)) <= kinds
+    assert set(get_args(DifferenceKind)) <= kinds
 
 
 def test_base_is_itself() -> None:

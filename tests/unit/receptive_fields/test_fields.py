@@ -31,7 +31,7 @@ from rv_check.language.files import shipped_folder
 from rv_check.modules.build import build
 from rv_check.modules.observe import Subject
 from rv_check.ops import op as ops
-from rv_check.ops.arguments import Pair
+from rv_check.ops.arguments import IntPair
 from rv_check.ops.convolutions import Conv, ConvTranspose
 from rv_check.ops.pools import MaxPool
 from rv_check.receptive_fields import formula, gradient, inputs, pictures, walk
@@ -438,7 +438,7 @@ def test_a_wrong_formula_of_phases_is_seen(name: str, monkeypatch: pytest.Monkey
             window = window._replace(before=(window.before[0] + 1, window.before[1] + 1))
         return right[1](self, x, window)
 
-    def enlarged(self: walk.Formula, x: ReceptiveField, factors: Pair, bilinear: bool) -> ReceptiveField:
+    def enlarged(self: walk.Formula, x: ReceptiveField, factors: IntPair, bilinear: bool) -> ReceptiveField:
         shifted = ops.Slide(1, 1, 1)
         return right[0](self, x, factors, bilinear).through(shifted, shifted)
 

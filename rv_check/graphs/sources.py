@@ -1,0 +1,74 @@
+"""Where the values of two graphs come from, once it is known which of their operations are pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rv_check.graphs.graph import Node
+from rv_check.ops.kinds import LEAVES, OWN_LEAVES
+
+
+def pair_leaves(order: Sequence[Node], pairs: dict[Node, Node], back: dict[Node, Node]) -> None:
+    """Pair parameters, and numbers of chance, that are values themselves, where they feed the same pair alike.
+
+    Args: `order` the operations of the expected graph; `pairs` expected to found, and `back` found to expected, to
+    which the new pairs are added.
+    """
+    for expected in order:
+        found = pairs.get(expected)
+        if found is None:
+            continue
+        free = [feed for feed in found.feeds if feed.kind in LEAVES and feed not in back]
+        for at, feed in enumerate(expected.feeds):
+            if feed.kind not in OWN_LEAVES or feed in pairs:
+                continue
+            fits = [leaf for leaf in free if leaf.kind == feed.kind and leaf.shape == feed.shape]
+            if feed.kind == "random":
+                fits = [leaf for leaf in fits if leaf.key == feed.key]
+            if not expected.row.commutes:
+                fits = [leaf for leaf in fits if found.feeds.index(leaf) == at]
+            same = [leaf for leaf in fits if leaf.name == feed.name]
+            for leaf in (same or fits)[:1]:
+                free.remove(leaf)
+                pairs[feed], back[leaf] = leaf, feed
+
+
+class Sources:
+    """The paired operations that values come from, past whatever has no counterpart.
+
+    A value of either graph has its sources in the found one, so that those of two values can be compared.
+    """
+
+    def __init__(self, pairs: Mapping[Node, Node], back: Mapping[Node, Node]):
+        self.pairs, self.back = pairs, back
+        self.known: dict[Node, frozenset[Node]] = {}
+        self.constants: dict[bytes, Node] = {}
+
+    def of(self, node: Node) -> frozenset[Node]:
+        """The sources of a value."""
+        if node not in self.known:
+            # A stack, since a network without any counterpart is one chain, too long for recursion.
+            stack = [node]
+            while stack:
+                top = stack[-1]
+                ends = self._ends(top)
+                waiting = [] if ends is not None else [feed for feed in top.inputs if feed not in self.known]
+                if waiting:
+                    stack += waiting
+                    continue
+                stack.pop()
+                every = (self.known[feed] for feed in top.inputs)
+                self.known[top] = ends if ends is not None else frozenset[Node]().union(*every)
+        return self.known[node]
+
+    def _ends(self, node: Node) -> frozenset[Node] | None:
+        """The sources of a value that is one itself; None where its inputs tell them."""
+        if node in self.pairs:
+            return frozenset((self.pairs[node],))
+        if node.kind == "constant":  # equal numbers are one
+            return frozenset((self.constants.setdefault(node.key, node),))
+        return frozenset((node,)) if node in self.back or node.kind in LEAVES else None
+
+    def are_paired(self, *nodes: Node) -> bool:
+        """Whether each of these has a counterpart, or needs none."""
+        return all(node in self.pairs or node in self.back or node.kind in LEAVES for node in nodes)
