@@ -16,7 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 AS_THE_MACHINE_GIVES = {"torch", "torchvision"}
 CHECKERS = {"import-linter", "mypy", "ruff", "types-pyyaml", "types-tabulate"}  # of the code: no test runs with them
 
