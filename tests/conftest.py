@@ -1,5 +1,6 @@
 """`pytest --update-snapshots` rewrites the generated parts of the repository; without it they are only compared."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +14,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
     parser.addoption("--update-snapshots", action="store_true", help="rewrite snapshots and the README's table")
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector look no more at what is imported: torch alone makes a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
