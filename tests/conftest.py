@@ -1,8 +1,15 @@
 """`pytest --update-snapshots` rewrites the generated parts of the repository; without it they are only compared."""
 
+import gc
 from pathlib import Path
 
 import pytest
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector look no more at what is imported: torch alone makes a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

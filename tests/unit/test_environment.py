@@ -16,7 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 AS_THE_MACHINE_GIVES = {"torch", "torchvision"}
 OF_NO_TEST = {"import-linter", "mypy", "ruff", "types-pyyaml", "types-tabulate"}  # and what makes the site
 

@@ -8,7 +8,6 @@ import platform
 import subprocess
 import sys
 import weakref
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,8 +18,7 @@ from torch import Tensor
 from rv_check.bench import devices
 from rv_check.bench.devices import Cpu, DoesNotFit, EventClock, attempt, device_of, largest, no_memory, settings
 from rv_check.errors import RvCheckError
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 class Event:

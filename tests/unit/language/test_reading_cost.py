@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from rv_check.errors import SpecError
 from rv_check.language import library
 from rv_check.language.yaml_nodes import Text, read
 from rv_check.text import LONGEST_NAME, SEARCHED_NAMES, nearest
+from tests.unit.work import lines_of
 
 
 class Compared(str):
@@ -26,24 +26,6 @@ class Compared(str):
         return str.__eq__(self, other)
 
     __hash__ = str.__hash__
-
-
-def lines_of(action: Callable[[], object]) -> int:
-    """How many lines of Python run, each round of a loop by itself."""
-    ran = 0
-
-    def count(frame: object, event: str, argument: object) -> Any:
-        nonlocal ran
-        ran += event == "line"
-        return count
-
-    before = sys.gettrace()
-    sys.settrace(count)
-    try:
-        action()
-    finally:
-        sys.settrace(before)
-    return ran
 
 
 @pytest.fixture
