@@ -191,9 +191,13 @@ def _run(command: str, folder: Path, output: str) -> Any:
     path = folder / output
     if not path.exists():
         words = shlex.split(command.replace("rv-check", f"{sys.executable} -m rv_check", 1))
-        out = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, text=True, check=False).stdout
+        done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode not in (0, 1):  # 1: something did not hold, as where an effect is not there
+            raise SystemExit(f"{command} ended with {done.returncode}")
         if not path.exists():
-            path.write_text(out, encoding="utf-8")
+            if not done.stdout:
+                raise SystemExit(f"{command} left nothing")
+            path.write_text(done.stdout, encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -63,6 +63,14 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_files_that_are_named_exist(path: Path) -> None:
+    """A file or folder of the repository that a page names is there; a word in capitals stands for a name."""
+    named = re.findall(r"`((?:rv_check|specs|tests|docs)/[\w./-]*)`", FENCE.sub("", text_of(path)))
+    missing = [name for name in named if not re.search("[A-Z]{2}|_build", name) and not (ROOT / name).exists()]
+    assert missing == []
+
+
 # Commands
 
 
@@ -110,6 +118,14 @@ def test_an_unknown_option_is_noticed() -> None:
     words = [complaint(one).partition(":")[0].strip() for one in shown]
     assert words == ["unrecognized arguments", "unrecognized arguments", "argument COMMAND"]
     assert complaint("macs --memory") == ""
+
+
+def test_errors_are_shown_where_they_are_meant_to_be() -> None:
+    """What `--update-snapshots` writes need not be right: a command that fails is noticed, wherever it stands."""
+    pages = {
+        page_id(path) for path in PAGES if re.search(r"^(rv-check: |Traceback |\S+: error: )", text_of(path), re.M)
+    }
+    assert pages == {"docs/specs.md"}  # which shows the message of a misspelt argument
 
 
 def test_every_command_has_a_page() -> None:
@@ -256,3 +272,11 @@ def test_two_digits() -> None:
     assert [tables.two_digits(one) for one in numbers] == [
         "0", "0.057", "0.10", "0.94", "1.0", "4.4", "92", "390", "8,300", "7.8e5", "2.5e12",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "words"), [("exit 2", "ended with 2"), ("true", "left nothing")])
+def test_a_measurement_that_fails_is_not_kept(command: str, words: str, tmp_path: Path) -> None:
+    """What ends badly, or gives nothing, leaves no file that a later run would take for its result."""
+    with pytest.raises(SystemExit, match=words):
+        tables._run(f"bash -c '{command}'", tmp_path, "found.json")
+    assert list(tmp_path.iterdir()) == []
