@@ -63,7 +63,10 @@ TABLE = re.compile(
 FOLDER = re.compile(r"^<!-- folder: (?:(?P<all>a copy of the repository)|with (?P<name>[\w/]+)) -->$", re.M)
 FILE = re.compile(r"# ([\w./-]+\.\w+)(?:, (below|above): (.+))?\n")
 COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.M)
-TIMES = re.compile(r"\bin \d+\.\d+s\b")  # as pytest prints them
+# The last line of pytest holds how long it took, and so many `=` that it fills the terminal's width.
+TIMES = re.compile(r"(?:^=+ )?(?P<told>\b.*) in \d+\.\d+s(?: \(.*\))?(?: =+)?$", re.M)
+# These change what commands print: in CI pytest cuts no line short, and rv-check marks what failed.
+NOT_PASSED_ON = ("PYTEST_", "COV_", "CI", "BUILD_NUMBER", "GITHUB_ACTIONS")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -107,7 +110,7 @@ class Page:
     def _in_shell(self, command: str, with_errors: bool) -> tuple[int, str, str]:
         script = f'rv-check() {{ python -m rv_check "$@"; }}; pytest() {{ python -m pytest "$@"; }}\n{command}'
         source = self.folder if self.copied else ROOT
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         environment |= {"PYTHONPATH": str(source), "NO_COLOR": "1", "COLUMNS": "80"}
         errors = subprocess.STDOUT if with_errors else subprocess.PIPE
@@ -122,7 +125,8 @@ def _in_process(arguments: list[str], with_errors: bool) -> tuple[int, str, str]
 
     out = io.StringIO()
     errors = out if with_errors else io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GITHUB_ACTIONS", raising=False)
         try:
             status = main(arguments)
         except SystemExit as end:  # argparse's
@@ -251,7 +255,7 @@ def run_console(page: Page, example: Example) -> None:
     if "".join(f"$ {command}\n{output}" for command, output in found) != text:
         raise Differs("its first line is no command, as `$ COMMAND`")
     printed = "".join(f"$ {command}\n{page.run(command)}" for command, _ in found)
-    if TIMES.sub("", printed) != TIMES.sub("", text):
+    if TIMES.sub(r"\g<told>", printed) != TIMES.sub(r"\g<told>", text):
         differs(page, example, printed)
 
 

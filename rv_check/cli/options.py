@@ -104,7 +104,7 @@ def batch(parser: argparse.ArgumentParser, unless_given: int) -> None:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepOptions:
     """A training step, as far as its memory depends on it: images at a time, type of numbers, optimiser."""
 
     batch: int
@@ -119,9 +119,9 @@ def step(parser: argparse.ArgumentParser, images: int) -> None:
     parser.add_argument("--optimiser", default="momentum", help="sgd, momentum or adam, of the memory")
 
 
-def step_of(options: argparse.Namespace) -> Step:
+def step_of(options: argparse.Namespace) -> StepOptions:
     """What these options say."""
-    return Step(options.batch, options.dtype, options.optimiser)
+    return StepOptions(options.batch, options.dtype, options.optimiser)
 
 
 # Evidence

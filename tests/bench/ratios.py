@@ -27,7 +27,7 @@ from torch import nn
 
 from rv_check import load
 from rv_check.archs.arch import Arch
-from rv_check.checks.check import Pair, run_check
+from rv_check.checks.check import run_check
 from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.registry import CHECKS
 from rv_check.checks.sizes import input_sizes

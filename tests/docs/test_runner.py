@@ -61,6 +61,8 @@ RIGHT = {
     "another file": block("toml", "# some.toml\n[a]\nb = 1"),
     "a command": block("console", "$ rv-check show mine/tiny.yaml::tiny4 | grep ^params\nparams            16"),
     "two of them": block("console", "$ cat net.py | wc -l\n4\n$ rv-check nothing > out 2>&1; echo $?\n2"),
+    "how long it took": block("console", "$ echo '=== 2 passed in 0.35s ==='\n===== 2 passed in 12.30s (0:00:12) ====="),
+    "not in CI": block("console", "$ echo $CI$GITHUB_ACTIONS-\n-\n$ rv-check check mine/tiny.yaml::tiny4 --level spec | grep -c ^::\n0"),
     "a table": "<!-- table: cat pyproject.toml | head -1 -->\n\n[tool.pytest.ini_options]\n\n<!-- end of table -->\n\n",
 }  # fmt: skip
 WRONG = {
@@ -73,6 +75,7 @@ WRONG = {
     "another output": block("console", "$ echo 1\n2"),
     "no output": block("console", "$ echo 1"),
     "no command": block("console", "1\n$ echo 1\n1"),
+    "another number of tests": block("console", "$ echo '2 passed in 0.35s'\n3 passed in 0.35s"),
     "another status": block("console", "$ rv-check show nothing > out 2>&1\n$ echo $?\n0"),
     "another table": "<!-- table: echo 1 -->\n\n2\n\n<!-- end of table -->\n\n",
     "a table that cannot be made": "<!-- table: cat nothing -->\n\n<!-- end of table -->\n\n",
@@ -82,8 +85,10 @@ WRONG = {
 }
 
 
-def test_what_is_right_passes(tmp_path: Path) -> None:
+def test_what_is_right_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of every kind, which build on one another."""
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert outcomes(run(tmp_path, "".join(RIGHT.values()))) == ["PASSED"] * len(RIGHT)
 
 

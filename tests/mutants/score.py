@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rv_check import Arch, build, load
-from rv_check.checks.check import Pair, run_check
+from rv_check.checks.check import run_check
 from rv_check.checks.findings import Finding
 from rv_check.checks.of_module import ModuleRun
 from rv_check.checks.registry import CHECKS

@@ -16,7 +16,7 @@ from rv_check.archs.arch import Arch
 from rv_check.archs.load import archs, load, parse_size
 from rv_check.cli import options as shared
 from rv_check.cli.console import Answer, Console
-from rv_check.cli.options import Step
+from rv_check.cli.options import StepOptions
 from rv_check.costs import conventions as counters
 from rv_check.costs import memory, roofline
 from rv_check.costs import operations as counts
@@ -120,7 +120,7 @@ def _of_module(name: str, size: str | None, kwargs: str | None) -> Counted:
     return Counted(name, ModuleNetwork(Subject(module)), x, params)
 
 
-def _kept(network: Counted, step: Step) -> memory.Memory:
+def _kept(network: Counted, step: StepOptions) -> memory.Memory:
     graphs = network.graph(training=True, batch=step.batch), network.graph(batch=step.batch)
     return memory.memory(*graphs, network.params, step.dtype, step.optimiser)
 
@@ -202,7 +202,7 @@ def compared_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> str:
     return tables.table(("arch", *(rule.name for rule in rules)), rows, "l" + "r" * len(rules))
 
 
-def memory_text(name: str, step: Step, found: memory.Memory) -> str:
+def memory_text(name: str, step: StepOptions, found: memory.Memory) -> str:
     """Bytes, a line each."""
     rows = [
         ("parameters", f"{found.parameters:,}"),
@@ -216,7 +216,7 @@ def memory_text(name: str, step: Step, found: memory.Memory) -> str:
     return f"{name} in {step.dtype}, batch {step.batch}\n\n{text}"
 
 
-def roofline_text(network: Counted, step: Step, rate: float, bandwidth: float) -> str:
+def roofline_text(network: Counted, step: StepOptions, rate: float, bandwidth: float) -> str:
     """The least time of each operation on a device, and which of its two limits decides."""
     rows, total = [], 0.0
     for cost in roofline.costs(network.graph(batch=step.batch), memory.size_of(step.dtype)):
@@ -245,7 +245,7 @@ def as_json_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> dict[st
     }
 
 
-def as_json(network: Counted, done: Sequence[Operation], step: Step, kept: memory.Memory | None) -> dict[str, Any]:
+def as_json(network: Counted, done: Sequence[Operation], step: StepOptions, kept: memory.Memory | None) -> dict[str, Any]:
     """For machines: operations and conventions, and bytes where these are asked for."""
     operations = [
         {

@@ -10,7 +10,7 @@ from typing import Any
 from rv_check.checks.findings import Report
 from rv_check.cli import options as shared
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
-from rv_check.cli.options import Step
+from rv_check.cli.options import StepOptions
 from rv_check.costs import memory
 from rv_check.errors import CannotRun
 from rv_check.report import tables
@@ -59,7 +59,7 @@ def _on_the_module(made: Plan, weights: str | None, names: str | None) -> Report
     return check_plan(made, weights, names)
 
 
-def text(made: Plan, step: Step, kept: memory.Memory, checked: Report | None, reason: str) -> str:
+def text(made: Plan, step: StepOptions, kept: memory.Memory, checked: Report | None, reason: str) -> str:
     """The parts, what they cost, what is easily missed, and whether the module does as planned, or why not told."""
     rows = [
         (part.name, f"{part.trainable + part.frozen:,}", f"{part.trainable:,}", f"{part.frozen:,}")
@@ -97,7 +97,7 @@ def _checked_lines(checked: Report) -> Sequence[str]:
     ]
 
 
-def as_json(made: Plan, step: Step, kept: memory.Memory, checked: Report | None) -> dict[str, Any]:
+def as_json(made: Plan, step: StepOptions, kept: memory.Memory, checked: Report | None) -> dict[str, Any]:
     """The object of schema rv-check/transfer/1."""
     macs, backward = made.macs()
     how = {"batch": step.batch, "dtype": step.dtype, "optimiser_name": step.optimiser}
