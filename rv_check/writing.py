@@ -40,8 +40,10 @@ def put(path: Path, content: bytes) -> None:
     What is no regular file, as /dev/stdout, is written to; so is a file whose folder takes no other one.
     Raises: OSError; then, as where it is interrupted, the old file is as it was, and nothing is left beside it.
     """
-    target = Path(os.path.realpath(path))
-    if (target.exists() and not target.is_file()) or not os.access(target.parent, os.W_OK):
+    # Such a thing keeps the name that it was given: where /dev/stdout is a pipe, what it leads to cannot be opened.
+    is_special = path.exists() and not path.is_file()
+    target = path if is_special else Path(os.path.realpath(path))
+    if is_special or not os.access(target.parent, os.W_OK):
         target.write_bytes(content)
         return
     beside = target.with_name(f".{target.name}.{os.getpid()}")

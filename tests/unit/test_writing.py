@@ -6,6 +6,8 @@ import ast
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -190,3 +192,11 @@ def test_a_file_written_elsewhere_is_seen(line: str, tmp_path: Path) -> None:
 def test_other_calls_are_not_taken_for_it(line: str) -> None:
     """What reads, or changes a text."""
     assert writes(line) == []
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_pipe_is_written_to(name: str) -> None:
+    """Also where the name leads to no file that could be opened, as that of a process's stdout does."""
+    script = f"from pathlib import Path\nfrom rv_check.writing import write_text\nwrite_text(Path('/dev/{name}'), 'x')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, getattr(done, name)) == (0, "x")

@@ -27,6 +27,7 @@ from rv_check.graphs.graph import Graph, Node
 from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import graph_of
 from rv_check.modules import aten
+from rv_check.modules.build import build
 from rv_check.modules.observe import Subject
 from rv_check.ops.kinds import KINDS, LEAVES, Kind, enter, kind_of
 from rv_check.ops.op import OPS
@@ -407,7 +408,7 @@ def by_chance(chance: random.Random) -> str:
 def test_trees_and_graphs_agree(tens: int, tmp_path: Path) -> None:
     """Networks of every op have the same totals read off the tree and off the graph, which are written apart.
 
-    Their parameters are also those of the module that is built, observed as it runs.
+    So has the module that is built, observed as it runs.
     """
     met: set[str] = set()
     for seed in range(10 * tens, 10 * tens + 10):
@@ -415,14 +416,15 @@ def test_trees_and_graphs_agree(tens: int, tmp_path: Path) -> None:
         path = tmp_path / f"net{seed}.yaml"
         path.write_text(text, encoding="utf-8")
         arch = load(f"{path}::net")
-        graph = graph_of(arch, batch=1, form=Form.AS_RUN)
-        found = facts(graph, [])
-        met |= {node.kind for node in graph.nodes}
-        numbers = (found.params, found.macs, found.activations, found.depth, found.skips)
-        wanted = (arch.params, arch.macs, arch.activations, arch.depth, arch.skip_connections)
-        assert numbers == wanted, f"seed {seed}\n{text}"
-        last = next(node for node in reversed(graph.nodes) if node.kind == "adaptive_avgpool")
-        assert str(graph_field(graph, last)) == str(arch.receptive_field), f"seed {seed}\n{text}"
+        expected = (arch.params, arch.macs, arch.activations, arch.depth, arch.skip_connections)
+        at = At(arch.input, batch=1, training=False)
+        for graph in (graph_of(arch, batch=1, form=Form.AS_RUN), Subject(build(arch)).observe(at, Form.AS_RUN)):
+            found = facts(graph, [])
+            met |= {node.kind for node in graph.nodes}
+            numbers = (found.params, found.macs, found.activations, found.depth, found.skips)
+            assert numbers == expected, f"seed {seed}\n{text}"
+            last = next(node for node in reversed(graph.nodes) if node.kind == "adaptive_avgpool")
+            assert str(graph_field(graph, last)) == str(arch.receptive_field), f"seed {seed}\n{text}"
     assert len(met) > 8
 
 

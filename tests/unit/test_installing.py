@@ -1,0 +1,140 @@
+"""What whoever runs `tox` is told: what is installed and why it takes long, and what to do where it fails."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests import ROOT
+
+INSTALL = runpy.run_path(str(ROOT / ".ci" / "install.py"))
+TORCH = ["--quiet", "torch>=2.11", "torchvision>=0.26"]
+
+
+# Before pip
+
+
+@pytest.mark.parametrize(
+    ("version", "gigabytes", "packages", "words"),
+    [
+        ((3, 11), 9.0, TORCH, ""),
+        ((3, 13), 9.0, TORCH, ""),
+        ((3, 10), 9.0, TORCH, "this is Python 3.10; make .venv anew with Python 3.11, 3.12 or 3.13"),
+        ((3, 14), 9.0, [], "this is Python 3.14; make .venv anew"),
+        ((3, 11), 7.9, TORCH, "7.9 GB are free, and torch with its libraries takes up to 8 GB: free some"),
+        ((3, 11), 0.1, ["pytest>=8.4", "torchinfo>=1.8"], ""),  # which are small
+    ],
+)
+def test_what_is_unfit(version: tuple[int, int], gigabytes: float, packages: list[str], words: str) -> None:
+    """Another Python than those that are supported, and a disk that torch does not fit on."""
+    found = INSTALL["unfit"](version, round(gigabytes * 1e9), packages)
+    assert found.startswith(words) if words else found == ""
+
+
+def test_the_pythons_are_those_of_pyproject() -> None:
+    """`requires-python` and the classifiers say the same."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [text.rpartition(" :: ")[2] for text in project["classifiers"] if "Python :: 3" in text]
+    assert project["requires-python"] == ">=" + ".".join(map(str, INSTALL["OLDEST"])) == f">={named[0]}"
+    last = INSTALL["TOO_NEW"][1] - 1
+    assert named[-1] == f"3.{last}"
+
+
+def test_nothing_is_tried_where_it_cannot_succeed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 2, and one line."""
+    names = INSTALL["main"].__globals__
+
+    def full(path: str) -> SimpleNamespace:
+        return SimpleNamespace(free=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(names, "shutil", SimpleNamespace(disk_usage=full))
+        patch.setitem(names, "subprocess", None)
+        assert INSTALL["main"](TORCH) == 2
+    assert capsys.readouterr().err.startswith("rv_check cannot be tested here: 0.0 GB are free")
+
+
+# After it
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "the disk is full"),
+        (
+            "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError('Failed to establish a "
+            "new connection: [Errno 111] Connection refused')'\nERROR: No matching distribution found for torch>=2.11",
+            "the package index was not reached",
+        ),
+        ("ERROR: No matching distribution found for torchvision>=0.26", "there is no torch for this machine"),
+        ("ERROR: No matching distribution found for torchinfo>=9", "pip has failed, as told above"),
+    ],
+)
+def test_what_is_told_after_pip_has_failed(printed: str, words: str) -> None:
+    """What to do, where what pip prints says what the cause is."""
+    assert INSTALL["cause"](printed).startswith(words)
+
+
+def test_without_a_network() -> None:
+    """Pip, asked for a package at an address where nothing listens: its own words first, then what to do."""
+    script = str(ROOT / ".ci" / "install.py")
+    options = ["--isolated", "--no-cache-dir", "--retries", "1", "--index-url", "http://127.0.0.1:9/simple"]
+    command = [sys.executable, script, *options, "no-such-package-as-this"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "No matching distribution found for no-such-package-as-this" in done.stdout
+    assert done.stderr.startswith("rv_check could not be installed: the package index was not reached: ")
+
+
+def test_nothing_is_said_where_it_succeeds() -> None:
+    """Asked for what there is, pip succeeds, and says what it says."""
+    command = [sys.executable, str(ROOT / ".ci" / "install.py"), "pytest"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "already satisfied" in done.stdout
+
+
+# Meanwhile
+
+TOX = """\
+[tox]
+env_list = tests, small
+[testenv]
+package = skip
+deps = pytest
+install_command = python -c "" {packages}
+[testenv:tests]
+extras = torch, plot
+"""
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Any:
+    """What tox prints on stderr of an environment, with this project's toxfile and packages that are not installed."""
+    (tmp_path / "tox.ini").write_text(TOX)
+    shutil.copy(ROOT / "toxfile.py", tmp_path)
+
+    def run(environment: str) -> str:
+        command = [sys.executable, "-m", "tox", "run", "-qq", "--notest", "-e", environment]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stderr
+
+    return run
+
+
+def test_what_takes_long_is_said(told: Any, tmp_path: Path) -> None:
+    """Where torch is to be installed; neither of an environment without it, nor where it is there."""
+    folder = tmp_path / ".tox" / "tests"
+    assert told("small") == ""
+    assert told("tests").startswith(f"Installing torch and torchvision into {folder}, once for all environments:")
+    (next(folder.rglob("site-packages")) / "torch").mkdir()
+    assert told("tests") == ""
