@@ -55,12 +55,9 @@ def test_written_and_read(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_every_key_is_there_and_explained() -> None:
-    """A result has the keys of the schema, and the schema says what each is."""
+def test_every_key_is_there() -> None:
+    """A result has the keys of the schema, which docs/schemas says what each is of."""
     assert set(result()) == set(KEYS)
-    words = (bench_results.__doc__ or "").replace("{", " ").replace("}", " ")
-    missing = [key for key in KEYS if not any(part.strip(" .,;:`") == key for part in words.replace(",", " ").split())]
-    assert missing == []
 
 
 def broken(**changes: Any) -> str:

@@ -196,7 +196,7 @@ def test_a_mistake_fails(new: Callable[[], nn.Module], old: Callable[[], nn.Modu
     assert {f.check for f in failed} == {"structure"}
     mistake = next(f for f in failed if kind in str(f.kind) and words in f.title)
     assert mistake.call is not None
-    assert mistake.call.document.shown.startswith("tests/unit/checks/")
+    assert mistake.call.document.shown.startswith("tests/unit/")
     assert next(f for f in report.findings if f.check == "train").status == "blocked"
     with pytest.raises(AssertionError, match="does not hold"):
         assert_same(new(), old(), IMAGE)

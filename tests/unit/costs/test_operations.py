@@ -192,7 +192,7 @@ class Unknown(nn.Module):
 
 def test_an_operator_without_a_rule_is_no_zero() -> None:
     """It is named, with the line that calls it."""
-    with pytest.raises(RvCheckError, match=r"no rule counts the operation '_fft_c2c' .*test_counts\.py:\d+"):
+    with pytest.raises(RvCheckError, match=r"no rule counts the operation '_fft_c2c' .*test_operations\.py:\d+"):
         seen(Unknown(), 3, 8, 8)
 
 

@@ -438,9 +438,9 @@ def test_a_wrong_formula_of_phases_is_seen(name: str, monkeypatch: pytest.Monkey
             window = window._replace(before=(window.before[0] + 1, window.before[1] + 1))
         return right[1](self, x, window)
 
-    def enlarged(self: walk.Formula, x: ReceptiveField, factors: IntPair, bilinear: bool) -> ReceptiveField:
+    def enlarged(self: walk.Formula, x: ReceptiveField, factors: IntPair, *, bilinear: bool) -> ReceptiveField:
         shifted = ops.Slide(1, 1, 1)
-        return right[0](self, x, factors, bilinear).through(shifted, shifted)
+        return right[0](self, x, factors, bilinear=bilinear).through(shifted, shifted)
 
     monkeypatch.setattr(walk.Formula, "window", window)
     monkeypatch.setattr(walk.Formula, "enlarged", enlarged)

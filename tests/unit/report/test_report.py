@@ -16,10 +16,8 @@ from rv_check import Arch, Finding, Report, load
 from rv_check.checks.findings import Level, Status
 from rv_check.checks.registry import check_arch
 from rv_check.errors import Document, Place
-from rv_check.report import comparison as report_comparison
 from rv_check.report import findings as report_findings
 from rv_check.report import github
-from rv_check.report import layers as report_layers
 from rv_check.report.comparison import (
     CSV_HEADERS,
     HEADERS,
@@ -386,30 +384,6 @@ def test_json(line: Line) -> None:
         "line": SPEC.splitlines().index("      - params: 1_150") + 1,
     }
     assert made == json.loads(json.dumps(comparison_json([line])))
-
-
-def test_the_docstring_documents_every_key() -> None:
-    """Each schema is named in the text of the module that makes it, and each of its keys in the paragraph about it."""
-    text = "\n".join(str(module.__doc__) for module in (report_layers, report_findings, report_comparison))
-    paragraphs = dict(
-        zip(("show", "check", "map", "report"), re.split(r"\nrv-check/\w+/1, of ", text)[1:], strict=True)
-    )
-    for schema in (
-        report_layers.SHOW_SCHEMA,
-        report_findings.CHECK_SCHEMA,
-        report_findings.MAP_SCHEMA,
-        report_comparison.REPORT_SCHEMA,
-    ):
-        assert f"\n{schema}, of " in text
-    documented = {
-        "show": {*SHOW_KEYS, *LAYER_KEYS, *FIELD_KEYS},
-        "check": {*CHECK_KEYS, *FINDING_KEYS},
-        "map": {*MAP_KEYS},
-        "report": {"schema", "archs", *ARCH_KEYS, *PUBLISHED_KEYS},
-    }
-    for schema, keys in documented.items():
-        words = set(re.findall(r"\w+", paragraphs[schema]))
-        assert keys <= words, schema
 
 
 # Published numbers speak of the arch as declared, and each has its source.
