@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rv_check.bench.cases import Case, Point
+from rv_check.bench.cases import BenchCase, Point
 from rv_check.bench.timing import Workload
 from rv_check.costs import operations as counts
 from rv_check.costs import roofline
@@ -23,7 +23,7 @@ from rv_check.modules.build import build
 from rv_check.modules.copies import copy_of
 from rv_check.modules.named import load_module
 from rv_check.modules.network import ModuleNetwork
-from rv_check.modules.observe import Subject as Observed
+from rv_check.modules.observe import Subject
 from rv_check.modules.processes import ALONE, Ranks
 from rv_check.modules.reference import build_reference
 from rv_check.modules.torch_state import seeded
@@ -42,7 +42,7 @@ OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 # Modules
 
 
-def module_of(case: Case) -> nn.Module:
+def module_of(case: BenchCase) -> nn.Module:
     """The case's module, freshly made or a copy, on the CPU in float32. Raises: RvCheckError, CannotRun."""
     subject = case.subject
     with seeded(0):
@@ -265,7 +265,7 @@ def make(
 
 
 @dataclass(frozen=True)
-class Cost:
+class PassCost:
     """Of one run over the whole batch. `moved`: bytes of the forward pass, each operand once; None of other passes.
 
     `least`: seconds on a device of a given rate and bandwidth, None of passes with a backward one.
@@ -274,7 +274,7 @@ class Cost:
     macs: int
     moved: int | None
     params: int
-    operations: tuple[roofline.Cost, ...]
+    operations: tuple[roofline.OperationCost, ...]
 
     def least(self, rate: float, bandwidth: float) -> float | None:
         """Seconds by the roofline, operation by operation."""
@@ -283,7 +283,7 @@ class Cost:
         return sum(operation.seconds(rate, bandwidth) for operation in self.operations)
 
 
-def cost(case: Case, module: nn.Module) -> Cost:
+def cost(case: BenchCase, module: nn.Module) -> PassCost:
     """What a run of the case takes, from the spec, or from the module as it runs on meta.
 
     Raises: RvCheckError for an operation that no rule counts.
@@ -296,14 +296,14 @@ def cost(case: Case, module: nn.Module) -> Cost:
     macs = {"backward": backward, "step": forward + backward}.get(point.pass_, forward) * point.batch
     params = sum(parameter.numel() for parameter in module.parameters())
     if point.pass_ in ("backward", "step"):
-        return Cost(macs, None, params, ())
+        return PassCost(macs, None, params, ())
     graph = network.graph(At(image, point.batch, training), Form.AS_RUN)
     operations = tuple(roofline.costs(graph, BYTES[point.dtype]))
-    return Cost(macs, sum(one.moved for one in operations), params, operations)
+    return PassCost(macs, sum(one.moved for one in operations), params, operations)
 
 
-def _network(case: Case, module: nn.Module) -> Network:
+def _network(case: BenchCase, module: nn.Module) -> Network:
     if case.subject.arch is not None:
         return ArchNetwork(case.subject.arch)
-    observed = Observed(copy.deepcopy(module).cpu().float())
+    observed = Subject(copy.deepcopy(module).cpu().float())
     return ModuleNetwork(observed, case.subject.name, does_not="cannot be observed at")

@@ -51,7 +51,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Case:
+class BlockCase:
     """Arguments of a contract, an input, and what the contract says of it. None in `out`: any size."""
 
     values: Mapping[str, Any]
@@ -69,7 +69,7 @@ class Case:
 class Trial:
     """A case with a way to make its module, freshly each time, with the same weights."""
 
-    case: Case
+    case: BlockCase
     build: Callable[[], nn.Module]
     stack: Callable[[], list[nn.Module]] = field(default=list)  # modules to stand one after the other
     still: Callable[[], nn.Module] | None = None  # with a stride of 0, where a stride is an argument

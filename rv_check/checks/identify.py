@@ -13,12 +13,13 @@ from rv_check.archs.load import archs
 from rv_check.archs.trail import Budget
 from rv_check.errors import SpecError
 from rv_check.graphs.builder import Form
-from rv_check.graphs.graph import Graph, Node, Shape, State
+from rv_check.graphs.graph import Graph, Node, State
 from rv_check.graphs.match import match
 from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import graph_of
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.observe import Subject
+from rv_check.ops.op import Shape
 from rv_check.text import shown_shape
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from rv_check.graphs.match import Slot
-    from rv_check.modules.trace import Difference
+    from rv_check.modules.trace import TensorDifference
 
 
 def state_dict(run: Run, check: Check) -> Outcome:
@@ -130,7 +130,7 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
     return measured(run, check, what, differences, torch.float64)
 
 
-def measured(run: Run, check: Check, what: str, differences: Sequence[Difference], dtype: torch.dtype) -> Finding:
+def measured(run: Run, check: Check, what: str, differences: Sequence[TensorDifference], dtype: torch.dtype) -> Finding:
     """Passed when every difference that decides is within the tolerance; else the first in the order of the flow."""
     from rv_check.modules.generic_point import CHANCE, INPUT, WEIGHTS
     from rv_check.modules.trace import TOLERANCE

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rv_check.errors import Place
-from rv_check.graphs.graph import Caller, Graph, Node, Shape, State
+from rv_check.graphs.graph import Caller, Graph, Node, State, TensorShape
 from rv_check.ops.kinds import LEAVES
 
 Rule = Callable[["Builder", Node], "Node | None"]
@@ -79,7 +79,7 @@ class Builder:
         self,
         kind: str,
         *inputs: Node,
-        shape: Shape,
+        shape: TensorShape,
         tensors: Mapping[str, State | Node] | None = None,
         like: Node | None = None,
         **attributes: Any,
@@ -103,7 +103,7 @@ class Builder:
                 return other
         return node
 
-    def reshape(self, value: Node, shape: Shape, like: Node | None = None) -> Node:
+    def reshape(self, value: Node, shape: TensorShape, like: Node | None = None) -> Node:
         """The value in another shape, its elements in the same order."""
         return self.make("reshape", value, shape=shape, like=like, to=shape)
 
@@ -166,6 +166,6 @@ def state_of(value: Node) -> State | Node:
     return State(node.name, value.shape, tuple(reversed(steps)))
 
 
-def reshaped(state: State, shape: Shape) -> State:
+def reshaped(state: State, shape: TensorShape) -> State:
     """A parameter or buffer in another shape."""
     return state if state.shape == shape else State(state.name, shape, (*state.steps, ("reshape", shape)))

@@ -13,7 +13,7 @@ from math import isclose, prod
 from typing import Any
 
 from rv_check.graphs.builder import Builder, reshaped, rule, state_of
-from rv_check.graphs.graph import Node, Shape, State
+from rv_check.graphs.graph import Node, State, TensorShape
 
 ELEMENTWISE = ("relu", "silu", "sigmoid", "dropout", "scale")  # of a value alone, element by element
 
@@ -580,7 +580,7 @@ def matrix_times_pixels(b: Builder, node: Node) -> Node | None:
     return _pointwise(b, like, x, node.shape)
 
 
-def _pointwise(b: Builder, linear: Node, x: Node, shape: Shape) -> Node | None:
+def _pointwise(b: Builder, linear: Node, x: Node, shape: TensorShape) -> Node | None:
     weight = linear.tensors["weight"]
     if not isinstance(weight, State):
         return None

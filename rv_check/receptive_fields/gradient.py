@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Gradient:
+class GradientMaps:
     """Images (1, 1, H, W) in float64, along `axes`; along the other one, windows are those of one pixel.
 
     Every window is a mean. A gradient counts as 1 wherever it is not 0, since 50 layers of 3x3 divide by 1e47.

@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from rv_check.archs.receptive_field import ReceptiveField, union
 from rv_check.errors import RvCheckError
-from rv_check.graphs.graph import Graph, Node, Shape, describe
+from rv_check.graphs.graph import Graph, Node, TensorShape, describe
 from rv_check.ops.arguments import IntPair
 from rv_check.ops.op import Slide
 
@@ -351,7 +351,7 @@ def _cut(node: Node, layout: Layout) -> Window:
     return Window(stride=(1, stride), before=(0, start), after=(0, stop))
 
 
-def regrouped(layout: Layout, shape: Shape) -> Layout | None:
+def regrouped(layout: Layout, shape: TensorShape) -> Layout | None:
     """The layout after a reshape: axes may merge, and batch and channels split, but rows and columns may not."""
     atoms = [atom for axis in layout for atom in axis]
     axes: list[list[Atom]] = []

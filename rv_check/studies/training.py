@@ -27,7 +27,7 @@ from rv_check.modules.guard import run_theirs
 from rv_check.modules.processes import ALONE, Ranks
 from rv_check.modules.torch_state import seeded, steady
 from rv_check.studies.datasets import Data
-from rv_check.studies.recipes import Plan, Recipe
+from rv_check.studies.recipes import Recipe, TrainingPlan
 from rv_check.writing import write_bytes, write_text
 
 CHECKPOINT = "rv-check/checkpoint/1"
@@ -61,7 +61,7 @@ class Task:
     amp: bool = False
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> TrainingPlan:
         """Its iterations."""
         return self.recipe.of(len(self.data.train), self.layers)
 

@@ -29,6 +29,7 @@ from rv_check import load
 from rv_check.archs.arch import Arch
 from rv_check.checks.check import run_check
 from rv_check.checks.of_arch import ArchRun
+from rv_check.checks.pair import Pair
 from rv_check.checks.registry import CHECKS
 from rv_check.checks.sizes import input_sizes
 from rv_check.graphs.builder import Form

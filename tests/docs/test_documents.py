@@ -24,7 +24,7 @@ from rv_check.checks.registry import CHECKS
 from rv_check.cli.main import parse
 from rv_check.language.vocabulary import PROPERTIES
 from rv_check.pytest_plugin.pyproject import load_blocks, load_candidates
-from rv_check.report.comparison import HEADERS, Line, table_rows
+from rv_check.report.comparison import HEADERS, ComparisonRow, table_rows
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -238,7 +238,7 @@ def readme_table() -> list[list[str]]:
 def test_the_comparison_table_is_what_the_specs_say() -> None:
     """All columns but the last, which takes minutes and is for the sweep."""
     header, _, *body = readme_table()
-    static = table_rows([Line(arch, Report(arch.name, "", ())) for arch in archs()])
+    static = table_rows([ComparisonRow(arch, Report(arch.name, "", ())) for arch in archs()])
     assert header == list(HEADERS)
     assert [row[:-1] for row in body] == [list(row[:-1]) for row in static]
 

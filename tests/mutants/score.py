@@ -30,6 +30,7 @@ from rv_check import Arch, build, load
 from rv_check.checks.check import run_check
 from rv_check.checks.findings import Finding
 from rv_check.checks.of_module import ModuleRun
+from rv_check.checks.pair import Pair
 from rv_check.checks.registry import CHECKS
 from rv_check.checks.sizes import input_sizes
 from rv_check.checks.structure import Structure, guess

@@ -13,9 +13,6 @@ import rv_check
 
 PACKAGE = Path(rv_check.__file__).parent
 MAX_LINES = 250  # of one class
-OWN = ("text", "values", "errors", "ops", "language", "archs")  # what all other folders build on
-# A type that is defined twice, with the files of both.
-KNOWN = {"Shape": ["graphs/graph.py", "ops/op.py"]}  # of a batch, and of one image
 
 
 def sources(package: Path) -> Iterator[tuple[str, ast.Module]]:
@@ -35,27 +32,28 @@ def too_long(package: Path) -> list[str]:
 
 
 def types_of(tree: ast.Module) -> Iterator[str]:
-    """The names of classes that a file defines, and of types that it gives a name: `Shape = tuple[int, ...]`."""
+    """The names of classes that a file defines, and of types that it gives a name: `Shape = tuple[int, ...]`.
+
+    Those of its own among them, without their underscore: `_Step` beside `Step` reads as the same thing.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
-            yield node.name
+            yield node.name.lstrip("_")
     for statement in tree.body:
         match statement:
-            case ast.Assign(targets=[ast.Name(name)]) if name[0].isupper() and not name.isupper():
-                yield name
+            case ast.Assign(targets=[ast.Name(name)]) | ast.AnnAssign(target=ast.Name(name)):
+                word = name.lstrip("_")
+                if word[:1].isupper() and not word.isupper():
+                    yield word
 
 
 def defined_twice(package: Path) -> dict[str, list[str]]:
-    """Types of the folders that all build on whose names are defined elsewhere, too, each with its files."""
+    """The names of types that a package defines more than once, each with its files."""
     files: dict[str, list[str]] = {}
     for file, tree in sources(package):
         for name in types_of(tree):
             files.setdefault(name, []).append(file)
-    return {
-        name: found
-        for name, found in files.items()
-        if len(found) > 1 and any(file.partition("/")[0].removesuffix(".py") in OWN for file in found)
-    }
+    return {name: found for name, found in files.items() if len(found) > 1}
 
 
 @pytest.fixture
@@ -82,12 +80,23 @@ def test_a_class_that_is_too_long_is_seen(copied: Path) -> None:
 
 
 def test_a_name_of_a_type_means_one_thing() -> None:
-    """What the folders define that all others build on has a name of its own, but for those that are known."""
-    assert defined_twice(PACKAGE) == KNOWN
+    """Every class and every type of the package has a name of its own."""
+    assert defined_twice(PACKAGE) == {}
 
 
-@pytest.mark.parametrize("text", ["class Repeat:\n    pass\n", "Repeat = list[int]\n"])
-def test_a_name_that_means_two_things_is_seen(copied: Path, text: str) -> None:
-    """The test above can fail: on a class and on a type of a higher folder."""
+@pytest.mark.parametrize(
+    ("text", "twice"),
+    [
+        ("class Repeat:\n    pass\n", {"Repeat": ["archs/tree.py", "costs/new.py"]}),
+        ("Repeat = list[int]\n", {"Repeat": ["archs/tree.py", "costs/new.py"]}),
+        ("class _Repeat:\n    pass\n", {"Repeat": ["archs/tree.py", "costs/new.py"]}),
+        ("def make():\n    class Repeat:\n        pass\n", {"Repeat": ["archs/tree.py", "costs/new.py"]}),
+        ("Shape: TypeAlias = list[int]\n", {"Shape": ["costs/new.py", "ops/op.py"]}),
+        ("class TimingPlan:\n    pass\n", {"TimingPlan": ["bench/timing.py", "costs/new.py"]}),
+        ("REPEAT = 1\n_ = 2\nrepeat = 3\n", {}),
+    ],
+)
+def test_a_name_that_means_two_things_is_seen(copied: Path, text: str, twice: dict[str, list[str]]) -> None:
+    """The test above can fail: on a class and on a type, of any folder, and not on names of other things."""
     (copied / "costs" / "new.py").write_text(text, encoding="utf-8")
-    assert defined_twice(copied) == KNOWN | {"Repeat": ["archs/tree.py", "costs/new.py"]}
+    assert defined_twice(copied) == twice

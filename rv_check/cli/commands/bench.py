@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rv_check.bench import results as bench_results
 from rv_check.bench import tables
 from rv_check.bench.cases import Group, Selection, parse_batches, parse_input, parse_shard, parse_words, select, shard
-from rv_check.bench.results import SCHEMA, Results, Verdict
+from rv_check.bench.results import SCHEMA, BaselineVerdict, Results
 from rv_check.cli import options as shared
 from rv_check.cli.console import DID_NOT_HOLD, HELD, WRONG_QUESTION, Answer, Console
 from rv_check.costs.memory import OPTIMISERS
@@ -129,7 +129,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer | None:
         baseline = Baseline(bench_results.read(path), shown_path(path))
     from rv_check.bench import devices
     from rv_check.bench import run as bench_run
-    from rv_check.bench.timing import Plan
+    from rv_check.bench.timing import TimingPlan
 
     with _ranks(options.data_parallel, options.device) as ranks:
         device = devices.device_of(
@@ -142,7 +142,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer | None:
         session = bench_run.Session(
             device,
             *_started(device, output),
-            plan=Plan(options.seconds, options.rounds),
+            plan=TimingPlan(options.seconds, options.rounds),
             stages=options.stages,
             ranks=ranks,
             say=console.note if ranks.first else lambda text: None,
@@ -236,7 +236,7 @@ def _measured(
 ) -> Answer:
     """The table or the object, the verdicts, and the status."""
     results, machine = session.results, session.machine
-    verdicts: Sequence[Verdict] = []
+    verdicts: Sequence[BaselineVerdict] = []
     if baseline is not None:
         verdicts = bench_results.against(results, machine, baseline.results, baseline.where)
     if verdicts and console.form == "json":

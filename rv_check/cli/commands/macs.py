@@ -245,7 +245,9 @@ def as_json_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> dict[st
     }
 
 
-def as_json(network: Counted, done: Sequence[Operation], step: StepOptions, kept: memory.Memory | None) -> dict[str, Any]:
+def as_json(
+    network: Counted, done: Sequence[Operation], step: StepOptions, kept: memory.Memory | None
+) -> dict[str, Any]:
     """For machines: operations and conventions, and bytes where these are asked for."""
     operations = [
         {

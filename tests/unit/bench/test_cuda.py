@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from rv_check.bench import devices, run, samples, workloads
-from rv_check.bench.cases import Group, Point, Subject
+from rv_check.bench.cases import BenchSubject, Group, Point
 from rv_check.bench.results import Results
-from rv_check.bench.timing import Plan, in_turn, times, warm_up
+from rv_check.bench.timing import TimingPlan, in_turn, times, warm_up
 from rv_check.cli.main import main
 from tests import ROOT
 
@@ -154,8 +154,8 @@ def test_agreement_with_triton_and_torch() -> None:
         model = torchvision.models.resnet18()
         made = workloads.make(model, Point("cuda:0", "float32", "contiguous", "eager", "inference", 64, (3, 224, 224)))
         clock = device.stopwatch()
-        warm = warm_up(made.workload, clock, Plan(), device.reserved)
-        (rounds,) = in_turn([made.workload], clock, Plan(), [warm.last])
+        warm = warm_up(made.workload, clock, TimingPlan(), device.reserved)
+        (rounds,) = in_turn([made.workload], clock, TimingPlan(), [warm.last])
         ours = samples.summary(rounds).median
         theirs = testing.do_bench(made.workload.run, return_mode="median") * 1e-3
         torchs = Timer("run()", globals={"run": made.workload.run}).blocked_autorange(min_run_time=2).median
@@ -187,10 +187,10 @@ def test_the_largest_batch_and_its_end() -> None:
     torch.cuda.set_per_process_memory_fraction(0.1)
     try:
         results = Results({"here": {"device": {}, "software": {}, "rooflines": {}}}, [])
-        session = run.Session(device, "here", results, Plan(seconds=0.2, rounds=2))
+        session = run.Session(device, "here", results, TimingPlan(seconds=0.2, rounds=2))
         where = Point("cuda:0", "float32", "contiguous", "eager", "step", 1, (3, 224, 224))
         held = device.allocated()
-        groups, refused = run.scaled(session, Group((Subject("nets.py:net"),), where))
+        groups, refused = run.scaled(session, Group((BenchSubject("nets.py:net"),), where))
         assert device.allocated() == held
         assert refused[0]["status"] == "does not fit"
         assert groups[-1].point.batch < refused[0]["batch"]

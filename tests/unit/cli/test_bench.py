@@ -15,10 +15,10 @@ import torch
 
 from rv_check.bench import devices, roofline, run, workloads
 from rv_check.bench import results as bench_results
-from rv_check.bench.cases import Case, Group, Point, Subject
+from rv_check.bench.cases import BenchCase, BenchSubject, Group, Point
 from rv_check.bench.devices import Cpu
 from rv_check.bench.results import Results
-from rv_check.bench.timing import Plan
+from rv_check.bench.timing import TimingPlan
 from rv_check.cli.main import main
 from tests import ROOT
 
@@ -71,14 +71,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "nets.py").write_text(NETS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(roofline.SIZES, "cpu", (2**16, 64))
-    monkeypatch.setattr(Plan, "__init__", brief(Plan.__init__))
+    monkeypatch.setattr(TimingPlan, "__init__", brief(TimingPlan.__init__))
     return tmp_path
 
 
 def brief(init: Any) -> Any:
     """A plan whose warm-up is short."""
 
-    def made(self: Plan, *arguments: Any, **more: Any) -> None:
+    def made(self: TimingPlan, *arguments: Any, **more: Any) -> None:
         init(self, *arguments, **{"warm_seconds": 0.01, **more})
 
     return made
@@ -126,7 +126,7 @@ def test_bytes_of_a_forward_pass_by_hand() -> None:
     module = torch.nn.Linear(32, 2)
     for dtype, size in (("float32", 4), ("bfloat16", 2)):
         point = Point("cpu", dtype, "contiguous", "eager", "inference", 5, (32,))
-        found = workloads.cost(Case(Subject("m.py:L"), point), module)
+        found = workloads.cost(BenchCase(BenchSubject("m.py:L"), point), module)
         assert (found.macs, found.moved, found.params) == (5 * 64, size * (5 * 32 + 64 + 2 + 5 * 2), 66)
         assert found.least(2.0, 1e12) == pytest.approx(2 * 5 * 64 / 2)  # bound by arithmetic
         assert found.least(1e12, 2.0) == pytest.approx((found.moved or 0) / 2)  # bound by memory
@@ -350,8 +350,8 @@ def test_the_largest_batch_is_searched_for() -> None:
     """With a module that runs out of memory above two images: 1 and 2 are left to be measured, 3 did not fit."""
     point = Point("cpu", "float32", "contiguous", "eager", "inference", 1, (3, 32, 32))
     results = Results({"here": {"device": {}, "software": {}, "rooflines": {}}}, [])
-    session = run.Session(Cpu(1), "here", results, Plan())
-    groups, refused = run.scaled(session, Group((Subject("nets.py:Hungry"),), point))
+    session = run.Session(Cpu(1), "here", results, TimingPlan())
+    groups, refused = run.scaled(session, Group((BenchSubject("nets.py:Hungry"),), point))
     assert [group.point.batch for group in groups] == [1, 2]
     assert [(one["batch"], one["status"]) for one in refused] == [(3, "does not fit")]
 

@@ -15,9 +15,10 @@ from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
 from rv_check.graphs.builder import RULES, Builder, Form
-from rv_check.graphs.graph import Graph, Node, Shape
+from rv_check.graphs.graph import Graph, Node
 from rv_check.graphs.network import At
 from rv_check.modules.observe import Subject
+from rv_check.ops.op import Shape
 
 Function = Callable[[Any, Tensor], Tensor]
 Parts = Callable[[], dict[str, Any]]

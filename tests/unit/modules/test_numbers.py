@@ -18,7 +18,7 @@ from rv_check.modules import trace as modules_trace
 from rv_check.modules.build import build
 from rv_check.modules.generic_point import generic_point
 from rv_check.modules.torch_state import seeded, steady
-from rv_check.modules.trace import Difference, Trace, compare, differences
+from rv_check.modules.trace import TensorDifference, Trace, compare, differences
 
 NAN, INF = math.nan, math.inf
 TOLERANCE = modules_trace.TOLERANCE[torch.float64]
@@ -119,9 +119,9 @@ def test_a_floor_is_the_least_that_counts() -> None:
 
 def test_within_is_safe() -> None:
     """A difference of NaN is within no tolerance, and one at the tolerance is within it."""
-    assert not Difference("it", NAN).within(INF)
-    assert Difference("it", 1e-9).within(1e-9)
-    assert not Difference("it", 1.1e-9).within(1e-9)
+    assert not TensorDifference("it", NAN).within(INF)
+    assert TensorDifference("it", 1e-9).within(1e-9)
+    assert not TensorDifference("it", 1.1e-9).within(1e-9)
 
 
 def test_compare_leaves_its_tensors_alone() -> None:

@@ -19,12 +19,13 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 from torchvision.ops import StochasticDepth
 
 from rv_check.graphs.builder import Builder, Form
-from rv_check.graphs.graph import Graph, Node, Shape, State
+from rv_check.graphs.graph import Graph, Node, State, TensorShape
 from rv_check.graphs.match import match
 from rv_check.graphs.network import At
 from rv_check.modules import aten
 from rv_check.modules.observe import Subject, pick, record, tensors_of
 from rv_check.ops import kinds
+from rv_check.ops.op import Shape
 
 F = functional
 Function = Callable[[Any, Tensor], Any]
@@ -1288,7 +1289,7 @@ def test_reader_is_reached(name: str, function: Function, monkeypatch: pytest.Mo
     names: list[str] = []
     read = aten.read
 
-    def spy(b: Builder, name: str, arguments: Any, shape: Shape) -> Node:
+    def spy(b: Builder, name: str, arguments: Any, shape: TensorShape) -> Node:
         names.append(name)
         return read(b, name, arguments, shape)
 

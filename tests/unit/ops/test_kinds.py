@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import rv_check
 from rv_check.archs.load import load
-from rv_check.blocks.totals import facts
+from rv_check.blocks.totals import totals
 from rv_check.costs.memory import kept_for_backward
 from rv_check.costs.operations import macs_of, operations
 from rv_check.errors import RvCheckError
@@ -416,7 +416,7 @@ def test_trees_and_graphs_agree(tens: int, tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
         arch = load(f"{path}::net")
         graph = graph_of(arch, batch=1, form=Form.AS_RUN)
-        found = facts(graph, [])
+        found = totals(graph, [])
         met |= {node.kind for node in graph.nodes}
         numbers = (found.params, found.macs, found.activations, found.depth, found.skips)
         wanted = (arch.params, arch.macs, arch.activations, arch.depth, arch.skip_connections)
@@ -452,7 +452,7 @@ def test_trees_and_graphs_disagree_where_a_row_is_wrong(
     path = tmp_path / "net.yaml"
     path.write_text(SPEC.format(body=SUM.format(conv=PIECES["conv"], other=PIECES[kind]).format(flag="True")))
     arch = load(f"{path}::net")
-    found = facts(graph_of(arch, batch=1, form=Form.AS_RUN), [])
+    found = totals(graph_of(arch, batch=1, form=Form.AS_RUN), [])
     assert (found.activations, found.skips) != (arch.activations, arch.skip_connections)
 
 

@@ -24,7 +24,7 @@ from rv_check.cli.progress import Progress
 from rv_check.language.files import shipped_folder
 from rv_check.studies import datasets, training
 from rv_check.studies.datasets import Data
-from rv_check.studies.degradation import Result, Trained, arch_of, tasks
+from rv_check.studies.degradation import DegradationResult, Trained, arch_of, tasks
 from rv_check.studies.recipes import RECIPES, Recipe
 from rv_check.studies.training import Epoch, Task, augmented, train
 from rv_check.text import duration
@@ -361,7 +361,7 @@ def test_cifar_as_torchvision_reads_it(tmp_path: Path, monkeypatch: pytest.Monke
 # Verdicts
 
 
-def of_errors(plain: list[list[float]], residual: list[list[float]]) -> Result:
+def of_errors(plain: list[list[float]], residual: list[list[float]]) -> DegradationResult:
     """What is said of these training errors, by depth and seed."""
     runs = [
         Trained(kind, depth, seed, (Epoch(1, 0.1, 1.0, error, error),))
@@ -369,7 +369,7 @@ def of_errors(plain: list[list[float]], residual: list[list[float]]) -> Result:
         for depth, errors in zip((20, 56), by_depth, strict=True)
         for seed, error in enumerate(errors)
     ]
-    return Result("made", TINY, tuple(runs))
+    return DegradationResult("made", TINY, tuple(runs))
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ from rv_check.checks.of_two import compare_archs
 from rv_check.checks.registry import check_arch
 from rv_check.cli.main import main
 from rv_check.language.files import shipped_folder
-from rv_check.studies.gradients import STACKS, Measured, Run, measure, study, twins
+from rv_check.studies.gradients import STACKS, GradientRun, MeasuredStack, measure, study, twins
 
 STUDIES = shipped_folder() / "studies"
 
 
 @cache
-def measured(stack: str, depth: int) -> Measured:
+def measured(stack: str, depth: int) -> MeasuredStack:
     """All of its seeds: 50, as the facts have them."""
     (found,) = study([STACKS[stack]], [depth])
     return found
@@ -155,10 +155,10 @@ def test_steps_change_what_is_measured_and_the_generator_stays() -> None:
 # Verdicts
 
 
-def of_ratios(*pairs: tuple[float, float]) -> Measured:
+def of_ratios(*pairs: tuple[float, float]) -> MeasuredStack:
     """What is said of these gradients, with shortcuts and without."""
-    runs = (Run(seed, {"a": a}, {"a": b}, 1.0, 0.0) for seed, (a, b) in enumerate(pairs))
-    return Measured(STACKS["mlp"], 1, 0, tuple(runs))
+    runs = (GradientRun(seed, {"a": a}, {"a": b}, 1.0, 0.0) for seed, (a, b) in enumerate(pairs))
+    return MeasuredStack(STACKS["mlp"], 1, 0, tuple(runs))
 
 
 def test_verdicts_come_from_the_numbers() -> None:
