@@ -91,6 +91,7 @@ class Pass:
             tensor.data = tensor.data.clone()
 
     def forward(self) -> Tensor:
+        """What the module gives. Raises: RvCheckError where that is no tensor."""
         with self.autocast():
             y = self.model(self.x)
         if not isinstance(y, Tensor):

@@ -143,7 +143,10 @@ def output(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def shape(trial: Trial) -> None:
-    """A tensor of the shape that the contract says."""
+    """A tensor of the shape that the contract says.
+
+    Raises: Fails.
+    """
     returned = output(trial.point(torch.float32), trial.image(dtype=torch.float32))
     if not isinstance(returned, Tensor):
         raise Fails("it does not return a tensor", type(returned).__name__, "a tensor")

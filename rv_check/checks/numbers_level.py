@@ -40,7 +40,10 @@ def state_dict(run: Run, check: Check) -> Outcome:
 
 
 def mapped(run: Run, check: Check, pair: Pair, slots: Mapping[str, Slot]) -> Outcome:
-    """Every parameter and buffer of the spec has its own in the module, and the module has no others."""
+    """Every parameter and buffer of the spec has its own in the module, and the module has no others.
+
+    Raises: Mismatch.
+    """
     wanted, given = shapes_of(pair.expected), shapes_of(pair.found)
     lost = [name for name in wanted if name not in slots]
     counters = [name for name in lost if name.endswith("num_batches_tracked")]

@@ -116,7 +116,10 @@ class ModuleRun:
         return [name for name, parameter in named.items() if not parameter.requires_grad], len(named)
 
     def pair_by(self, slots: Mapping[str, Slot], output: str) -> Pair:
-        """The two, with parameters and buffers that correspond as `slots` says."""
+        """The two, with parameters and buffers that correspond as `slots` says.
+
+        Raises: RvCheckError where the module has no values, or one of the two cannot be made.
+        """
         from rv_check.modules.build import build, cut
 
         for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
@@ -135,7 +138,10 @@ class ModuleRun:
         return Pair(expected, found, ("the model of the spec", "the module"), slots, output)
 
     def initial(self, check: Check) -> Outcome:
-        """The parameters and buffers of the module start as `init:` says, by distribution."""
+        """The parameters and buffers of the module start as `init:` says, by distribution.
+
+        Raises: RvCheckError, CannotRun, Blocked.
+        """
         import torch
 
         from rv_check.modules.generic_point import there

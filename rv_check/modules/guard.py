@@ -15,7 +15,10 @@ SHOWN_FRAMES = 10  # of the user's, innermost last
 
 
 def run_theirs(what: str, action: Callable[[], T]) -> T:
-    """`action()`; an exception of code that is not ours becomes an RvCheckError that says what was tried, and where."""
+    """`action()`; an exception of code that is not ours becomes an RvCheckError that says what was tried, and where.
+
+    Raises: RvCheckError; SpecError and CannotRun as they are.
+    """
     try:
         return action()
     except (SpecError, CannotRun):

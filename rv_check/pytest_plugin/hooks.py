@@ -54,7 +54,10 @@ SPEC_FILES: pytest.StashKey[dict[Path, str]] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the settings, so that whatever is wrong with them is said at once, and make the marker known."""
+    """Read the settings, so that whatever is wrong with them is said at once, and make the marker known.
+
+    Raises: pytest.UsageError.
+    """
     config.addinivalue_line("markers", "rv_check(arch, check, level): a check of a spec, collected by rv-check")
     level = config.getoption("--rv-require") or config.getini("rv_check_require") or None
     if level is not None and level not in LEVELS:

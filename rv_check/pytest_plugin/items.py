@@ -186,7 +186,10 @@ class DoesNotHold(Exception):
 
 
 def conclude(findings: list[Finding]) -> None:
-    """Findings as pytest's outcome: one failure for all that failed, an expected failure for a known deviation."""
+    """Findings as pytest's outcome: one failure for all that failed, an expected failure for a known deviation.
+
+    Raises: DoesNotHold; pytest's own exceptions of a skip and of an expected failure.
+    """
     failed = [f for f in findings if f.status == "failed"]
     if failed:
         raise DoesNotHold(failed)
@@ -218,6 +221,7 @@ class UnreadableItem(pytest.Item):
         self.line = line or self.error.place
 
     def runtest(self) -> None:
+        """It always fails. Raises: SpecError."""
         raise self.error
 
     def reportinfo(self) -> tuple[Path, int, str]:
@@ -237,6 +241,7 @@ class DeviationItem(pytest.Item):
         self.deviation = deviation
 
     def runtest(self) -> None:
+        """It always fails. Raises: DoesNotHold."""
         raise DoesNotHold([self.deviation.unmatched])
 
     def reportinfo(self) -> tuple[Path, int, str]:

@@ -1,10 +1,11 @@
-"""How large a class may be, and that a name means one thing: both are read from the source of the package."""
+"""How large a class may be, that a name means one thing, and what may change an object: read from the source."""
 
 from __future__ import annotations
 
 import ast
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,23 @@ import rv_check
 
 PACKAGE = Path(rv_check.__file__).parent
 MAX_LINES = 250  # of one class
+FROZEN = ("checks", "graphs")  # folders where an object is complete once it is made
+# Classes and functions of these folders that may change an object all the same, with the attributes.
+CHANGES = {
+    "graphs/builder.py: Builder.make": {"other.rules"},  # it writes what has led to the operation that it records
+    "graphs/builder.py: Builder.finish": {"node.key", "node.height"},  # both need the whole graph, and are set once
+    "graphs/builder.py: _flatten_sums": {"node.inputs"},  # a part of `Builder.finish`: nobody has the graph yet
+    "graphs/of_arch.py: _Reading.passed": {"self.end"},  # a recorder, which reads a tree and is dropped
+}
+
+
+parsed = cache(ast.parse)  # a copy of the package has the same text
 
 
 def sources(package: Path) -> Iterator[tuple[str, ast.Module]]:
     """The files of a package, each parsed, by their paths in it."""
     for path in sorted(package.rglob("*.py")):
-        yield path.relative_to(package).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+        yield path.relative_to(package).as_posix(), parsed(path.read_text(encoding="utf-8"))
 
 
 def too_long(package: Path) -> list[str]:
@@ -54,6 +66,28 @@ def defined_twice(package: Path) -> dict[str, list[str]]:
         for name in types_of(tree):
             files.setdefault(name, []).append(file)
     return {name: found for name, found in files.items() if len(found) > 1}
+
+
+def changes(package: Path) -> dict[str, set[str]]:
+    """Attributes that are assigned or deleted where no object is made, by the function that does it."""
+    found: dict[str, set[str]] = {}
+
+    def visit(parent: ast.AST, names: tuple[str, ...]) -> None:
+        for node in ast.iter_child_nodes(parent):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                visit(node, (*names, node.name))
+                continue
+            assigned = isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            sets = called in ("setattr", "delattr") or called.endswith((".__setattr__", ".__delattr__"))
+            if (assigned or sets) and not {"__init__", "__post_init__"} & set(names[-1:]):
+                found.setdefault(f"{file}: {'.'.join(names)}", set()).add(ast.unparse(node))
+            visit(node, names)
+
+    for file, tree in sources(package):
+        if file.startswith(tuple(f"{folder}/" for folder in FROZEN)):
+            visit(tree, ())
+    return found
 
 
 @pytest.fixture
@@ -100,3 +134,41 @@ def test_a_name_that_means_two_things_is_seen(copied: Path, text: str, twice: di
     """The test above can fail: on a class and on a type, of any folder, and not on names of other things."""
     (copied / "costs" / "new.py").write_text(text, encoding="utf-8")
     assert defined_twice(copied) == twice
+
+
+def test_an_object_does_not_change_once_it_is_made() -> None:
+    """In these folders attributes are assigned in `__init__` and `__post_init__`, but for those that are known."""
+    assert changes(PACKAGE) == CHANGES
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        ("self.sizes = ()", "self.sizes"),
+        ("other.sizes += (1,)", "other.sizes"),
+        ("a, (self.b, c) = found", "self.b"),
+        ("for self.at in found: pass", "self.at"),
+        ("with found as self.file: pass", "self.file"),
+        ("self.kept.size: int = 1", "self.kept.size"),
+        ("del self.sizes", "self.sizes"),
+        ("setattr(self, 'sizes', ())", "setattr(self, 'sizes', ())"),
+        ("object.__setattr__(self, 'sizes', ())", "object.__setattr__(self, 'sizes', ())"),
+    ],
+)
+def test_an_object_that_changes_is_seen(copied: Path, line: str, change: str) -> None:
+    """The test above can fail: on every way to assign an attribute, in a method, and not where the object is made."""
+    path = copied / "checks" / "new.py"
+    for name in ("__init__", "__post_init__"):
+        path.write_text(f"class New:\n    def {name}(self, found, other):\n        {line}\n", encoding="utf-8")
+        assert changes(copied) == CHANGES
+    path.write_text(f"class New:\n    def told(self, found, other):\n        {line}\n", encoding="utf-8")
+    assert changes(copied) == CHANGES | {"checks/new.py: New.told": {change}}
+
+
+@pytest.mark.parametrize("line", ["found = self.sizes", "self.sizes.append(1)", "sizes = replace(self, sizes=())"])
+def test_what_assigns_no_attribute_is_not_taken_for_it(copied: Path, line: str) -> None:
+    """What an object holds may be read, and a container that it fills is its own affair."""
+    text = f"class New:\n    def told(self):\n        {line}\n"
+    (copied / "checks" / "new.py").write_text(text, encoding="utf-8")
+    (copied / "costs" / "new.py").write_text("def change(x):\n    x.y = 1\n", encoding="utf-8")
+    assert changes(copied) == CHANGES

@@ -97,7 +97,10 @@ class Baseline:
 
 
 def run(options: argparse.Namespace, console: Console) -> Answer | None:
-    """Time what was asked for, or merge what was; None in other processes than the first of torchrun's."""
+    """Time what was asked for, or merge what was; None in other processes than the first of torchrun's.
+
+    Raises: RvCheckError, CannotRun.
+    """
     if options.merge:
         if options.subject or options.baseline:
             raise RvCheckError("--merge times nothing", expected="--merge FILE FILE, with -o FILE or --json")

@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> Answer:
-    """The comparison table; every number in it has been held against its source by the checks."""
+    """The comparison table; every number in it has been held against its source by the checks. Raises: RvCheckError."""
     asked, how = evidence_of(options), form_of(options)
     if options.sources and how in ("json", "latex"):
         raise RvCheckError("--sources comes as text, markdown or csv; the json report holds the sources anyway")
