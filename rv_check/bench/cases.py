@@ -24,8 +24,8 @@ from rv_check.ops.op import Shape
 from rv_check.text import listed, quote, shown_path
 
 DEFAULTS = {"dtype": "float32", "format": "contiguous", "mode": "eager", "pass": "inference"}
-IMAGE: Shape = (3, 224, 224)  # of a module, which does not say what it takes
-TOLERANCE = 0.05  # by which a case may be slower than its baseline, unless its spec says otherwise
+IMAGE: Shape = (3, 224, 224)  # the input of a module, which does not say what it takes
+TOLERANCE = 0.05  # the share by which a case may be slower than its baseline, unless its spec says otherwise
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class BenchSubject:
     name: str
     arch: Arch | None = field(default=None, compare=False)
     by_reference: bool = False
-    arguments: Mapping[str, Any] = field(default_factory=dict, compare=False)  # of a class or factory
+    arguments: Mapping[str, Any] = field(default_factory=dict, compare=False)  # the keywords of a class or factory
 
 
 @dataclass(frozen=True)

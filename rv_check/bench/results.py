@@ -20,7 +20,7 @@ from rv_check.writing import write_text
 SCHEMA = "rv-check/bench/1"
 DONE = ("measured", "does not fit")  # what a resumed run does not do again
 STATUSES = (*DONE, "failed")
-JsonKind = Any  # of a value in JSON: a type; a tuple, one of these; a list, all of this; an object, with these at least
+JsonKind = Any  # what a value is: a type; a tuple, one of these; a list, all of this; an object, with these at least
 NUMBER = (None, float)
 MACHINE: dict[str, JsonKind] = {"device": {"kind": str, "name": str}, "software": {}, "rooflines": {}}
 ROOFLINE: JsonKind = {"flop_per_second": float, "byte_per_second": float}

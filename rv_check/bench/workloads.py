@@ -29,7 +29,7 @@ from rv_check.modules.reference import build_reference
 from rv_check.modules.torch_state import seeded
 
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2, "autocast": 2}  # of a number that is computed with
+BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2, "autocast": 2}  # bytes of a number as computed
 CAPTURE_WARM_UP = 3  # iterations on a side stream before a capture, as torch's notes on CUDA graphs have it
 MOMENTUM = 0.9
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {

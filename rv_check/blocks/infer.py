@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rv_check.blocks.trial import BlockCase
 
 STANDARD = ("bottleneck", "basic")  # the blocks that a class without a contract is held against
-ANY = "residual_block"  # and the contract where it is none of them
+ANY = "residual_block"  # the contract of a class that is none of them
 
 
 @dataclass(frozen=True)

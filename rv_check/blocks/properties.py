@@ -33,8 +33,8 @@ from rv_check.modules.torch_state import seeded
 from rv_check.text import first_line, shown_shape
 
 STACK = 16  # blocks in a stack, as many as ResNet-50 has
-BOUNDS = (1e-2, 1e2)  # of the output's variance over the input's, of one block at its initialisation
-STACKED = (1e-4, 1e4)  # of the variance, and of the norm of the gradient, through a stack
+BOUNDS = (1e-2, 1e2)  # the least and most of the output's variance over the input's, of one block at its initialisation
+STACKED = (1e-4, 1e4)  # the same of the variance, and of the norm of the gradient, through a stack
 POINTS = range(1, 7)  # seeds: a relu that is dead at one of them has a gradient at another
 
 

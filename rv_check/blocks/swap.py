@@ -126,7 +126,7 @@ def with_class(
         checked, certain = CheckedBlock(name, cls, own, how, None, 1), True
     else:
         guesses = best_calls(name, cls, contracts, None, dict(kwargs or {}), None)
-        guess = max(guesses, key=lambda one: one.right)  # of equal ones the arch's own
+        guess = max(guesses, key=lambda one: one.right)  # among equal ones it is the arch's own
         checked, certain = guess.checked, guess.right == len(guess.checked.probes())
     if not certain:
         tried = ", ".join(contract.name for contract in contracts)
@@ -274,7 +274,7 @@ def op_of(checked: CheckedBlock) -> type[Op]:
 class StartGradient:
     """The norm of the gradient of the first weights, once for each seed."""
 
-    name: str  # of the weights
+    name: str  # the name of the weights
     norms: tuple[float, ...]
 
 
@@ -306,7 +306,7 @@ def first_gradient(variant: Variant, seeds: int, input: Shape) -> StartGradient:
     return StartGradient(found[0][0], tuple(norm for _, norm in found))
 
 
-# Of several
+# The best of several
 
 
 def pareto(rows: Sequence[tuple[float, ...]]) -> list[bool]:

@@ -47,7 +47,7 @@ class Limit:
     words: str  # "at most bottleneck(64)"
     least: int | None
     most: int | None
-    value: str = ""  # of what it is compared with, as printed
+    value: str = ""  # the value that it is compared with, as printed
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Trial:
     case: BlockCase
     build: Callable[[], nn.Module]
     stack: Callable[[], list[nn.Module]] = field(default=list)  # modules to stand one after the other
-    still: Callable[[], nn.Module] | None = None  # with a stride of 0, where a stride is an argument
+    still: Callable[[], nn.Module] | None = None  # makes it with a stride of 0, where a stride is an argument
 
     @property
     def x(self) -> Shape:
@@ -168,7 +168,7 @@ class Split:
     graph: Graph
     shortcut: Node
     branches: tuple[Node, ...]
-    after: tuple[Node, ...]  # from the sum to the output
+    after: tuple[Node, ...]  # the operations from the sum to the output
 
 
 def _split(graph: Graph) -> Split:

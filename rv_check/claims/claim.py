@@ -28,12 +28,12 @@ class Claim:
     """One statement. `expr`: what it is about; None where no spec can speak of it, and `needs` says what would."""
 
     expr: Expr | None
-    printed: str  # as printed; nothing for a comparison
+    printed: str  # the number as printed; nothing for a comparison
     number: Printed | None
     source: str
     declared: str  # the verdict that it should get
     within: Decimal | None  # percent
-    says: str  # in the words of the source
+    says: str  # the statement in the words of the source
     note: str
     needs: str
     place: Place
@@ -90,7 +90,7 @@ class Claims:
     """A file of claims. `aliases`: archs by the names that the file gives them."""
 
     title: str
-    source: str  # of the claims that have none of their own
+    source: str  # the source of the claims that have none of their own
     path: Path
     claims: tuple[Claim, ...]
     aliases: Mapping[str, str]

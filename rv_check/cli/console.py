@@ -28,7 +28,7 @@ class Answer:
     text: Callable[[], str]
     status: int = HELD
     output: Path | None = None  # a file that takes what stdout would show
-    reports: Sequence[Report] = ()  # whose failures are annotated in a run of CI
+    reports: Sequence[Report] = ()  # those whose failures are annotated in a run of CI
 
 
 class Console:

@@ -14,8 +14,8 @@ from rv_check.graphs.graph import Graph, Node, State, describe, show
 from rv_check.ops.kinds import LEAVES
 
 AROUND = 3  # operations before and after a difference that the alignment looks at again
-NARROWEST = 12  # of such a band
-MOST_CELLS = 4_000_000  # of the alignment: larger graphs are aligned within a band
+NARROWEST = 12  # operations that such a band has on either side, at least
+MOST_CELLS = 4_000_000  # cells of the alignment: larger graphs are aligned within a band
 
 
 def flow(graph: Graph) -> list[Node]:

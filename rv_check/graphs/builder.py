@@ -18,7 +18,7 @@ Rule = Callable[["Builder", Node], "Node | None"]
 class Form(Enum):
     """The form that a graph is made in."""
 
-    AS_RUN = "as run"  # by no rule, every operation in the order of time: what is counted is what is done
+    AS_RUN = "as run"  # every operation in the order of time, by no rule: what is counted is what is done
     AT_ANY_SIZE = "at any size"  # the normal form, by the rules that hold at every size
     AT_THIS_SIZE = "at this size"  # the normal form, also by the rules that hold at the sizes at hand
 
@@ -58,7 +58,7 @@ class Site:
 class Work:
     """What builders of one graph have done so far."""
 
-    made: list[Node] = field(default_factory=list)  # in the form AS_RUN: every operation, in the order of time
+    made: list[Node] = field(default_factory=list)  # every operation in the order of time, in the form AS_RUN
     used: set[str] = field(default_factory=set)  # the words of the rules that were used
     masks: set[Node] = field(default_factory=set)  # masks of chance that something was multiplied with
 

@@ -128,7 +128,7 @@ class Graph:
     rules: frozenset[str] = frozenset()  # the words of the rules that were used to write it
     aliases: Mapping[str, str] = field(default_factory=dict)  # a second name of a tensor: the first
     unread: list[Node] = field(default_factory=list)  # results that are neither used nor returned
-    steps: Mapping[str, Node] = field(default_factory=dict)  # of a spec: the value after each step and module
+    steps: Mapping[str, Node] = field(default_factory=dict)  # the value after each step and module of a spec
     is_cut: bool = False  # whether it ends before the expected network does
     moved: frozenset[str] = frozenset()  # parameters and buffers that the run itself wrote, running statistics apart
     nodes: Sequence[Node] = ()  # the operations of `outputs` and `unread`, each after what it uses, unless given

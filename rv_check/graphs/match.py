@@ -47,7 +47,7 @@ class Difference:
     details: dict[str, tuple[str, str]] = field(default_factory=dict)
     after: tuple[Node | None, Node | None] = (None, None)
     before: tuple[Node | None, Node | None] = (None, None)
-    names: list[str] = field(default_factory=list)  # of parameters and buffers
+    names: list[str] = field(default_factory=list)  # the names of parameters and buffers
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class _Matching:
         Where the names are the expected ones, a state loads without a complaint, so each must be where it should be.
         """
         by_name = self.expected.state == self.found.state
-        layouts = {  # that the module keeps its weights in: seen where the shape shows that they are another
+        layouts = {  # those that the module keeps its weights in: seen where the shape shows that they are another
             (e.kind, theirs.steps)
             for e, role, state, theirs in self.parameters()
             if theirs.steps and self.found.state.get(theirs.name) != state.shape

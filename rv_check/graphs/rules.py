@@ -15,7 +15,7 @@ from typing import Any
 from rv_check.graphs.builder import Builder, reshaped, rule, state_of
 from rv_check.graphs.graph import Node, State, TensorShape
 
-ELEMENTWISE = ("relu", "silu", "sigmoid", "dropout", "scale")  # of a value alone, element by element
+ELEMENTWISE = ("relu", "silu", "sigmoid", "dropout", "scale")  # functions of a value alone, element by element
 
 
 # Moving elements

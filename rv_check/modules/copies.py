@@ -72,7 +72,7 @@ class _Copying(TorchFunctionMode):
                 number = self.device == "meta" and tensor.dim() == 0
                 memo[id(tensor)] = tensor.detach().clone() if number else _tensor(tensor, self.device)
             return memo[id(tensor)]
-        if func is Tensor.clone and self.device is not None:  # of a parameter that is not registered
+        if func is Tensor.clone and self.device is not None:  # the parameter is not registered
             return _tensor(args[0].detach(), self.device)
         return func(*args, **(kwargs or {}))
 

@@ -11,7 +11,7 @@ from rv_check.errors import CannotRun, RvCheckError, SpecError
 from rv_check.text import shown_path
 
 T = TypeVar("T")
-SHOWN_FRAMES = 10  # of the user's, innermost last
+SHOWN_FRAMES = 10  # frames of the user's code, innermost last
 
 
 def run_theirs(what: str, action: Callable[[], T]) -> T:

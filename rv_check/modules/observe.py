@@ -446,7 +446,7 @@ LAYERS = tuple(  # where torch has its layers; what holds other modules is none
         *("pooling", "upsampling", "pixelshuffle", "channelshuffle", "rnn", "sparse"),
     )
 )
-OVERWRITES = ("copy", "fill", "zero")  # in place: what was there is not read
+OVERWRITES = ("copy", "fill", "zero")  # they work in place, and what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
 
 

@@ -174,7 +174,7 @@ for _row in (
     Kind("ge", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
     Kind("isnan", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
     Kind("bitwise_not", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
-    # Of several values, element by element
+    # Functions of several values, element by element
     Kind("sum", "itself", "nothing", "nothing", family="join", commutes=True, sign="kept"),
     Kind("product", "itself", "factors", "nothing", family="join", commutes=True, sign="kept"),
     Kind("div", "itself", "factors", "nothing"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LEVELS = ("spec", "structure", "numbers")  # findings.LEVELS, which is not imported at start-up; a test holds them equal
 SUFFIXES = (".yaml", ".yml")
 SNIFFED_BYTES = 8192
-KINDS = ("family", "claims")  # of files that are collected
+KINDS = ("family", "claims")  # kinds of files that are collected
 DEFAULT = ["specs/*", "specs/claims/*"]
 CANDIDATES = "pyproject.toml"  # may have a table [tool.rv_check.candidates]
 

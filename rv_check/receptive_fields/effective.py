@@ -23,7 +23,7 @@ from rv_check.modules.observe import materialise, tensors_of
 from rv_check.ops.op import Shape
 from rv_check.text import listed, nearest, quote, shown_shape
 
-WITHIN = 1 - 0.9545  # of the largest gradient: the paper's bound, two standard deviations of a Gaussian
+WITHIN = 1 - 0.9545  # a share of the largest gradient: the paper's bound, two standard deviations of a Gaussian
 Statistics = Literal["frozen", "batch"]
 
 

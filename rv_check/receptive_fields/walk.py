@@ -19,7 +19,7 @@ from rv_check.ops.arguments import IntPair
 from rv_check.ops.op import Slide
 
 V = TypeVar("V")
-Atom = tuple[str, int]  # of an axis: n, c, h or w, and how many
+Atom = tuple[str, int]  # a factor of an axis: n, c, h or w, and how many
 Layout = tuple[tuple[Atom, ...], ...]  # what each axis of a value is made of
 FOLLOWED = (
     "convolutions, pools, norms, upsampling by a whole factor, functions of single elements, and sums, products and "

@@ -36,7 +36,7 @@ class Stack:
     block: str  # what one is, and what follows the addition
     arch: str
     depths: tuple[int, ...]
-    unit: str  # of the depths
+    unit: str  # the unit of the depths
     seeds: int
 
     def arch_at(self, depth: int, *, shortcut: bool) -> str:
@@ -72,7 +72,7 @@ class GradientRun:
     seed: int
     residual: Mapping[str, float]
     plain: Mapping[str, float]
-    plain_norm_in_float32: float  # of the plain network's first layer, computed as `weight.grad.norm()`
+    plain_norm_in_float32: float  # that of the plain network's first layer, computed as `weight.grad.norm()`
     plain_zeros_in_float32: float  # the share of its elements that are 0
 
     @property

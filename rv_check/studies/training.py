@@ -40,7 +40,7 @@ SEEDS = 1_000_003  # apart: no epoch of one run has the seed of another's
 class Epoch:
     """What an epoch gave. Errors in percent: of the training images while it trained, of the test images after."""
 
-    epoch: int  # from 1
+    epoch: int  # counted from 1
     rate: float  # learning rate of its last iteration
     loss: float
     train_error: float
@@ -68,7 +68,7 @@ class Task:
     def settings(self, size: int) -> dict[str, Any]:
         """Everything that its result depends on, but for the device; `size` of the ranks."""
         recipe = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.recipe).items()}
-        for key in ("name", "source", "width", "depths", "seeds"):  # of the study, or words
+        for key in ("name", "source", "width", "depths", "seeds"):  # these are of the study, or words
             del recipe[key]
         data = {"data": self.data.name, "images": self.data.fingerprint, "classes": len(self.data.classes)}
         network = {"arch": self.arch.name, "input": list(self.arch.input), "seed": self.seed}

@@ -24,7 +24,7 @@ from rv_check.writing import writable, write_text
 
 STATE = "rv-check/accuracy-state/1"
 Z = 1.959963984540054  # the normal distribution has 95 % within so many deviations
-RESIZE = 256 / 224  # of the shorter side over the crop (Krizhevsky et al. 2012), where weights do not say
+RESIZE = 256 / 224  # the shorter side over the crop (Krizhevsky et al. 2012), where weights do not say
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from rv_check.optional import need
 from rv_check.text import first_line, listed, nearest, quote
 
 WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
-SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # of what is meant to be a file, where there is none
+SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # the end of what is meant to be a file, where there is none
 WITHIN = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights
 
 
@@ -111,8 +111,8 @@ class Account:
     """What of a checkpoint fits a network. Names are the network's, but for those of `unknown`."""
 
     fits: Mapping[str, Tensor]
-    missing: tuple[str, ...]  # of the network, in no checkpoint
-    unknown: tuple[str, ...]  # of the checkpoint, in no network
+    missing: tuple[str, ...]  # names of the network that are not in the checkpoint
+    unknown: tuple[str, ...]  # names of the checkpoint that are not in the network
     shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]  # found and expected
     notes: tuple[str, ...] = ()
 

@@ -23,7 +23,7 @@ from rv_check.weights.checkpoints import account, load_into, names_of, weights_o
 from rv_check.weights.transfer import TransferPlan, is_under, see_parts
 
 BATCH = 4
-SMALLEST = 1e-5  # of the largest gradient: one below it is 0 but for rounding, as that of a bias before a norm is
+SMALLEST = 1e-5  # a share of the largest gradient: one below it is 0 but for rounding, as of a bias before a norm
 SHOWN = 5
 
 

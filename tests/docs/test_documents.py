@@ -84,7 +84,7 @@ def commands(text: str) -> Iterator[str]:
             yield from re.findall(r"^(?:\$ |[ -]*run: |)(?:[^\n]*-m )?rv[-_]check ([^\n|>#]+)", block, re.M)
 
 
-NAMES = {  # that stand for what a reader puts there
+NAMES = {  # names that stand for what a reader puts there
     **{"ARCH": "resnet18", "MODULE": "net.py:Net", "CLASS": "net.py:Block", "BLOCK": "basic", "N": "1", "BATCH": "1"},
     **{"LEVEL": "spec", "FLOP/S": "1", "BYTES/S": "1"},
 }
@@ -125,7 +125,7 @@ def test_errors_are_shown_where_they_are_meant_to_be() -> None:
     pages = {
         page_id(path) for path in PAGES if re.search(r"^(rv-check: |Traceback |\S+: error: )", text_of(path), re.M)
     }
-    assert pages == {"docs/specs.md"}  # which shows the message of a misspelt argument
+    assert pages == {"docs/specs.md"}  # it shows the message of a misspelt argument
 
 
 def test_every_command_has_a_page() -> None:
@@ -134,7 +134,7 @@ def test_every_command_has_a_page() -> None:
     shown = {name for text in pages.values() for name in re.findall(r"^```{options} (.+)$", text, re.M)}
     named = generated.all_commands()
     assert pages.keys() == {name for name in named if " " not in name}
-    assert shown == named.keys() - {"study"}  # whose studies have options of their own
+    assert shown == named.keys() - {"study"}  # its studies have options of their own
     for name, text in pages.items():
         assert text.startswith(f"# {name}\n")
         assert re.search(r"^```console\n\$ ", text, re.M), f"{name} has no run"
@@ -254,7 +254,7 @@ def test_the_comparison_table_shows_the_level_that_each_arch_can_reach() -> None
 def test_every_table_of_measured_numbers_has_a_source() -> None:
     """A file of results says what made it; none is unused, and each is made by what `--measure` would run."""
     kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (DOCS / "results").glob("*.json")}
-    del kept["bench"]  # which rv-check bench has written as it is
+    del kept["bench"]  # rv-check bench has written it as it is
     assert kept.keys() == tables.MEASURED.keys()
     for name, found in kept.items():
         assert found["made_by"] == tables.MEASURED[name][0]

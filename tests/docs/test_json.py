@@ -48,7 +48,7 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
             yield from objects(one)
 
 
-OPEN = {"flags", "device", "before", "after"}  # of bench: what torch and the device say of themselves
+OPEN = {"flags", "device", "before", "after"}  # objects of bench: what torch and the device say of themselves
 
 
 @pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.json")), ids=lambda path: path.stem)

@@ -41,7 +41,7 @@ class Case:
     name: str
     arch: str
     build: Build
-    steps: frozenset[str]  # of the spec, as `rv-check show` prints them: what an honest report may name first
+    steps: frozenset[str]  # steps of the spec, as `rv-check show` prints them: what an honest report may name first
     seen_in: str = ""  # the repo#issue of the row in mistakes.md
     changes: str = ""  # its letters, as in mistakes.md
     kind: str = "different"  # or "only at the declared input", "init only", "raises"

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from rv_check.archs.arch import Arch
 from rv_check.archs.tree import Item, Join, Layer, Module, Repeat, Seq
 
-Shape = tuple[int, ...]  # of one image, without the batch axis
+Shape = tuple[int, ...]  # the shape of one image, without the batch axis
 Arguments = tuple[tuple[str, Any], ...]
 INPUT = "input"
 

@@ -17,10 +17,10 @@ from tests.mutants import operators, rewrites, score
 from tests.mutants.network import Network
 from tests.mutants.score import EQUAL, LEVELS, RATES, REWRITES, Item, Row, Verdict
 
-QUICK = ("resnet18", "plain18", "vgg11_bn")  # of the default run
+QUICK = ("resnet18", "plain18", "vgg11_bn")  # archs of the default run
 DEEPER = ("resnet34", "resnet101", "resnet152", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2")
 DEEPER += ("resnet101_v1", "resnet152_v1", "plain34", "wide_resnet50_2")  # the blocks of another, more, or wider
-SLOWER = ("resnet50", "resnext50_32x4d")  # and a few of these
+SLOWER = ("resnet50", "resnext50_32x4d")  # archs of which the default run takes a few mutants
 
 # Where rv_check says something else than that a network is wrong, and where: what it says, and why. Each is held to
 # still occur.

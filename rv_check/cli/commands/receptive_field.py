@@ -71,7 +71,7 @@ class Runs:
 
     number: int
     seed: int
-    statistics: Literal["frozen", "batch"]  # of batch norms
+    statistics: Literal["frozen", "batch"]  # the statistics of batch norms
 
     def __str__(self) -> str:
         how = "frozen batch statistics" if self.statistics == "frozen" else "batch statistics as in training"

@@ -33,7 +33,7 @@ from rv_check.text import listed, quote_plain, shown_shape
 SCHEMA = "rv-check/swap/1"
 SEEDS = 5
 PASSES = ("forward", "backward")
-PLAN = TimingPlan(seconds=2)  # of --time, for each variant and pass
+PLAN = TimingPlan(seconds=2)  # how long --time takes for each variant and pass
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +68,7 @@ class Column:
     variant: Variant
     gradient: StartGradient | None
     kept: int | None  # bytes
-    times: Mapping[str, Rounds] | None = None  # by pass
+    times: Mapping[str, Rounds] | None = None  # the times by pass
     on_front: bool = False
 
     @property

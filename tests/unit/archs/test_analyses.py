@@ -877,7 +877,7 @@ def test_a_block_in_many_places_is_analysed_once(folder: Folder, monkeypatch: py
         "skips": 0,
     }
     assert arch.receptive_field.size == 1 + 2 * 2**16
-    assert sorted(asked) == ["macs", "macs", "params", "params", "window", "window"]  # of the two in the innermost
+    assert sorted(asked) == ["macs", "macs", "params", "params", "window", "window"]  # the two in the innermost
 
 
 def test_depth_costs_nothing() -> None:

@@ -105,7 +105,7 @@ def test_all_passes_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """Each with samples by round, what it costs, and what was set; a step does more than its parts need at least."""
     found = timed(capsys, "nets.py:net", "--pass", "inference,forward,backward,step", "--batch", "2")
     assert list(found) == [f"nets.py:net {name}" for name in ("inference", "forward", "backward", "step")]
-    macs = 4 * 27 * 30 * 30 + 4 * 2  # of an image: 3x3 over 3 channels to 30x30 of 4, and 4 x 2
+    macs = 4 * 27 * 30 * 30 + 4 * 2  # those of an image: 3x3 over 3 channels to 30x30 of 4, and 4 x 2
     backward = 4 * 27 * 30 * 30 + 2 * 4 * 2  # gradients of both weights, and of the linear layer's input
     for name, expected in {"inference": macs, "forward": macs, "backward": backward, "step": macs + backward}.items():
         one = found[f"nets.py:net {name}"]
@@ -216,7 +216,7 @@ def test_the_backward_pass_alone() -> None:
     made.workload.run()
     first = module.bias.grad
     assert first is not None
-    assert torch.equal(first, torch.full((2,), 3.0))  # of an all-ones gradient over three images
+    assert torch.equal(first, torch.full((2,), 3.0))  # the sum of an all-ones gradient over three images
     made.workload.prepare()
     assert module.bias.grad is None
     made.workload.run()

@@ -421,7 +421,7 @@ def test_one_cause_is_one_difference(case: tuple[str, Callable[[], nn.Module], s
     assert words in told[0].title
     assert told[0].count == 1
     if path:
-        if kind != "missing":  # of which the module has no path: it is that of what stands there
+        if kind != "missing":  # the module has no path of it: it is that of what stands there
             assert told[0].path.startswith(path)
         assert path in told[0].step or told[0].step.startswith(path)
 

@@ -1380,7 +1380,7 @@ def runs(net: Net, x: Shape, training: bool) -> Any:
 def test_near_miss(row: Miss) -> None:
     """What computes other numbers has another key, by whatever rules there are."""
     one, other = nets(row.parts, row.one, row.other)
-    if "inference" not in row.name:  # which has no gradients
+    if "inference" not in row.name:  # inference mode has no gradients
         assert differ(one, other, row.x, row.training)
     assert runs(one, row.x, row.training)[0] != runs(other, row.x, row.training)[0]
 

@@ -580,7 +580,7 @@ def restored() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
     torch.use_deterministic_algorithms(False)
     assert settings() == before
-    assert torch.backends.cudnn.allow_tf32  # which raises where older and newer settings disagree
+    assert torch.backends.cudnn.allow_tf32  # reading it raises where older and newer settings disagree
 
 
 @pytest.mark.usefixtures("restored")

@@ -1304,8 +1304,8 @@ def test_reader_is_reached(name: str, function: Function, monkeypatch: pytest.Mo
 
 
 UNREAD = {  # kinds without a row that readers pass on because they do not know what they come to
-    "addmm",  # of a factor, or of a computed weight
-    "bernoulli",  # of chances that are computed
+    "addmm",  # one of a factor, or of a computed weight
+    "bernoulli",  # one of chances that are computed
 }
 
 

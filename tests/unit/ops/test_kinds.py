@@ -343,7 +343,7 @@ def test_what_readers_and_rules_make_has_a_row(module: object) -> None:
     source = Path(str(module.__file__)).read_text(encoding="utf-8")  # type: ignore[attr-defined]
     kinds = made_kinds(source) - set(LEAVES)
     assert len(kinds) > 5
-    assert sorted(kinds - set(KINDS) - {"addmm", "bernoulli"}) == []  # of what the readers do not know
+    assert sorted(kinds - set(KINDS) - {"addmm", "bernoulli"}) == []  # the readers do not know these two
     assert "odd" in made_kinds(source + "\n\ndef f(b, x):\n    return b.make('odd', x)\n")
 
 
@@ -374,7 +374,7 @@ PIECES: dict[str, str] = {  # each op of the language where 4 channels go in and
     "pad_channels": "pad_channels(4)",
 }
 GATE = "conv(4, kernel=1, bias=True)"
-ENDS = ("adaptive_avgpool(1)", "flatten", "linear(3, bias=True)")  # and those that end a map
+ENDS = ("adaptive_avgpool(1)", "flatten", "linear(3, bias=True)")  # steps that end a map
 
 
 def by_chance(chance: random.Random) -> str:

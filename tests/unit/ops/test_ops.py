@@ -801,7 +801,7 @@ def test_a_fresh_output_may_be_overwritten(text: str, x: Shape, _: Shape, monkey
     assert not may_be_overwritten(op, x, training=True)
 
 
-NEEDED = [  # with the mode in which the output is the input itself, or needed for the gradient
+NEEDED = [  # each with the mode in which the output is the input itself, or needed for the gradient
     ("relu", True),
     ("sigmoid", True),
     ("flatten", True),

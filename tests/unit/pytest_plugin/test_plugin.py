@@ -751,7 +751,7 @@ def test_junit(pytester: pytest.Pytester) -> None:
         properties = {p.get("name"): p.get("value") for p in case.iter("property")}
         assert properties == {"file": "specs/tiny.yaml", "line": "32"}
         contract = {p.get("name"): p.get("value") for p in cases["contract"].iter("property")}
-        assert contract["line"] == "29"  # of what failed, behind two lines that hold
+        assert contract["line"] == "29"  # the line of what failed, behind two lines that hold
         failure = case.find("failure")
         assert failure is not None
         assert failure.get("message") == "params 1_151 is wrong: found 1,150, expected 1_151"
