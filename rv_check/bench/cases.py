@@ -107,7 +107,7 @@ class Selection:
 
     @property
     def kind(self) -> str:
-        """Of the device: `cuda` of `cuda:1`."""
+        """The kind of the device: `cuda` of `cuda:1`."""
         return self.device.partition(":")[0]
 
 

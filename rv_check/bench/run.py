@@ -39,7 +39,7 @@ class Session:
 
     @property
     def rooflines(self) -> dict[str, dict[str, float]]:
-        """Of this machine, by type of numbers."""
+        """The rooflines of this machine, by type of numbers."""
         found: dict[str, dict[str, float]] = self.results.machines[self.machine]["rooflines"]
         return found
 

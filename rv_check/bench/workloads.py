@@ -267,7 +267,7 @@ def make(
 
 @dataclass(frozen=True)
 class PassCost:
-    """Of one run over the whole batch. `moved`: bytes of the forward pass, each operand once; None of other passes.
+    """What a run over the whole batch takes. `moved`: bytes of a forward pass, each operand once; None of others.
 
     `least`: seconds on a device of a given rate and bandwidth, None of passes with a backward one.
     """

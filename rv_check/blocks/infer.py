@@ -1,4 +1,4 @@
-"""Which contract a class fits, and by which call, where nobody says."""
+"""The contract that a class fits, and the call by which it does, where nobody says."""
 
 from __future__ import annotations
 

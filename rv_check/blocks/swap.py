@@ -310,7 +310,7 @@ def first_gradient(variant: Variant, seeds: int, input: Shape) -> StartGradient:
 
 
 def pareto(rows: Sequence[tuple[float, ...]]) -> list[bool]:
-    """Which are on the front: no other is at least as low in everything and lower in something."""
+    """Whether each is on the front: no other is at least as low in everything and lower in something."""
     return [
         not any(all(b <= a for a, b in zip(row, other, strict=True)) and other != row for other in rows) for row in rows
     ]

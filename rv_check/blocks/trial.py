@@ -79,12 +79,12 @@ class Trial:
         return self.case.x
 
     def fresh(self) -> nn.Module:
-        """As its author initialises it, from seed 0."""
+        """The module as its author initialises it, from seed 0."""
         with seeded(0):
             return self.build()
 
     def point(self, dtype: torch.dtype | None = None, seed: int = generic_point.WEIGHTS) -> nn.Module:
-        """At a generic point, in eval mode."""
+        """The module at a generic point, in eval mode."""
         module = self.fresh().float()
         generic_point.generic_point(module, seed)
         return module.to(dtype or self.dtype).eval()

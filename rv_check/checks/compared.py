@@ -106,7 +106,7 @@ def measured(
 
 
 def blocked(run: Run) -> Blocked:
-    """That the structure differs, so that there is nothing to compare."""
+    """The error that the structure differs, so that there is nothing to compare."""
     return Blocked(f"the structure: see {run.name}::structure")
 
 

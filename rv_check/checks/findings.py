@@ -17,7 +17,7 @@ LEVELS: tuple[Level, ...] = ("spec", "structure", "numbers")  # cheapest first
 
 
 def up_to(level: Level | None) -> tuple[Level, ...]:
-    """That level and the cheaper ones; all of them where none is given."""
+    """The level and the cheaper ones; all of them where none is given."""
     return LEVELS if level is None else LEVELS[: LEVELS.index(level) + 1]
 
 

@@ -1,4 +1,4 @@
-"""Which arch is this? Among all that are known, with the class count and the width of the module at hand."""
+"""The arch that a module is, among all that are known, with the class count and the width of the module at hand."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ class Structure:
 
     @property
     def elsewhere_step(self) -> str:
-        """At which step of the expected network that happens, where it is known."""
+        """The step of the expected network at which that happens, where it is known."""
         steps = (other.step for other in self.others if other.differs)
         return (self.own.special_step if self.own else "") or next((step for step in steps if step), "")
 
@@ -175,7 +175,7 @@ class Structure:
 
     @property
     def verdict(self) -> StructureVerdict:
-        """Which of the kinds of difference it is, for the whole."""
+        """The kind of difference that it is, for the whole."""
         if self.mistakes or self.one_image or self.extra_outputs or self.until:
             return "different"
         if self.elsewhere:

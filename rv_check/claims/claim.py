@@ -63,7 +63,7 @@ class Verdict:
         return not self.could_not_run and self.words == self.claim.declared
 
     def finding(self, subject: str) -> Finding:
-        """As a finding of that file."""
+        """The verdict as a finding of that file."""
         claim = self.claim
         message = f"{claim.title} {self.words}"
         if self.could_not_run:

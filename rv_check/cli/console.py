@@ -63,7 +63,7 @@ class Console:
         return json.dumps(answer.data(), indent=2) if self.form == "json" else answer.text()
 
     def write(self, text: str, output: Path | None) -> None:
-        """To the file, or to stdout, also where the file turns out not to take it: the work is not lost.
+        """Write to the file, or to stdout, also where the file turns out not to take it: the work is not lost.
 
         Raises: RvCheckError.
         """

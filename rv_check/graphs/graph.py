@@ -143,7 +143,7 @@ class Graph:
         return list(in_order(self.outputs.values()))
 
     def uses(self) -> dict[Node, list[Node]]:
-        """Who uses each node, among all nodes."""
+        """The users of each node, among all nodes."""
         used: dict[Node, list[Node]] = {node: [] for node in self.nodes}
         for node in self.nodes:
             for feed in node.feeds:

@@ -151,7 +151,7 @@ class CheckItem(pytest.Item):
         return self.parent.place
 
     def record(self, findings: list[Finding]) -> None:
-        """For JUnit XML: the place of the contract, and the largest difference measured."""
+        """Keep for JUnit XML the place of the contract, and the largest difference measured."""
         place = next((f.place for f in sorted(findings, key=lambda f: f.status != "failed") if f.place), None)
         if place is not None:
             path, line = location(place)

@@ -138,7 +138,7 @@ Gradients = dict[str, tuple[Tensor, tuple[int, int]]]
 
 
 def _maps(model: nn.Module, x: Tensor, steps: Mapping[str, Any], statistics: Statistics) -> Gradients:
-    """For each step, the gradient of the centre unit of its output, (N, C, H, W), and which unit that is."""
+    """The gradient of the centre unit of each step's output, (N, C, H, W), and which unit that is."""
     parts = dict(model.named_modules())
     for step in steps:
         if step not in parts:

@@ -50,7 +50,7 @@ class GradientMaps:
         return conv2d(x, ones, stride=steps, dilation=dilations)
 
     def enlarged(self, x: Tensor, factors: IntPair, *, bilinear: bool) -> Tensor:
-        """As torch interpolates."""
+        """The maps as torch interpolates them."""
         from torch.nn.functional import interpolate
 
         scale = [float(factor) if axis in self.axes else 1.0 for axis, factor in enumerate(factors)]

@@ -22,7 +22,7 @@ class Smallest:
 
 
 def smallest_input(arch: Arch) -> Smallest:
-    """By trying: an arch takes an input at which it can be expanded, with the parameters of its own input.
+    """It is found by trying: an arch takes an input at which it can be expanded, with the parameters of its own input.
 
     Raises: SpecError where the arch cannot be expanded at its own input.
     """

@@ -100,7 +100,7 @@ def built_graph(arch: Arch) -> Graph:
 
 
 def measured_lines(graph: Graph, lines: Iterable[FieldLine]) -> list[MeasuredField | None]:
-    """Of each line of a module's table the measured field, None where it sees everything."""
+    """The measured field of each line of a module's table, None where it sees everything."""
     nodes = [(line, line.node or node_of(graph, line.name)) for line in lines]
     return [None if line.field.collapsed else _measured(graph, line.name, node) for line, node in nodes]
 

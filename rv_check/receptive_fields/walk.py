@@ -67,7 +67,7 @@ class Formula:
         return x.through(rows, columns)
 
     def enlarged(self, x: ReceptiveField, factors: IntPair, *, bilinear: bool) -> ReceptiveField:
-        """As by a transposed convolution: of a kernel that fills, or of the bilinear one of Long et al. 2015."""
+        """The field by a transposed convolution: of a kernel that fills, or of the bilinear one of Long et al. 2015."""
         rows, columns = (
             Slide(2 * n - n % 2 if bilinear else n, n, n // 2 if bilinear else 0, transposed=True) for n in factors
         )
@@ -95,7 +95,7 @@ class Pace:
         return x[0] / factors[0], x[1] / factors[1]
 
     def union(self, maps: Sequence[Strides]) -> Strides:
-        """That of all of them."""
+        """The strides that all of them have."""
         return maps[0]
 
 

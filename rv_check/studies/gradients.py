@@ -77,7 +77,7 @@ class GradientRun:
 
     @property
     def ratio(self) -> float:
-        """Of the first layer: with shortcuts over without; not finite where a loss has diverged."""
+        """The ratio of the first layer: with shortcuts over without; not finite where a loss has diverged."""
         first = next(iter(self.plain))
         return self.residual[first] / self.plain[first] if self.plain[first] else float("inf")
 
@@ -93,7 +93,7 @@ class MeasuredStack:
 
     @property
     def ratios(self) -> list[float]:
-        """Of the first layer, smallest first, of the runs that have not diverged."""
+        """The ratios of the first layer, smallest first, of the runs that have not diverged."""
         return sorted(run.ratio for run in self.finite)
 
     @property
@@ -184,7 +184,7 @@ def _loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _gradients(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """By name, of each weight of a convolution or linear layer."""
+    """The gradients by name, of each weight of a convolution or linear layer."""
     weights = {name: p for name, p in model.named_parameters() if p.dim() > 1}
     found = torch.autograd.grad(_loss(model, x, y), list(weights.values()))
     return dict(zip(weights, found, strict=True))

@@ -203,7 +203,7 @@ def _precision(amp: bool, x: Tensor) -> Any:
 
 
 def _error(model: nn.Module, images: Tensor, labels: Tensor, amp: bool) -> float:
-    """In percent, in eval mode."""
+    """The error in percent, in eval mode."""
     model.eval()
     mistakes = 0
     with torch.no_grad(), _precision(amp, images):

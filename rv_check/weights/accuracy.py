@@ -46,7 +46,7 @@ class Share:
 
     @classmethod
     def of(cls, hits: int, images: int) -> Share:
-        """Of so many hits."""
+        """The share of so many hits."""
         p, zz = hits / images, Z * Z / images
         middle = (p + zz / 2) / (1 + zz)
         half = Z * math.sqrt(p * (1 - p) / images + zz / images / 4) / (1 + zz)

@@ -145,7 +145,7 @@ def slower(device: Device, options: argparse.Namespace) -> Iterator[str]:
 
 
 def session_on(device: Device, options: argparse.Namespace) -> bench_run.Session:
-    """As the command makes one, without a file."""
+    """A session as the command makes one, without a file."""
     machine = {"device": device.describe(), "software": devices.software(), "rooflines": {}}
     plan = TimingPlan(seconds=options.seconds, rounds=12, warm_seconds=0.2)
     return bench_run.Session(device, "here", Results({"here": machine}, []), plan)

@@ -267,7 +267,7 @@ def test_every_table_of_measured_numbers_has_a_source() -> None:
 
 
 def test_two_digits() -> None:
-    """As a reader wants them."""
+    """Numbers are written as a reader wants them."""
     numbers = (0, 0.0567, 0.1, 0.94, 1.0, 4.4412, 92.3, 389.0, 8321.0, 783_210.0, 2.5e12)
     assert [tables.two_digits(one) for one in numbers] == [
         "0", "0.057", "0.10", "0.94", "1.0", "4.4", "92", "390", "8,300", "7.8e5", "2.5e12",

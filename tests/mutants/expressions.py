@@ -183,7 +183,7 @@ def cropped_to_224() -> nn.Module:
 
 @CASES(V11, "features.0 avgpool", "Z", kind=AT_224)
 def resized_to_224() -> nn.Module:
-    """As the preprocessing should have done."""
+    """The input is resized as the preprocessing should have done."""
     return with_input(lambda x: F.interpolate(x, size=(224, 224), mode="bilinear", align_corners=False))
 
 

@@ -539,7 +539,7 @@ class NormsOffByOne(ListPlain18):
 
 @CASES.patch(R18, "layer3.1.5 layer4.0.conv1 layer3.1.sum layer4.0.downsample.0")
 def hook_left_behind(net: ResNet) -> None:
-    """Of an experiment with activations."""
+    """A hook of an experiment with activations was left behind."""
     net.stages[2].register_forward_hook(lambda module, args, out: out * 1.01)
 
 
@@ -563,7 +563,7 @@ def weight_normed(net: ResNet) -> None:
 
 @CASES.patch(R18, "layer1.0.conv1", "K E")
 def spectrally_normed(net: ResNet) -> None:
-    """As in a GAN."""
+    """The convolutions are normed as in a GAN."""
     parametrizations.spectral_norm(net.stages[0][0].conv1)
 
 
@@ -675,7 +675,7 @@ class OverlappingPools(CaffeVGG16):
 
 @CASES(V16, "features.4")
 class AveragePools(CaffeVGG16):
-    """As in style transfer."""
+    """Pools are of means, as in style transfer."""
 
     def pool(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 2)
@@ -831,7 +831,7 @@ class PooledBeforeRelu(ResNet18):
 
 @CASES(R18, "", "", equal=True, why="after a relu no zero is greater than the maximum")
 class PaddedWithZeros(ResNet18):
-    """By hand."""
+    """The image is padded by hand."""
 
     def stem(self, x: Tensor) -> Tensor:
         return F.max_pool2d(F.pad(F.relu(self.bn1(self.conv1(x))), (1, 1, 1, 1)), 3, 2)
@@ -881,7 +881,7 @@ class SharedRelu(ResNet50):
 
 @CASES(R18, "", "", equal=True, why="only the layout in memory")
 class ChannelsLast(ResNet18):
-    """For speed."""
+    """It computes channels last, for speed."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.contiguous(memory_format=torch.channels_last))

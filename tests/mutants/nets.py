@@ -92,13 +92,13 @@ class Cases(list[Case]):
 
 
 def he_init(module: nn.Module) -> None:
-    """As torchvision starts a ResNet."""
+    """The start that torchvision gives a ResNet."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def vgg_init(module: nn.Module) -> None:
-    """As torchvision starts a VGG."""
+    """The start that torchvision gives a VGG."""
     he_init(module)
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, 0, 0.01)
@@ -180,14 +180,14 @@ class OldBottleneck(Bottleneck):
 
 
 class NextBottleneck(Bottleneck):
-    """Of ResNeXt 32x4d."""
+    """The bottleneck of ResNeXt 32x4d."""
 
     groups = 32
     base_width = 4
 
 
 class WideBottleneck(Bottleneck):
-    """Of WRN-50-2."""
+    """The bottleneck of WRN-50-2."""
 
     base_width = 128
 
@@ -424,7 +424,7 @@ class SlimTorchvision(tv.ResNet):
 
 
 class VGG(nn.Module):
-    """From a list of widths, with "M" where it pools."""
+    """A VGG from a list of widths, with "M" where it pools."""
 
     plan: Sequence[int | str] = (4, "M", 8, "M", 16, 16, "M", 32, 32, "M", 32, 32, "M")
     normed = False

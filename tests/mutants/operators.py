@@ -116,7 +116,7 @@ def signature(network: Network, block: Block) -> tuple[Any, ...]:
 
 @cache
 def chosen_blocks(network: Network) -> tuple[Block, ...]:
-    """Of every set of equal blocks the middle one."""
+    """The middle one of every set of equal blocks."""
     sets: dict[tuple[Any, ...], list[Block]] = {}
     for block in network.blocks:
         sets.setdefault(signature(network, block), []).append(block)

@@ -301,7 +301,7 @@ class Conv3TakesConv1(CaffeVGG16):
 
 @CASES.block(R18, "layer1.0.bn2 layer1.0.sum layer1.0.5", "E", seen_in="fastai/fastbook#1")
 class ReluBeforeAdd(BasicBlock):
-    """And none after."""
+    """There is a relu before the addition, and none after."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.main(x)) + self.shortcut(x)

@@ -121,7 +121,7 @@ def all_mutants(archs: Sequence[Arch] | None = None) -> list[Item]:
 
 
 def sample(items: Iterable[Item], share: float, least: int = LEAST, least_equal: int = LEAST_EQUAL) -> list[Item]:
-    """That share of every group, the wrong and the equal ones apart, and no less than so many; always the same.
+    """A share of every group, the wrong and the equal ones apart, and no less than so many; always the same.
 
     Those of the deep archs come later.
     """
@@ -317,7 +317,7 @@ def _union(fields: list[Field]) -> Field:
 
 @cache
 def graph_of_arch(arch: Arch) -> tuple[list[str], list[list[int]]]:
-    """Of the model that the spec builds."""
+    """The graph of the model that the spec builds."""
     return graph_of(build(arch), arch.input)
 
 

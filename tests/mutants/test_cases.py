@@ -133,7 +133,7 @@ def differences(net: nn.Module, arch: str, order: Order | None) -> Iterator[str]
 
 
 def start(net: nn.Module, order: Order | None) -> list[tuple[float, float, int]]:
-    """Of each parameter: its mean and its deviation at the start, and how many others start the same."""
+    """The mean and the deviation of each parameter at the start, and how many others start the same."""
     params = [p.detach().double() for p in tensors(net, order)[0]]
     same = [sum(p.shape == q.shape and p.dim() > 1 and torch.equal(p, q) for q in params) for p in params]
     return [(p.mean().item(), p.std().item(), n) for p, n in zip(params, same, strict=True)]

@@ -132,7 +132,7 @@ def test_every_case_is_caught_at_its_place(part: int) -> None:
 
 
 def hold_cases(items: Iterable[Item]) -> None:
-    """But for the known exceptions."""
+    """The cases are as they should be, but for the known exceptions."""
     known = {item.id for item in cases() if item.name in CASES}
     assert {name: words for name, words in wrongly(items).items() if name not in known} == {}
 
@@ -156,7 +156,7 @@ def test_a_sample_of_rewrites_is_not_flagged() -> None:
 
 @pytest.mark.parametrize("name", [*FLAGGED])
 def test_known_flags_still_occur(name: str) -> None:
-    """As for the cases."""
+    """What is known still occurs, as with the cases."""
     (rewrite,) = [one for one in rewrites.REWRITES if one.name == name]
     assert complains(rewrite)
 
@@ -216,7 +216,7 @@ def test_a_level_that_dies_has_caught_nothing(some: list[Item]) -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11_bn"])
 def test_no_level_complains_of_the_arch_itself(name: str) -> None:
-    """So that what catches a mutant is the mutant."""
+    """The arch itself passes, so that what catches a mutant is the mutant."""
     arch = operators.narrow(name)
     network = Network.of(arch)
     row = score.judge(Item("arch", "", arch, network.module, wrong=False, network=network))

@@ -106,5 +106,5 @@ LAST = {
 
 @pytest.mark.parametrize("name", LAST)
 def test_last_maps(name: str) -> None:
-    """As recomputed by other code from the networks' definitions."""
+    """The last maps are as recomputed by other code from the networks' definitions."""
     assert str(load(name).receptive_field) == LAST[name]

@@ -131,7 +131,7 @@ def test_a_problem_is_told_once() -> None:
 
 
 def test_many_problems_are_cut() -> None:
-    """So many are shown, and that there may be more is said."""
+    """A number of them is shown, and that there may be more is said."""
     shown = str(SpecError([Problem(str(number)) for number in range(MAX_PROBLEMS + 1)])).split("\n\n")
     assert shown[-2:] == ["99", "These are the first 100 problems; there may be more."]
     assert len(shown) == MAX_PROBLEMS + 1

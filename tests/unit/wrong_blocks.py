@@ -35,7 +35,7 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity() if same else projection(in_channels, out_channels, stride)
 
     def first(self, x: Tensor) -> Tensor:
-        """To the activation in the middle."""
+        """The value up to the activation in the middle."""
         return torch.relu(self.norm_a(self.conv_a(x)))
 
     def branch(self, x: Tensor) -> Tensor:
@@ -370,7 +370,7 @@ class NamesADevice(BasicBlock):
 
 
 class Doubled(torch.autograd.Function):
-    """Whose gradient has no gradient."""
+    """A module whose gradient has no gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class Baseline:
     where: str
 
     def see(self, session: Session, ids: Sequence[str] | None) -> None:
-        """That it is of this device, and has what is to be timed, is known before anything is. Raises: RvCheckError.
+        """See that it is of this device, and has what is to be timed, before anything is. Raises: RvCheckError.
 
         Args: `ids` of the cases; None where these are found by timing.
         """

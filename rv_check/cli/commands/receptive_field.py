@@ -67,7 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Runs:
-    """Of which networks an effective field is the mean."""
+    """The networks of which an effective field is the mean."""
 
     number: int
     seed: int
@@ -157,7 +157,7 @@ def _table(
 
 
 def _effective(network: _FieldNetwork, lines: Sequence[FieldLine], runs: Runs) -> list[Effective]:
-    """Of those steps that give a map. Raises: RvCheckError where none does."""
+    """The effective fields of the steps that give a map. Raises: RvCheckError where none does."""
     from rv_check.receptive_fields.effective import effective_fields
 
     chosen = network.parts([line for line in lines if not line.field.collapsed])
@@ -167,7 +167,7 @@ def _effective(network: _FieldNetwork, lines: Sequence[FieldLine], runs: Runs) -
 
 
 def _fits(network: _FieldNetwork, size: int) -> AnswerPart:
-    """Which stage fits an input of that size, and the smallest input that the network takes."""
+    """The stage that fits an input of that size, and the smallest input that the network takes."""
     within, beyond = inputs.fits(network.lines(None), size)
     data: dict[str, Any] = {"fits": {"size": size, "step": within and within.name, "next": beyond and beyond.name}}
     words = f"no stage fits an input of {size}"

@@ -972,5 +972,5 @@ def test_a_step_is_found_by_its_name() -> None:
 
 
 def test_names_under_the_root() -> None:
-    """For suggestions: the names that a contract can begin with."""
+    """The names that a contract can begin with are there for suggestions."""
     assert listings.names(load("vgg11").tree.root) == ["features", "avgpool", "2", "classifier"]

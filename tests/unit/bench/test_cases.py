@@ -54,7 +54,7 @@ def spec(tmp_path: Path) -> str:
 
 
 def ids(groups: list[Group]) -> list[str]:
-    """Of all cases."""
+    """The ids of all cases."""
     return [case.id for group in groups for case in group.cases]
 
 

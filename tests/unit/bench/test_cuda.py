@@ -136,7 +136,7 @@ def test_events_agree_with_a_clock_that_waits() -> None:
 
 
 def test_the_flush_is_of_the_caches_size() -> None:
-    """And is left out for a warm cache."""
+    """The flush is left out for a warm cache."""
     device = devices.Cuda(0)
     flush = device.stopwatch().flush
     assert flush.numel() == torch.cuda.get_device_properties(0).L2_cache_size
@@ -215,7 +215,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_two_devices_share_a_step(folder: Path) -> None:
-    """By nccl, under torchrun."""
+    """Two devices share a step by nccl, under torchrun."""
     if torch.cuda.device_count() < 2:
         pytest.skip("one CUDA device here; a shared step needs two")
     command = [

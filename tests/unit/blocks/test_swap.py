@@ -162,7 +162,7 @@ def test_a_class_that_fits_some_places_alone() -> None:
 
 
 def test_a_class_that_does_not_fit() -> None:
-    """Of which no call gives the shapes; and one that is called so that it breaks on the way, with the line."""
+    """No call gives the shapes of one; another is called so that it breaks on the way, and the line is said."""
     with pytest.raises(RvCheckError, match=r"no call of a:Narrows gives the shapes of bottleneck, basic"):
         with_class(load("resnet50"), "a:Narrows", Narrows)
     with pytest.raises(RvCheckError, match=r"(?s)Narrows .* does not run at .*layer1"):

@@ -124,7 +124,7 @@ class Silu(New):
 
 
 class Causal(New):
-    """Which looks back only."""
+    """A module which looks back only."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -155,7 +155,7 @@ class OneNorm(New):
 
 
 class NoDropout(Functional):
-    """Which drops in evaluation, too."""
+    """A module which drops in evaluation, too."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(x))), 3, 2, 1)
@@ -163,7 +163,7 @@ class NoDropout(Functional):
 
 
 class NoRelu(Functional):
-    """Which lost its first activation."""
+    """A module which lost its first activation."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.max_pool2d(self.bn1(self.conv1(x)), 3, 2, 1)
@@ -258,7 +258,7 @@ def test_a_batch_of_one_that_neither_takes() -> None:
 
 
 def test_error_no_module() -> None:
-    """On either side."""
+    """The one or the other side is no module."""
     for pair in ((Net, Net()), (Net(), "net")):
         with pytest.raises(RvCheckError, match="is not a module"):
             compare_modules(*pair, IMAGE)  # type: ignore[arg-type]

@@ -741,7 +741,7 @@ class Miss:
 
     @property
     def rule(self) -> str:
-        """For the test's name."""
+        """The rule, for the test's name."""
         return self.name
 
 

@@ -225,7 +225,7 @@ class Net(nn.Module):
         return self.down(x)
 
     def pool(self, x: Tensor) -> Tensor:
-        """To features."""
+        """The map as features."""
         return x.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -544,12 +544,12 @@ STEADY = {
 
 
 def set_precision(part: Any, precision: str) -> None:
-    """By torch's newer settings."""
+    """Set it by torch's newer settings."""
     part.fp32_precision = precision
 
 
 def allow_tf32(part: Any, allowed: bool) -> None:
-    """By torch's older settings."""
+    """Set it by torch's older settings."""
     part.allow_tf32 = allowed
 
 

@@ -204,7 +204,7 @@ def observed(kind: str) -> Graph:
 
 
 def test_every_row_has_a_sample() -> None:
-    """So that all that follows is of every row."""
+    """Every row has one, so that all that follows is of every row."""
     assert set(KINDS) == {*SAMPLES, *ELSEWHERE}
 
 
@@ -298,7 +298,7 @@ ROW = ("sees", "keeps", "multiplies")
 
 
 def test_of_an_unknown_kind_all_is_unknown() -> None:
-    """And it is an error in each, never a zero."""
+    """An unknown kind is an error in each, never a zero."""
     row = kind_of("cumprod")
     assert [getattr(row, of) for of in ROW] == ["unknown"] * 3
     graph = Subject(Sample(lambda x: x.cumprod(1))).observe(At((4, 6, 6), batch=2, training=True), Form.AS_RUN)

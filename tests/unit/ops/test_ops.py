@@ -687,7 +687,7 @@ def test_an_op_agrees_with_torch(name: str) -> None:
 
 
 def influence(module: nn.Module, x: Shape, axis: int) -> torch.Tensor:
-    """Which output rows (or columns) change with which input row: (inputs, outputs) of booleans."""
+    """The output rows (or columns) that change with each input row: (inputs, outputs) of booleans."""
     images = torch.zeros(x[axis] + 1, *x)  # the last one is left at 0
     for i in range(x[axis]):
         images[i].select(axis, i).fill_(1)

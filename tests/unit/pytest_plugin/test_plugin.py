@@ -436,7 +436,7 @@ def test_a_known_deviation_is_an_expected_failure(pytester: pytest.Pytester) -> 
 
 
 def test_a_deviation_that_does_not_occur_any_more_fails(pytester: pytest.Pytester) -> None:
-    """At its own line, under the id of the check."""
+    """It fails at its own line, under the id of the check."""
     write(pytester)
     write(pytester, KNOWN.format("specs/tiny.yaml::net::params"), "known.yaml")
     result = pytester.runpytest_inprocess("--rv-level", "spec", "--rv-deviations", "known.yaml")
@@ -591,7 +591,7 @@ def test_candidates_are_collected_with_the_project(pytester: pytest.Pytester) ->
 
 
 def test_candidates_are_chosen_like_any_test(pytester: pytest.Pytester) -> None:
-    """By `-k`, `-m`, level and id."""
+    """They are chosen by `-k`, `-m`, level and id."""
     write_candidates(pytester)
     assert collected(pytester, "-k", "wide and logits") == of("wide", "logits")
     assert collected(pytester, "-m", "rv_check(check='init')") == [*of("nets.py:Net", "init"), *of("wide", "init")]
@@ -719,7 +719,7 @@ def test_a_known_deviation_of_a_candidate(pytester: pytest.Pytester) -> None:
 
 
 def test_collecting_candidates_does_not_import_torch(pytester: pytest.Pytester) -> None:
-    """Nor the user's module, which may take its time."""
+    """It imports neither torch nor the user's module, which may take its time."""
     write_candidates(pytester, nets="import sys; sys.exit('imported')\n")
     assert "torch" not in started(pytester, "--collect-only")
 
@@ -861,7 +861,7 @@ def write_blocks(pytester: pytest.Pytester, more: str = "") -> None:
 
 
 def test_blocks_are_an_item_for_each_property(pytester: pytest.Pytester) -> None:
-    """And one for the structure where the contract has a body; by level and by name."""
+    """There is one more for the structure where the contract has a body; they are chosen by level and by name."""
     write_blocks(pytester)
     assert collected(pytester) == [
         *of("blocks.py:BasicBlock", *OF_BASIC), *of("wrong", *(name for name in OF_BASIC if name != "structure"))

@@ -413,7 +413,7 @@ PHASED: dict[str, tuple[Subject, tuple[tuple[int, int, int], ...], tuple[tuple[i
 
 
 def phases_of(field: ReceptiveField) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-    """Of rows and columns, as plain numbers."""
+    """The phases of rows and columns, as plain numbers."""
     return tuple(tuple(map(tuple, axis.phases)) for axis in (field.rows, field.columns))  # type: ignore[misc]
 
 

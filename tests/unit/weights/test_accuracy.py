@@ -97,7 +97,7 @@ def test_images_and_their_labels_belong_together(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_goes_on(made: tuple[Path, Path], tmp_path: Path) -> None:
-    """To the same counts, from where it was; not with other images, nor from a state that is broken."""
+    """It goes on from where it was to the same counts; not with other images, nor from a state that is broken."""
     weights, data = made
     arch, state = load(ARCH, "3 32 32"), tmp_path / "state.json"
 
