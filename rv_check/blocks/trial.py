@@ -152,7 +152,7 @@ def shape(trial: Trial) -> None:
         raise Fails("it does not return a tensor", type(returned).__name__, "a tensor")
     expected = (trial.case.batch, *trial.case.out)
     same = len(returned.shape) == len(expected) and all(
-        wanted is None or wanted == size for wanted, size in zip(expected, returned.shape, strict=False)
+        side is None or side == size for side, size in zip(expected, returned.shape, strict=False)
     )
     if not same:
         raise Fails(f"the output is {shown_shape(returned.shape)}", shown_shape(returned.shape), shown_shape(expected))

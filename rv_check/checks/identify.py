@@ -99,9 +99,9 @@ def _expands(arch: Arch) -> bool:
 
 def _likeness(arch: Arch, seen: Graph) -> float:
     """How many of the operations with parameters two networks have in common, from 0 to 1."""
-    mine, theirs = _layers(graph_of(arch)), _layers(seen)
-    both = sum((mine & theirs).values())
-    return both / max(1, sum((mine | theirs).values()))
+    expected, found = _layers(graph_of(arch)), _layers(seen)
+    both = sum((expected & found).values())
+    return both / max(1, sum((expected | found).values()))
 
 
 def _layers(graph: Graph) -> Counter[object]:
@@ -117,10 +117,10 @@ def _weights(node: Node) -> object:
 def _differences(arch: Arch, subject: Subject, seen: Graph) -> int:
     """How many differences there are: the fewest of any output of the module."""
     x = arch.declared_input
-    wanted = graph_of(arch)
-    fewest = min(len(match(wanted, seen.only(where)).differences) for where in seen.outputs)
+    expected = graph_of(arch)
+    fewest = min(len(match(expected, seen.only(where)).differences) for where in seen.outputs)
     if fewest:
         here = subject.observe(At(x), Form.AT_THIS_SIZE)
-        wanted = graph_of(arch, form=Form.AT_THIS_SIZE)
-        fewest = min(fewest, *(len(match(wanted, here.only(where)).differences) for where in here.outputs))
+        expected = graph_of(arch, form=Form.AT_THIS_SIZE)
+        fewest = min(fewest, *(len(match(expected, here.only(where)).differences) for where in here.outputs))
     return fewest

@@ -44,14 +44,14 @@ def mapped(run: Run, check: Check, pair: Pair, slots: Mapping[str, Slot]) -> Out
 
     Raises: Mismatch.
     """
-    wanted, given = shapes_of(pair.expected), shapes_of(pair.found)
-    lost = [name for name in wanted if name not in slots]
+    expected, found = shapes_of(pair.expected), shapes_of(pair.found)
+    lost = [name for name in expected if name not in slots]
     counters = [name for name in lost if name.endswith("num_batches_tracked")]
-    more = [name for name in given if name not in {slot.name for slot in slots.values()}]
+    more = [name for name in found if name not in {slot.name for slot in slots.values()}]
     if len(lost) > len(counters) or more:
         raise Mismatch("parameters and buffers without a counterpart", few(more), few(lost))
     without = f"; {len(counters)} counts of batches are not kept" if counters else ""
-    yield check.passed(run, f"{len(wanted) - len(lost)} parameters and buffers, by other names{without}")
+    yield check.passed(run, f"{len(expected) - len(lost)} parameters and buffers, by other names{without}")
 
 
 def init(run: Run, check: Check) -> Outcome:

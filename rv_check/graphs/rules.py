@@ -258,12 +258,12 @@ def mean_of_mean(b: Builder, node: Node) -> Node | None:
     left = [axis for axis in range(4) if axis not in inner.attributes["axes"]]
     given = node.inputs[0].shape
     if given == tuple(x.shape[axis] for axis in left):
-        mine = {left[axis] for axis in node.attributes["axes"]}
+        own = {left[axis] for axis in node.attributes["axes"]}
     elif given == tuple(1 if axis in inner.attributes["axes"] else x.shape[axis] for axis in range(4)):
-        mine = set(node.attributes["axes"])
+        own = set(node.attributes["axes"])
     else:
         return None
-    axes = tuple(sorted({*inner.attributes["axes"], *mine}))
+    axes = tuple(sorted({*inner.attributes["axes"], *own}))
     return b.make("mean", x, shape=node.shape, like=node, axes=axes)
 
 

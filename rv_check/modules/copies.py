@@ -89,7 +89,7 @@ class Borrowed:
         self.before: list[tuple[nn.Module, dict[str, Any]]] = []
 
     def __enter__(self) -> nn.Module:
-        mine: dict[int, Tensor] = {}
+        copies: dict[int, Tensor] = {}
         for part in self.module.modules():
             kept = dict(part.__dict__)
             kept.update(
@@ -100,7 +100,7 @@ class Borrowed:
             for tensors in (part._parameters, part._buffers):
                 for name, tensor in tensors.items():
                     if tensor is not None:
-                        tensors[name] = mine.setdefault(id(tensor), _tensor(tensor, self.device))
+                        tensors[name] = copies.setdefault(id(tensor), _tensor(tensor, self.device))
         return self.module
 
     def __exit__(self, *error: object) -> None:

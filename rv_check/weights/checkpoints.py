@@ -90,7 +90,7 @@ def read_map(path: Path) -> dict[str, str]:
         names = json.loads(path.read_text(encoding="utf-8"))["map"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RvCheckError(f"{path} is no map of names: {error}", expected="what check --save-map writes") from None
-    return {str(ours): str(theirs) for ours, theirs in names.items()}
+    return {str(expected): str(found) for expected, found in names.items()}
 
 
 def names_of(told: str, arch: Arch) -> dict[str, str]:
@@ -143,8 +143,8 @@ class Account:
             lines.append(f"{len(self.missing)} are missing: {listed(self.missing[:5])}{_more(self.missing)}")
         if self.unknown:
             lines.append(f"{len(self.unknown)} belong nowhere: {listed(self.unknown[:5])}{_more(self.unknown)}")
-        for name, (found, wanted) in list(self.shapes.items())[:5]:
-            lines.append(f"{name} is {list(found)}, expected {list(wanted)}")
+        for name, (found, expected) in list(self.shapes.items())[:5]:
+            lines.append(f"{name} is {list(found)}, expected {list(expected)}")
         return lines
 
 

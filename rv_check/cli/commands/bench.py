@@ -244,12 +244,12 @@ def _measured(
         verdicts = bench_results.against(results, machine, baseline.results, baseline.where)
     if verdicts and console.form == "json":
         console.note("\n" + tables.of_verdicts(verdicts))
-    mine = [one for id_, one in results.of(machine).items() if id_ in ids]
-    failed = [one for one in mine if one["status"] == "failed"]
+    timed = [one for id_, one in results.of(machine).items() if id_ in ids]
+    failed = [one for one in timed if one["status"] == "failed"]
     for one in failed:
         console.note(f"rv-check: failed: {one['id']}\n  {one['reason']}")
     status = DID_NOT_HOLD if failed or any(verdict.regressed for verdict in verdicts) else HELD
-    too_large = [one["id"] for one in mine if one["status"] == "does not fit"]
+    too_large = [one["id"] for one in timed if one["status"] == "does not fit"]
     if status == HELD and too_large and batch_was_asked_for:
         message = f"a batch that was asked for does not fit: {listed(too_large)}"
         console.note(f"rv-check: {RvCheckError(message, expected='a smaller --batch')}")

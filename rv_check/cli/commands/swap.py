@@ -216,14 +216,14 @@ def _cells(column: Column, own: Column) -> dict[str, str]:
         cells["kept for backward, bytes"] = _with_change(column.kept, own.kept)
     if column.times is not None and own.times is not None:
         for name in PASSES:
-            mine = samples.summary(column.times[name])
-            words = [bench_tables.milliseconds(mine.median)]
+            summary = samples.summary(column.times[name])
+            words = [bench_tables.milliseconds(summary.median)]
             words += (
                 []
                 if column is own
                 else [f"x {bench_tables.ratio(samples.paired(own.times[name], column.times[name]))}"]
             )
-            cells[f"{name}, ms"] = " ".join([*words, *["noisy"] * mine.noisy])
+            cells[f"{name}, ms"] = " ".join([*words, *["noisy"] * summary.noisy])
     cells["pareto"] = "*" if column.on_front else ""
     return cells
 
