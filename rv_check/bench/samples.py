@@ -16,7 +16,6 @@ from math import exp, floor, log, sqrt
 
 NOISY = 0.10  # IQR / median above which a result is marked
 RATE = 0.01  # how often the tests may tell two equal things different, if rounds are independent
-STATED_RATE = 0.05  # how often we say that it may happen, since rounds of a shared machine are not wholly so
 RESAMPLES = 1000
 
 Rounds = Sequence[Sequence[float]]  # seconds, by round

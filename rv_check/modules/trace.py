@@ -42,11 +42,6 @@ class TensorDifference:
         """NaN-safe: a comparison with NaN is no pass."""
         return self.relative <= tolerance
 
-    @property
-    def detail(self) -> str:
-        """`output: 3.5 at [1, 0], expected 3`."""
-        return f"{self.what}: {self.found}, expected {self.expected}"
-
 
 def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: float = 0.0) -> TensorDifference:
     """The difference of two tensors; a missing tensor, another shape or type, a non-finite value never pass.

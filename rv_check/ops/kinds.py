@@ -74,11 +74,6 @@ class Kind:
     sign: Sign = "any"
     element_bytes: int | None = None
 
-    @property
-    def is_known(self) -> bool:
-        """Whether something is known of it."""
-        return self.multiplies != "unknown"
-
 
 KINDS: dict[str, Kind] = {}
 

@@ -25,7 +25,6 @@ LEVELS = ("spec", "structure", "numbers")  # findings.LEVELS, which is not impor
 SUFFIXES = (".yaml", ".yml")
 SNIFFED_BYTES = 8192
 KINDS = ("family", "claims")  # kinds of files that are collected
-DEFAULT = ["specs/*", "specs/claims/*"]
 CANDIDATES = "pyproject.toml"  # may have a table [tool.rv_check.candidates]
 
 

@@ -96,16 +96,17 @@ def test_compare_names_the_place() -> None:
     found[1, 0] = 3.5
     found[0, 2] = 2.25
 
-    def detail(expected: Tensor | None, found: Tensor | None) -> str:
-        return compare("it", expected, found).detail
+    def detail(expected: Tensor | None, found: Tensor | None) -> tuple[str, str]:
+        difference = compare("it", expected, found)
+        return difference.found, difference.expected
 
-    assert detail(expected, found) == "it: 3.5 at [1, 0], expected 3"
-    assert detail(expected, expected * NAN) == "it: nan at [0, 0], expected 0"
-    assert detail(torch.tensor(3), torch.tensor(4)) == "it: 4 at [], expected 3"
-    assert detail(expected, expected[0]) == "it: shape [3], expected [2, 3]"
-    assert detail(expected, expected.float()) == "it: torch.float32, expected torch.float64"
-    assert detail(expected, None) == "it: nothing, expected a tensor"
-    assert detail(None, expected) == "it: a tensor, expected nothing"
+    assert detail(expected, found) == ("3.5 at [1, 0]", "3")
+    assert detail(expected, expected * NAN) == ("nan at [0, 0]", "0")
+    assert detail(torch.tensor(3), torch.tensor(4)) == ("4 at []", "3")
+    assert detail(expected, expected[0]) == ("shape [3]", "[2, 3]")
+    assert detail(expected, expected.float()) == ("torch.float32", "torch.float64")
+    assert detail(expected, None) == ("nothing", "a tensor")
+    assert detail(None, expected) == ("a tensor", "nothing")
 
 
 def test_a_floor_is_the_least_that_counts() -> None:
