@@ -141,7 +141,7 @@ def test_every_command_has_a_page() -> None:
 
 
 def test_the_readme_names_every_command() -> None:
-    """In its table, which the parser makes."""
+    """Every command is in its table, which the parser makes."""
     assert re.findall(r"^\| \[`rv-check ([\w-]+)`\]", text_of(README), re.M) == [
         name for name in generated.all_commands() if " " not in name
     ]
@@ -151,7 +151,7 @@ def test_the_readme_names_every_command() -> None:
 
 
 def test_every_check_is_on_the_page_of_levels() -> None:
-    """In the row of its level."""
+    """Every check is in the row of its level."""
     rows = dict(re.findall(r"^\| (\w+) \|.*\| (.*) \|$", text_of(DOCS / "levels.md"), re.M))
     for level in ("spec", "structure", "numbers"):
         named = set(re.findall(r"`(\w+)`", rows[level]))
@@ -159,7 +159,7 @@ def test_every_check_is_on_the_page_of_levels() -> None:
 
 
 def test_every_option_of_the_plugin_is_on_its_page(pytestconfig: pytest.Config) -> None:
-    """On the command line, and as a setting."""
+    """Every option is there on the command line, and as a setting."""
     text = text_of(DOCS / "pytest.md")
     plugin = (ROOT / "rv_check" / "pytest_plugin" / "hooks.py").read_text(encoding="utf-8")
     options = set(re.findall(r'addoption\(\s*"(--[\w-]+)"', plugin))

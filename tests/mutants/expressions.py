@@ -268,7 +268,7 @@ def with_weights(change: Unary) -> nn.Module:
 
 
 def quantise(w: Tensor) -> Tensor:
-    """To 255 steps; straight through backward."""
+    """A value in 255 steps; straight through backward."""
     step = w.detach().abs().max() / 127
     return w + ((w.detach() / step).round() * step - w.detach())
 
@@ -411,7 +411,7 @@ class GammaForBeta(FunctionalResNet18):
 
 
 class HalvesNormedApart(FunctionalResNet18):
-    """As on two devices."""
+    """Each half is normed apart, as on two devices."""
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         norm = super().norm

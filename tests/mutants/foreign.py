@@ -163,7 +163,7 @@ class SurvivalInEval(BasicBlock):
 
 @CASES.block(R18, "layer1.0.sum layer1.0.5")
 class ShortcutOnlyInTraining(BasicBlock):
-    """As if it were folded into the kernel, as RepVGG does, which it is not."""
+    """In evaluation there is no shortcut, as if it were folded into the kernel like RepVGG's, which it is not."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
@@ -575,7 +575,7 @@ def pruned(net: ResNet) -> None:
 
 @CASES.patch(R50, "conv1 bn1", "P T")
 def folded(net: ResNet) -> None:
-    """For inference: the norms are in the convolutions."""
+    """The norms are in the convolutions, for inference."""
     for module in list(net.modules()):
         if isinstance(module, ConvNorm):
             module[0].bias = nn.Parameter(torch.zeros(module[0].out_channels))
@@ -697,7 +697,7 @@ def nearest_for_average(net: VGG) -> None:
 
 @CASES.patch(V11, "features.20 avgpool", "S E")
 def last_pool_sliced_off(net: VGG) -> None:
-    """For features before the pool."""
+    """The last pool is cut off, for features before it."""
     net.features = net.features[:-1]
 
 
@@ -718,7 +718,7 @@ class ZipTruncates(VGG11):
 
 @CASES.patch(V11BN, "classifier.2", "T")
 def alpha_dropout(net: VGG) -> None:
-    """For networks that norm themselves."""
+    """A dropout for networks that norm themselves."""
     net.classifier[2], net.classifier[5] = nn.AlphaDropout(0.5), nn.AlphaDropout(0.5)
 
 

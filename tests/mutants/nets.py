@@ -172,7 +172,7 @@ class Bottleneck(nn.Module):
 
 
 class OldBottleneck(Bottleneck):
-    """With the stride on the first 1x1, as published."""
+    """A bottleneck with the stride on the first 1x1, as published."""
 
     def __init__(self, cin: int, planes: int, stride: int = 1):
         super().__init__(cin, planes, stride)
@@ -325,12 +325,12 @@ def shortcut_last(names: list[str]) -> list[str]:
 
 
 def identity_block(planes: int) -> nn.Module:
-    """As in Keras: a block whose shortcut is its input."""
+    """A block whose shortcut is its input, as in Keras."""
     return Residual(nn.Sequential(ConvNorm(planes, planes, 3), nn.ReLU(), ConvNorm(planes, planes, 3)))
 
 
 def conv_block(cin: int, planes: int, stride: int = 2) -> nn.Module:
-    """As in Keras: a block with a projection."""
+    """A block with a projection, as in Keras."""
     main = nn.Sequential(ConvNorm(cin, planes, 3, stride), nn.ReLU(), ConvNorm(planes, planes, 3))
     return Residual(main, ConvNorm(cin, planes, 1, stride))
 

@@ -1286,7 +1286,7 @@ class VarMeanNorm(FunctionalNorm):
 
 
 class ScaledInEval(nn.BatchNorm2d):
-    """In eval one scale and one shift, in train as usual."""
+    """A norm that is one scale and one shift in eval, and as usual in train."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:

@@ -93,13 +93,13 @@ def train_step(net: nn.Module, order: Order | None) -> tuple[list[Tensor | None]
 
 @cache
 def right_forward(arch: str, shape: tuple[int, ...], seed: int = 7) -> Tensor:
-    """Of the right network."""
+    """The outputs of the right network."""
     return forward(right(arch), shape, seed)
 
 
 @cache
 def right_step(arch: str) -> tuple[list[Tensor | None], list[Tensor | None], list[Tensor]]:
-    """Of the right network."""
+    """The outputs, gradients and buffers of the right network in a step."""
     return train_step(right(arch), None)
 
 

@@ -150,7 +150,7 @@ ERRORS = {
 def test_an_error_survives_the_way_to_another_process(
     error: RvCheckError, again: Callable[[RvCheckError], RvCheckError]
 ) -> None:
-    """With its class, its text, its problems, its notes and all else that it has."""
+    """It arrives with its class, its text, its problems, its notes and all else that it has."""
     error = pickle.loads(pickle.dumps(error))  # the table's own stays as it is
     error.add_note("a note")
     found = again(error)

@@ -60,7 +60,7 @@ def net() -> torch.nn.Module:
 @pytest.mark.parametrize("pass_", ["inference", "forward", "backward", "step"])
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "float16", "bfloat16", "autocast"])
 def test_every_case_runs(dtype: str, pass_: str) -> None:
-    """In both formats, eager and as a graph; times are above 0."""
+    """Cases run in both formats, eager and as a graph; times are above 0."""
     device = devices.Cuda(0)
     for format_ in ("contiguous", "channels_last"):
         for mode in ("eager", "graph"):

@@ -142,7 +142,7 @@ class Narrows(nn.Conv2d):
     ],
 )
 def test_what_does_not_fit(arch: str, block: str, stages: list[str], words: str) -> None:
-    """With what would."""
+    """What does not fit is refused, with what would."""
     with pytest.raises(RvCheckError) as error:
         with_block(load(arch), block, stages)
     assert words in str(error.value)

@@ -114,7 +114,7 @@ class LastRelu(Block):
 
 
 class Renamed(Net):
-    """With a head of another name."""
+    """A module with a head of another name."""
 
     def __init__(self, classes: int = 10):
         super().__init__(classes)
@@ -126,7 +126,7 @@ class Renamed(Net):
 
 
 class Reordered(Net):
-    """With its head defined first."""
+    """A module with its head defined first."""
 
     def __init__(self, classes: int = 10):
         super().__init__(classes)

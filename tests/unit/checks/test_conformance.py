@@ -94,7 +94,7 @@ class Rearranged(Net):
 
 
 class Hidden(Net):
-    """With what makes no difference: a buffer that is not saved, a module that is never called, a hook."""
+    """A module with what makes no difference: a buffer that is not saved, a module that is never called, a hook."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ SAME: list[tuple[str, Callable[[], nn.Module]]] = [
 
 
 def lazy(net: Net) -> Net:
-    """With a layer that has not seen its input yet."""
+    """A module with a layer that has not seen its input yet."""
     net.conv1 = nn.LazyConv2d(4, 3, padding=1, bias=False)
     return net
 
@@ -357,7 +357,7 @@ class ShallowShortcut(Net):
 
 
 class SharedNorm(Net):
-    """With one norm in two places."""
+    """A module with one norm in two places."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -365,7 +365,7 @@ class SharedNorm(Net):
 
 
 class TwiceConv(Net):
-    """With one convolution in two places; the other one is left over."""
+    """A module with one convolution in two places; the other one is left over."""
 
     def features(self, x: Tensor) -> Tensor:
         one, y = self.layer1, self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -416,7 +416,7 @@ class OneSize(Net):
 
 
 class Masked(Net):
-    """With a mask that is nowhere registered."""
+    """A module with a mask that is nowhere registered."""
 
     mask = (torch.linspace(0, 1, 8),)
 
@@ -498,7 +498,7 @@ class Straight(torch.autograd.Function):
 
 
 class StraightBlock(Block):
-    """With a gradient of its own making."""
+    """A module with a gradient of its own making."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = Straight.apply(self.bn1(self.conv1(x)))
@@ -830,7 +830,7 @@ class Trunk(Net):
 
 
 class Maps(Trunk):
-    """With every feature map, as for detection."""
+    """A module with every feature map, as for detection."""
 
     def forward(self, x: Tensor) -> Any:
         stem = self.maxpool(self.relu(self.bn1(self.conv1(x))))

@@ -18,7 +18,7 @@ IMAGE = (3, 32, 32)
 
 
 class Old(nn.Module):
-    """With operators that no spec knows: attention, layer norms, gelu."""
+    """A module with operators that no spec knows: attention, layer norms, gelu."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,14 +110,14 @@ def test_the_map_of_a_refactoring() -> None:
 
 
 class Tanh(New):
-    """With the other gelu."""
+    """A module with the other gelu."""
 
     def activation(self, x: Tensor) -> Tensor:
         return functional.gelu(x, approximate="tanh")
 
 
 class Silu(New):
-    """With another activation."""
+    """A module with another activation."""
 
     def activation(self, x: Tensor) -> Tensor:
         return functional.silu(x)
@@ -131,14 +131,14 @@ class Causal(New):
 
 
 class Swapped(New):
-    """With keys for queries."""
+    """A module with keys for queries."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return super().attend(k, q, v)
 
 
 class OtherEps(New):
-    """With the eps of another library in its norms."""
+    """A module with the eps of another library in its norms."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class OtherEps(New):
 
 
 class OneNorm(New):
-    """With one norm in two places."""
+    """A module with one norm in two places."""
 
     def __init__(self) -> None:
         super().__init__()

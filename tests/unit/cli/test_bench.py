@@ -258,7 +258,7 @@ def test_those_multiply_adds_are_torchs() -> None:
 
 
 def test_what_cannot_be_counted_is_timed_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the reason in place of numbers."""
+    """It is timed with the reason in place of numbers."""
     one = timed(capsys, "nets.py:Strange")["nets.py:Strange inference"]
     assert one["status"] == "measured"
     assert one["macs"] is one["flop_per_second"] is None

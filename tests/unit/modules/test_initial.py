@@ -269,7 +269,7 @@ def test_statistics(values: Tensor, words: str) -> None:
 
 
 def test_statistics_say_the_standard_deviation() -> None:
-    """With four digits, and the mean with two."""
+    """They say it with four digits, and the mean with two."""
     for std in (1e-3, 0.01, 1.0, 100.0):
         text = statistics(drawn((300, 300), lambda w, std=std: init.normal_(w, 0, std), 1))  # type: ignore[misc]
         shape, mean, deviation = text.split(", ")

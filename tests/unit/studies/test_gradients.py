@@ -61,7 +61,7 @@ def test_one_block_depends_on_the_seed() -> None:
     [("mlp-bn", 10, 0.5), ("mlp-bn", 20, 0.076), ("mlp-bn-relu", 10, 0.18), ("mlp-bn-relu", 20, 0.0075)],
 )
 def test_with_batch_norm_it_reverses(stack: str, depth: int, ratio: float) -> None:
-    """On every seed, and most with a ReLU after the addition; the medians to 15 %, which other draws differ by."""
+    """It does on every seed, and most with a ReLU after the addition; the medians to 15 %, as other draws differ."""
     found = measured(stack, depth)
     assert found.ratios[-1] < 1
     assert found.verdict == "smaller"
@@ -69,7 +69,7 @@ def test_with_batch_norm_it_reverses(stack: str, depth: int, ratio: float) -> No
 
 
 def test_the_relu_after_the_addition_makes_it_worse() -> None:
-    """On the same seeds, weights and data, in all 50 of them."""
+    """It is worse on the same seeds, weights and data, in all 50 of them."""
     with_relu, without = measured("mlp-bn-relu", 20), measured("mlp-bn", 20)
     assert all(a.ratio < b.ratio for a, b in zip(with_relu.runs, without.runs, strict=True))
 

@@ -141,7 +141,7 @@ def test_what_lies_within() -> None:
 
 
 def test_what_is_published_of_weights() -> None:
-    """By their name; of a file, and of other arguments, nothing is."""
+    """Numbers are published by the name of weights; of a file, and of other arguments, nothing is."""
     found = published(load("resnet50"), "IMAGENET1K_V1")
     assert {name: entry.printed for name, entry in found.items()} == {"top1": "76.130", "top5": "92.862"}
     assert published(load("resnet50"), "some.pth") == {}
