@@ -248,7 +248,7 @@ def as_json_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> dict[st
 def as_json(
     network: Counted, done: Sequence[Operation], step: StepOptions, kept: memory.Memory | None
 ) -> dict[str, Any]:
-    """The answer for machines: operations and conventions, and bytes where these are asked for."""
+    """For machines: operations and conventions, and bytes where these are asked for."""
     operations = [
         {
             "name": one.name,
