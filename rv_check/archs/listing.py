@@ -35,11 +35,11 @@ class Row:
 
 def rows(root: Module, fold_at: int | None = None) -> Iterator[Row]:
     """The flat listing, in the order of the flow. Modules below `fold_at` levels of names stand as one row each."""
-    counts = _Counts()
+    counts = _NodeNumbers()
     yield from _rows(walk(root.seq), "", ReceptiveField(), fold_at, counts)
 
 
-class _Counts:
+class _NodeNumbers:
     """The params, MACs and fields of nodes, so that equal nodes are counted once in a listing."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class _Counts:
 
 
 def _rows(
-    visits: Iterable[Visit], prefix: str, field: ReceptiveField, fold_at: int | None, counts: _Counts
+    visits: Iterable[Visit], prefix: str, field: ReceptiveField, fold_at: int | None, counts: _NodeNumbers
 ) -> Iterator[Row]:
     for visit in visits:
         item, node, full = visit.item, visit.node, prefix + visit.name
@@ -74,7 +74,7 @@ def _rows(
         field = after
 
 
-def _row(name: str, op: str, item: Item, field: ReceptiveField, counts: _Counts) -> Row:
+def _row(name: str, op: str, item: Item, field: ReceptiveField, counts: _NodeNumbers) -> Row:
     own_params, own_macs = counts.of(item.node)
     return Row(name, op, item.node.x, item.node.y, own_params, own_macs, field, item.place, item.node)
 

@@ -39,7 +39,7 @@ def check_names(trail: Trail, seq: Seq) -> None:
             trail.spend(place)
             if name in known:
                 first, expected = f", the first at {known[name].short}", "another name (weights cannot be shared)"
-                if known[name] == place:  # in a repeat, or in an inline block that is used twice
+                if known[name] == place:  # one line, in a repeat or in an inline block that is used twice
                     first, expected = "", "no name, or one that differs each time, as in NAME{i+1}"
                 trail.note([Problem(f"{quote(name)} names two steps of one module{first}", place, expected)])
                 return

@@ -24,18 +24,18 @@ from rv_check.ops.op import Shape
 from rv_check.text import listed, quote, shown_path
 
 DEFAULTS = {"dtype": "float32", "format": "contiguous", "mode": "eager", "pass": "inference"}
-IMAGE: Shape = (3, 224, 224)  # of a module, which does not say what it takes
-TOLERANCE = 0.05  # by which a case may be slower than its baseline, unless its spec says otherwise
+IMAGE: Shape = (3, 224, 224)  # the input of a module, which does not say what it takes
+TOLERANCE = 0.05  # the share by which a case may be slower than its baseline, unless its spec says otherwise
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchSubject:
     """What is timed. An arch is built from its spec, or by its reference; otherwise it is a module by that name."""
 
     name: str
     arch: Arch | None = field(default=None, compare=False)
     by_reference: bool = False
-    arguments: Mapping[str, Any] = field(default_factory=dict, compare=False)  # of a class or factory
+    arguments: Mapping[str, Any] = field(default_factory=dict, compare=False)  # the keywords of a class or factory
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchCase:
     """One subject at one point."""
 
-    subject: Subject
+    subject: BenchSubject
     point: Point
 
     @property
@@ -82,14 +82,14 @@ class Case:
 class Group:
     """The subjects at one point, which are measured in turn; the first is what the others are compared with."""
 
-    subjects: tuple[Subject, ...]
+    subjects: tuple[BenchSubject, ...]
     point: Point
     tolerance: float = TOLERANCE
 
     @property
-    def cases(self) -> tuple[Case, ...]:
+    def cases(self) -> tuple[BenchCase, ...]:
         """One of each subject."""
-        return tuple(Case(subject, self.point) for subject in self.subjects)
+        return tuple(BenchCase(subject, self.point) for subject in self.subjects)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Selection:
 
     @property
     def kind(self) -> str:
-        """Of the device: `cuda` of `cuda:1`."""
+        """The kind of the device: `cuda` of `cuda:1`."""
         return self.device.partition(":")[0]
 
 
@@ -203,20 +203,20 @@ def _unique(groups: Iterable[Group]) -> list[Group]:
     return list(found.values())
 
 
-def _subjects(name: str, arguments: Mapping[str, Any], with_reference: bool) -> tuple[Subject, ...]:
+def _subjects(name: str, arguments: Mapping[str, Any], with_reference: bool) -> tuple[BenchSubject, ...]:
     if is_module(name):
-        return (Subject(name, arguments=arguments),)
+        return (BenchSubject(name, arguments=arguments),)
     return _of_arch(load(name), with_reference)
 
 
-def _of_arch(arch: Arch, with_reference: bool) -> tuple[Subject, ...]:
+def _of_arch(arch: Arch, with_reference: bool) -> tuple[BenchSubject, ...]:
     _ = arch.tree  # what is wrong with it is said before anything is measured
-    subject = Subject(arch.name, arch)
+    subject = BenchSubject(arch.name, arch)
     if not with_reference:
         return (subject,)
     if arch.entry.reference is None:
         raise RvCheckError(f"{arch.name} has no reference to be timed beside", expected="an arch with `reference:`")
-    return subject, Subject(f"{arch.name} by {arch.entry.reference.name}", arch, by_reference=True)
+    return subject, BenchSubject(f"{arch.name} by {arch.entry.reference.name}", arch, by_reference=True)
 
 
 def _points(arch: Arch | None, selection: Selection) -> list[tuple[Point, float]]:
@@ -248,7 +248,7 @@ def _combinations(
                 yield Point(selection.device, dtype, format_, mode, pass_, batch, input, *how), tolerance
 
 
-def at(subject: Subject, point: Point) -> Subject:
+def at(subject: BenchSubject, point: Point) -> BenchSubject:
     """The subject with its arch at the input size of the point. Raises: SpecError where it does not fit."""
     if subject.arch is None or subject.arch.input == point.input:
         return subject

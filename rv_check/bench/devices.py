@@ -46,7 +46,7 @@ class Device(Protocol):
 
     @property
     def name(self) -> str:
-        """As torch names it."""
+        """The device as torch names it."""
 
     def describe(self) -> dict[str, Any]:
         """What it is: equal for equal hardware and how much of it is used, whatever the software."""

@@ -20,7 +20,7 @@ from rv_check.writing import write_text
 SCHEMA = "rv-check/bench/1"
 DONE = ("measured", "does not fit")  # what a resumed run does not do again
 STATUSES = (*DONE, "failed")
-JsonKind = Any  # of a value in JSON: a type; a tuple, one of these; a list, all of this; an object, with these at least
+JsonKind = Any  # what a value is: a type; a tuple, one of these; a list, all of this; an object, with these at least
 NUMBER = (None, float)
 MACHINE: dict[str, JsonKind] = {"device": {"kind": str, "name": str}, "software": {}, "rooflines": {}}
 ROOFLINE: JsonKind = {"flop_per_second": float, "byte_per_second": float}
@@ -44,7 +44,7 @@ KEYS: dict[str, JsonKind] = {
 }
 OF_MEASURED = ("median", "min", "n", "low", "high", "noisy", "warm_up", "images_per_second", "world_size")
 OF_COUNTED = ("flop_per_second", "share_of_rate")
-Result = dict[str, Any]
+BenchResult = dict[str, Any]
 
 
 @dataclass
@@ -52,19 +52,19 @@ class Results:
     """What a file holds."""
 
     machines: dict[str, dict[str, Any]]
-    cases: list[Result]
+    cases: list[BenchResult]
 
-    def add(self, result: Result) -> None:
+    def add(self, result: BenchResult) -> None:
         """Take a result in the place of an earlier one of the same case and machine."""
         self.cases = [one for one in self.cases if key_of(one) != key_of(result)]
         self.cases.append(result)
 
-    def of(self, machine: str) -> dict[str, Result]:
+    def of(self, machine: str) -> dict[str, BenchResult]:
         """The results of a machine, by the ids of their cases."""
         return {one["id"]: one for one in self.cases if one["machine"] == machine}
 
 
-def key_of(result: Result) -> tuple[str, str]:
+def key_of(result: BenchResult) -> tuple[str, str]:
     """What a result is of: a machine and a case."""
     return result["machine"], result["id"]
 
@@ -76,7 +76,7 @@ def machine_key(device: Mapping[str, Any], software: Mapping[str, Any]) -> str:
     return f"{device['name']}{many}, torch {software['torch']}{cuda}"
 
 
-def empty(result: Mapping[str, Any]) -> Result:
+def empty(result: Mapping[str, Any]) -> BenchResult:
     """A result with every key, null where nothing is given."""
     assert set(result) <= set(KEYS), set(result) - set(KEYS)
     return {key: result.get(key) for key in KEYS}
@@ -199,7 +199,7 @@ def merge(paths: Sequence[Path]) -> Results:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BaselineVerdict:
     """A case held against its baseline. `comparison`: None where there is nothing to compare, for that reason."""
 
     id: str
@@ -246,7 +246,7 @@ def same_device(machine: Mapping[str, Any], baseline: Results, where: str) -> st
     return same[0]
 
 
-def against(now: Results, machine: str, baseline: Results, where: str) -> list[Verdict]:
+def against(now: Results, machine: str, baseline: Results, where: str) -> list[BaselineVerdict]:
     """Each case of a machine against the baseline's of the same device.
 
     Raises: RvCheckError where the baseline is of another device, or has none of these cases.
@@ -256,15 +256,15 @@ def against(now: Results, machine: str, baseline: Results, where: str) -> list[V
     return [_verdict(result, known.get(id_)) for id_, result in now.of(machine).items()]
 
 
-def see_any(ids: Collection[str], known: Mapping[str, Result], where: str) -> None:
+def see_any(ids: Collection[str], known: Mapping[str, BenchResult], where: str) -> None:
     """Raises: RvCheckError where a baseline has none of these cases."""
     if ids and not any(id_ in known for id_ in ids):
         raise RvCheckError(f"{where} has none of these cases", expected=f"one of {listed(known, none='none')}")
 
 
-def _verdict(now: Result, before: Result | None) -> Verdict:
-    def none(reason: str) -> Verdict:
-        return Verdict(now["id"], now["tolerance"], None, reason)
+def _verdict(now: BenchResult, before: BenchResult | None) -> BaselineVerdict:
+    def none(reason: str) -> BaselineVerdict:
+        return BaselineVerdict(now["id"], now["tolerance"], None, reason)
 
     if before is None:
         return none("the baseline does not have it")
@@ -274,7 +274,7 @@ def _verdict(now: Result, before: Result | None) -> Verdict:
         return none(NO_LONGER)
     if now["status"] != "measured":
         return none(f"now: {now['status']}")
-    return Verdict(now["id"], now["tolerance"], unpaired(before["samples"], now["samples"]))
+    return BaselineVerdict(now["id"], now["tolerance"], unpaired(before["samples"], now["samples"]))
 
 
 def _device_words(device: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from rv_check.bench.devices import Device
 from rv_check.bench.timing import times
 from rv_check.bench.workloads import HALF
 
-RUNS = 5  # of which the fastest counts, after one that does not
+RUNS = 5  # runs, of which the fastest counts, after one that does not
 SIZES = {"cpu": (256 * 2**20, 2048), "cuda": (2**30, 8192)}  # bytes of the copied tensor, and rows of the matrices
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rv_check.bench import roofline
-from rv_check.bench.cases import Case, Group
+from rv_check.bench.cases import BenchCase, Group
 from rv_check.bench.devices import Device, DoesNotFit, Stopwatch, attempt, largest, settings
-from rv_check.bench.results import DONE, Result, Results, empty
+from rv_check.bench.results import DONE, BenchResult, Results, empty
 from rv_check.bench.samples import paired, summary
-from rv_check.bench.timing import Plan, WarmUp, Workload, in_turn, times, warm_up
-from rv_check.bench.workloads import Cost, Made, Pass, cost, make, module_of
+from rv_check.bench.timing import TimingPlan, WarmUp, Workload, in_turn, times, warm_up
+from rv_check.bench.workloads import Made, Pass, PassCost, cost, make, module_of
 from rv_check.errors import RvCheckError
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.processes import Ranks
@@ -31,7 +31,7 @@ class Session:
     device: Device
     machine: str
     results: Results
-    plan: Plan = field(default_factory=Plan)
+    plan: TimingPlan = field(default_factory=TimingPlan)
     stages: bool = False
     ranks: Ranks = field(default_factory=Ranks)
     save: Callable[[], None] = lambda: None
@@ -39,7 +39,7 @@ class Session:
 
     @property
     def rooflines(self) -> dict[str, dict[str, float]]:
-        """Of this machine, by type of numbers."""
+        """The rooflines of this machine, by type of numbers."""
         found: dict[str, dict[str, float]] = self.results.machines[self.machine]["rooflines"]
         return found
 
@@ -48,9 +48,9 @@ class Session:
 class Ready:
     """A case that runs."""
 
-    case: Case
+    case: BenchCase
     made: Made
-    cost: Cost | None
+    cost: PassCost | None
     uncounted: str | None
     warm: WarmUp
     peak: int | None
@@ -76,7 +76,7 @@ def run(session: Session, groups: Sequence[Group]) -> None:
         session.save()
 
 
-def measure(session: Session, group: Group) -> list[Result]:
+def measure(session: Session, group: Group) -> list[BenchResult]:
     """The results of a group, whose subjects are all made, warmed up, and then measured in turn."""
     device = session.device
     with settings(device, group.point.dtype) as flags:
@@ -90,7 +90,7 @@ def measure(session: Session, group: Group) -> list[Result]:
         before = device.state()
         clock = device.stopwatch(group.point.warm_cache)
         ready: list[Ready] = []
-        results: dict[Case, Result] = {}
+        results: dict[BenchCase, BenchResult] = {}
         for case in group.cases:
             outcome = _tried(session, case, lambda case=case: _make_ready(session, case, clock))  # type: ignore[misc]
             if isinstance(outcome, Ready):
@@ -121,7 +121,7 @@ def measure(session: Session, group: Group) -> list[Result]:
     return [empty({**results[case], **common}) for case in group.cases]
 
 
-def _tried(session: Session, case: Case, action: Callable[[], Any]) -> Any:
+def _tried(session: Session, case: BenchCase, action: Callable[[], Any]) -> Any:
     """What `action` gives, or the result that says why there is none."""
     try:
         outcome = run_theirs(f"{case.subject.name} cannot be run", lambda: attempt(action, session.device.recover))
@@ -137,7 +137,7 @@ def _tried(session: Session, case: Case, action: Callable[[], Any]) -> Any:
     return _without(case, "does not fit", outcome.reason)
 
 
-def _make_ready(session: Session, case: Case, clock: Stopwatch) -> Ready:
+def _make_ready(session: Session, case: BenchCase, clock: Stopwatch) -> Ready:
     device, ranks = session.device, session.ranks
     held = device.allocated()
     module = module_of(case)
@@ -168,7 +168,7 @@ def _moves(workloads: Sequence[Workload]) -> list[Callable[[], None]]:
     return moved if len(moved) > 1 else []
 
 
-def side_by_side(device: Device, workloads: Sequence[Workload], plan: Plan) -> list[list[list[float]]]:
+def side_by_side(device: Device, workloads: Sequence[Workload], plan: TimingPlan) -> list[list[list[float]]]:
     """Seconds of each eager workload by round, in turn, all of them warmed up before. For what is no case."""
     clock = device.stopwatch()
     guesses = [warm_up(one, clock, plan, device.reserved).last for one in workloads]
@@ -212,7 +212,7 @@ def stages(made: Made, clock: Stopwatch, runs: int = STAGE_RUNS) -> list[dict[st
     return [{"name": name, "median": median, "share": median / whole} for name, median in medians.items()]
 
 
-def _identity(case: Case) -> Result:
+def _identity(case: BenchCase) -> BenchResult:
     point = case.point
     return {
         "id": case.id,
@@ -229,11 +229,11 @@ def _identity(case: Case) -> Result:
     }
 
 
-def _without(case: Case, status: str, reason: str) -> Result:
+def _without(case: BenchCase, status: str, reason: str) -> BenchResult:
     return {**_identity(case), "status": status, "reason": reason}
 
 
-def _measured(session: Session, ready: Ready, rounds: list[list[float]]) -> Result:
+def _measured(session: Session, ready: Ready, rounds: list[list[float]]) -> BenchResult:
     found, point = summary(rounds), ready.case.point
     result = {
         **_identity(ready.case),
@@ -251,7 +251,7 @@ def _measured(session: Session, ready: Ready, rounds: list[list[float]]) -> Resu
     return result
 
 
-def meaning(cost: Cost, median: float, best: dict[str, float]) -> Result:
+def meaning(cost: PassCost, median: float, best: dict[str, float]) -> BenchResult:
     """What a time means beside the work that it did, and beside what the device can do."""
     rate, bandwidth = best["flop_per_second"], best["byte_per_second"]
     least = cost.least(rate, bandwidth)
@@ -266,7 +266,7 @@ def meaning(cost: Cost, median: float, best: dict[str, float]) -> Result:
     }
 
 
-def _compare(base: Result, others: Iterable[Result]) -> None:
+def _compare(base: BenchResult, others: Iterable[BenchResult]) -> None:
     """Each of the others in units of the base, where both were measured."""
     for other in others:
         if base["status"] == other["status"] == "measured":
@@ -274,13 +274,13 @@ def _compare(base: Result, others: Iterable[Result]) -> None:
             other["compared"] = {"with": base["id"], "different": one.different, **vars(one)}
 
 
-def scaled(session: Session, group: Group, most: int = MOST) -> tuple[list[Group], list[Result]]:
+def scaled(session: Session, group: Group, most: int = MOST) -> tuple[list[Group], list[BenchResult]]:
     """The group at every power of two up to the largest batch at which all its subjects fit, and at that one.
 
     Also what the smallest batch that was tried and did not fit came to. Out-of-memory is what is searched for: no run
     is lost by it.
     """
-    refused: dict[int, list[Result]] = {}
+    refused: dict[int, list[BenchResult]] = {}
 
     def fits(batch: int) -> bool:
         tried = replace(group, point=replace(group.point, batch=batch))

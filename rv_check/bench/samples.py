@@ -16,7 +16,6 @@ from math import exp, floor, log, sqrt
 
 NOISY = 0.10  # IQR / median above which a result is marked
 RATE = 0.01  # how often the tests may tell two equal things different, if rounds are independent
-STATED_RATE = 0.05  # how often we say that it may happen, since rounds of a shared machine are not wholly so
 RESAMPLES = 1000
 
 Rounds = Sequence[Sequence[float]]  # seconds, by round
@@ -24,7 +23,7 @@ Rounds = Sequence[Sequence[float]]  # seconds, by round
 
 @dataclass(frozen=True)
 class Summary:
-    """Of all samples of a case, in seconds. `iqr`: None of one sample. low, high: of the median, 95 % of resamples."""
+    """All samples of a case, in seconds. `iqr`: None of one sample. low, high: of the median, 95 % of resamples."""
 
     median: float
     iqr: float | None
@@ -102,7 +101,7 @@ def unpaired(base: Rounds, other: Rounds) -> Comparison:
 
 
 def _comparison(shifts: Sequence[float], p: float, critical: int, rounds: int) -> Comparison:
-    """From all estimates of the shift in order: the median, and as many left out at both ends as the test allows."""
+    """The median of all estimates of the shift, in order; as many are left out at both ends as the test allows."""
     low, high = (None, None) if critical < 0 else (exp(shifts[critical]), exp(shifts[-1 - critical]))
     return Comparison(exp(statistics.median(shifts)), low, high, p, rounds)
 
@@ -129,7 +128,7 @@ def _signed_rank_critical(n: int) -> int:
 
 
 def _sums(ranks: Sequence[int]) -> list[int]:
-    """In how many of the choices of some of the ranks they add up to 0, 1, 2, ..."""
+    """The number of choices of some of the ranks that add up to 0, 1, 2, ..."""
     ways = [1] + [0] * sum(ranks)
     for rank in ranks:
         ways = [with_ + without for without, with_ in zip(ways, [0] * rank + ways, strict=False)]

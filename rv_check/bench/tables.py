@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rv_check.bench.results import Result, Results, Verdict
+from rv_check.bench.results import BaselineVerdict, BenchResult, Results
 from rv_check.bench.samples import Comparison
 from rv_check.report.tables import table
 
@@ -31,7 +31,7 @@ def of_one_machine(results: Results, machine: str) -> str:
     return "\n".join(part for part in parts if part is not None)
 
 
-def _row(case: Result) -> tuple[str, ...]:
+def _row(case: BenchResult) -> tuple[str, ...]:
     if case["status"] != "measured":
         return (case["id"], *[""] * (len(HEADERS) - 2), f"{case['status']}: {case['reason'].partition(chr(10))[0]}")
     iqr = "" if case["iqr"] is None else f"{case['iqr'] / case['median']:.1%}"
@@ -49,7 +49,7 @@ def _row(case: Result) -> tuple[str, ...]:
     return (case["id"], median, iqr, f"{case['images_per_second']:,.1f}", *counted, memory, _ratio(case), _notes(case))
 
 
-def _ratio(case: Result) -> str:
+def _ratio(case: BenchResult) -> str:
     one = case["compared"]
     return "" if one is None else ratio(Comparison(*(one[name] for name in ("ratio", "low", "high", "p", "rounds"))))
 
@@ -60,7 +60,7 @@ def ratio(found: Comparison) -> str:
     return f"{found.ratio:.3f} ({interval}){'' if found.different else ' ='}"
 
 
-def _notes(case: Result) -> str:
+def _notes(case: BenchResult) -> str:
     notes = ["noisy"] if case["noisy"] else []
     notes += [] if case["warm_up"]["settled"] else ["never settled"]
     notes += [f"{case['world_size']} processes"] if case["world_size"] > 1 else []
@@ -68,7 +68,7 @@ def _notes(case: Result) -> str:
     return ", ".join(notes)
 
 
-def _stages(cases: Sequence[Result]) -> list[str]:
+def _stages(cases: Sequence[BenchResult]) -> list[str]:
     lines = []
     for case in cases:
         if case["stages"]:
@@ -93,7 +93,7 @@ def side_by_side(results: Results, form: str = "text") -> str:
     return table(("case, in ms", *by_machine), rows, "l" + "r" * len(by_machine), form)
 
 
-def _cell(case: Result | None) -> str:
+def _cell(case: BenchResult | None) -> str:
     if case is None:
         return ""
     if case["status"] != "measured":
@@ -110,7 +110,7 @@ def columns(results: Results) -> dict[str, dict[str, str]]:
     return found
 
 
-def of_verdicts(verdicts: Sequence[Verdict]) -> str:
+def of_verdicts(verdicts: Sequence[BaselineVerdict]) -> str:
     """Each case beside its baseline."""
     return table(
         ("case", "ratio to baseline", "tolerance", "p", "verdict"),
@@ -119,7 +119,7 @@ def of_verdicts(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def _against(verdict: Verdict) -> tuple[str, str, str]:
+def _against(verdict: BaselineVerdict) -> tuple[str, str, str]:
     found: Any = verdict.comparison
     tolerance = f"{verdict.tolerance:.0%}" if verdict.tolerance >= 0.01 else f"{verdict.tolerance:.1%}"
     if found is None:

@@ -45,7 +45,7 @@ class Workload(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TimingPlan:
     """How much is measured.
 
     `seconds`: of all samples of one workload together, about; `rounds`: in how many; `most`: samples in a round;
@@ -93,7 +93,7 @@ def alone(samples: list[float]) -> list[float]:
 
 
 def warm_up(
-    workload: Workload, clock: Clock, plan: Plan, memory: Callable[[], int | None], agree: Agree = alone
+    workload: Workload, clock: Clock, plan: TimingPlan, memory: Callable[[], int | None], agree: Agree = alone
 ) -> WarmUp:
     """Run until the least count and time have passed, two batches take the same time, and no more memory is taken.
 
@@ -118,7 +118,7 @@ def warm_up(
 def in_turn(
     workloads: Sequence[Workload],
     clock: Clock,
-    plan: Plan,
+    plan: TimingPlan,
     guesses: Sequence[float],
     agree: Agree = alone,
     anew: Sequence[Callable[[], None]] = (),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rv_check.bench.cases import Case, Point
+from rv_check.bench.cases import BenchCase, Point
 from rv_check.bench.timing import Workload
 from rv_check.costs import operations as counts
 from rv_check.costs import roofline
@@ -23,13 +23,13 @@ from rv_check.modules.build import build
 from rv_check.modules.copies import copy_of
 from rv_check.modules.named import load_module
 from rv_check.modules.network import ModuleNetwork
-from rv_check.modules.observe import Subject as Observed
+from rv_check.modules.observe import Subject
 from rv_check.modules.processes import ALONE, Ranks
 from rv_check.modules.reference import build_reference
 from rv_check.modules.torch_state import seeded
 
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2, "autocast": 2}  # of a number that is computed with
+BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2, "autocast": 2}  # bytes of a number as computed
 CAPTURE_WARM_UP = 3  # iterations on a side stream before a capture, as torch's notes on CUDA graphs have it
 MOMENTUM = 0.9
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -42,7 +42,7 @@ OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 # Modules
 
 
-def module_of(case: Case) -> nn.Module:
+def module_of(case: BenchCase) -> nn.Module:
     """The case's module, freshly made or a copy, on the CPU in float32. Raises: RvCheckError, CannotRun."""
     subject = case.subject
     with seeded(0):
@@ -91,6 +91,7 @@ class Pass:
             tensor.data = tensor.data.clone()
 
     def forward(self) -> Tensor:
+        """What the module gives. Raises: RvCheckError where that is no tensor."""
         with self.autocast():
             y = self.model(self.x)
         if not isinstance(y, Tensor):
@@ -265,8 +266,8 @@ def make(
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Of one run over the whole batch. `moved`: bytes of the forward pass, each operand once; None of other passes.
+class PassCost:
+    """What a run over the whole batch takes. `moved`: bytes of a forward pass, each operand once; None of others.
 
     `least`: seconds on a device of a given rate and bandwidth, None of passes with a backward one.
     """
@@ -274,7 +275,7 @@ class Cost:
     macs: int
     moved: int | None
     params: int
-    operations: tuple[roofline.Cost, ...]
+    operations: tuple[roofline.OperationCost, ...]
 
     def least(self, rate: float, bandwidth: float) -> float | None:
         """Seconds by the roofline, operation by operation."""
@@ -283,7 +284,7 @@ class Cost:
         return sum(operation.seconds(rate, bandwidth) for operation in self.operations)
 
 
-def cost(case: Case, module: nn.Module) -> Cost:
+def cost(case: BenchCase, module: nn.Module) -> PassCost:
     """What a run of the case takes, from the spec, or from the module as it runs on meta.
 
     Raises: RvCheckError for an operation that no rule counts.
@@ -296,14 +297,14 @@ def cost(case: Case, module: nn.Module) -> Cost:
     macs = {"backward": backward, "step": forward + backward}.get(point.pass_, forward) * point.batch
     params = sum(parameter.numel() for parameter in module.parameters())
     if point.pass_ in ("backward", "step"):
-        return Cost(macs, None, params, ())
+        return PassCost(macs, None, params, ())
     graph = network.graph(At(image, point.batch, training), Form.AS_RUN)
     operations = tuple(roofline.costs(graph, BYTES[point.dtype]))
-    return Cost(macs, sum(one.moved for one in operations), params, operations)
+    return PassCost(macs, sum(one.moved for one in operations), params, operations)
 
 
-def _network(case: Case, module: nn.Module) -> Network:
+def _network(case: BenchCase, module: nn.Module) -> Network:
     if case.subject.arch is not None:
         return ArchNetwork(case.subject.arch)
-    observed = Observed(copy.deepcopy(module).cpu().float())
+    observed = Subject(copy.deepcopy(module).cpu().float())
     return ModuleNetwork(observed, case.subject.name, does_not="cannot be observed at")

@@ -23,7 +23,7 @@ PLANES = ("planes", "width", "mid_channels", "bottleneck_channels", "channels", 
 STRIDE = ("stride", "strides")
 GROUPS = ("groups", "cardinality")
 PROJECTION = ("downsample", "shortcut", "projection", "skip")
-MADE = "projection"  # in a call: conv 1x1 and norm where the shapes need them, else None
+MADE = "projection"  # an argument of a call: conv 1x1 and norm where the shapes need them, else None
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def guesses(cls: Any, contract: Contract, kwargs: Mapping[str, Any]) -> Iterator
 
     known = {p.name: options(p) for p in named}
     unknown = [p for p in named if not known[p.name] and p.default is p.empty]
-    if unknown and not any(known.values()):  # by position
+    if unknown and not any(known.values()):  # the arguments go by position
         for parameter, some in zip(unknown, (["C"], wide, ["stride"]), strict=False):
             known[parameter.name] = some
     elif unknown:

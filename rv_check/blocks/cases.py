@@ -16,13 +16,13 @@ from rv_check.values import Value, show
 if TYPE_CHECKING:
     from torch import nn
 
-    from rv_check.blocks.trial import Case, Trial
+    from rv_check.blocks.trial import BlockCase, Trial
 
 SIDES = (6, 7, 8, 9, 12, 13)  # rows and columns, even and odd
 BATCHES = (1, 2, 3)
 
 
-class Checked:
+class CheckedBlock:
     """A class with its contract and the way to call it."""
 
     def __init__(self, name: str, cls: Any, contract: Contract, how: How, input: Shape | None, unit: int):
@@ -44,7 +44,7 @@ class Checked:
             raise RvCheckError(f"{self.name} makes a {type(made).__name__}", expected="a torch.nn.Module")
         return made
 
-    def trial(self, case: Case) -> Trial:
+    def trial(self, case: BlockCase) -> Trial:
         """A case with a way to make its module."""
         from rv_check.blocks.properties import STACK
         from rv_check.blocks.trial import Trial
@@ -60,14 +60,14 @@ class Checked:
             )
         return self.seen[key]
 
-    def case(self, values: Mapping[str, Value], x: Shape, batch: int = 2) -> Case:
+    def case(self, values: Mapping[str, Value], x: Shape, batch: int = 2) -> BlockCase:
         """A case, with what the contract says of it. Raises: SpecError."""
-        from rv_check.blocks.trial import Case
+        from rv_check.blocks.trial import BlockCase
 
         limits = self.contract.limits(values, x) if not self.contract.has_body or self.contract.block.outputs else ()
-        return Case(dict(values), x, batch, self.contract.out(values, x), limits)
+        return BlockCase(dict(values), x, batch, self.contract.out(values, x), limits)
 
-    def probes(self) -> list[Case]:
+    def probes(self) -> list[BlockCase]:
         """The cases that matter, at the input that was asked for."""
         if self.input is not None:
             strides = (1, 2) if self._free("stride") else (1,)
@@ -131,7 +131,7 @@ class Checked:
         contract, fixed = self.contract, self.contract.fixed
 
         @st.composite
-        def cases(draw: Any) -> Case:
+        def cases(draw: Any) -> BlockCase:
             values = dict(fixed)
             stride = draw(st.sampled_from((1, 2))) if self._free("stride") else fixed.get("stride", 1)
             unit = self.unit if self.input is None else self._width(stride)

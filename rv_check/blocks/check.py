@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rv_check.archs.load import parse_size
-from rv_check.blocks.cases import Checked
+from rv_check.blocks.cases import CheckedBlock
 from rv_check.blocks.contract import UNITS, Contract, block_arch, find_contract
 from rv_check.blocks.infer import STANDARD, best_calls, of_body, settle
 from rv_check.checks.findings import Finding, Report, failures
@@ -23,7 +23,7 @@ from rv_check.optional import need
 
 if TYPE_CHECKING:
     from rv_check.blocks.properties import Property
-    from rv_check.blocks.trial import Case, Trial
+    from rv_check.blocks.trial import BlockCase, Trial
 
 EXAMPLES = 12  # cases of each property, unless it says less
 
@@ -145,7 +145,7 @@ def _makes_modules(cls: Any) -> bool:
     return not isinstance(cls, torch.nn.Module) and (not isinstance(cls, type) or issubclass(cls, torch.nn.Module))
 
 
-def _check_body(checked: Checked) -> tuple[list[Finding], dict[str, str], Mapping[str, tuple[int, int]]]:
+def _check_body(checked: CheckedBlock) -> tuple[list[Finding], dict[str, str], Mapping[str, tuple[int, int]]]:
     """Structure and numbers in the cases that matter; of the first that fails, every difference."""
     found: dict[str, Finding] = {}
     names: dict[str, str] = {}
@@ -187,7 +187,7 @@ def _once(name: str, findings: Sequence[Finding], check: str) -> list[Finding]:
 
 
 def _check_property(
-    checked: Checked, one: Property, seed: int | None, examples: int, before: Sequence[Finding]
+    checked: CheckedBlock, one: Property, seed: int | None, examples: int, before: Sequence[Finding]
 ) -> Finding:
     """A property over drawn cases. The smallest that fails is told."""
     from rv_check.blocks.trial import Fails, NoSum, Unfit
@@ -199,7 +199,7 @@ def _check_property(
     said: dict[str, str] = {}  # words by case, of those that held
     unfit: dict[str, str] = {}
 
-    def holds(case: Case) -> None:
+    def holds(case: BlockCase) -> None:
         key, trial = str(case), checked.trial(case)
         if key in said:
             return
@@ -238,7 +238,7 @@ def _check_property(
 class _Failed(Exception):
     """A property failed in this case."""
 
-    def __init__(self, case: Case, fails: Any):
+    def __init__(self, case: BlockCase, fails: Any):
         super().__init__(str(fails))
         self.case, self.fails = case, fails
 
@@ -271,7 +271,7 @@ def guarded_property(one: Property, trial: Trial) -> str | None:
     return words
 
 
-def _over_cases(checked: Checked, holds: Callable[[Case], None], seed: int | None, examples: int) -> None:
+def _over_cases(checked: CheckedBlock, holds: Callable[[BlockCase], None], seed: int | None, examples: int) -> None:
     """`holds` on the cases that matter, then on drawn ones; what it raises is of the smallest case found."""
     hypothesis = need("hypothesis", "blocks")
     known = checked.probes()

@@ -1,4 +1,4 @@
-"""Which contract a class fits, and by which call, where nobody says."""
+"""The contract that a class fits, and the call by which it does, where nobody says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rv_check.blocks.call import guesses, parse_how
-from rv_check.blocks.cases import Checked
+from rv_check.blocks.cases import CheckedBlock
 from rv_check.blocks.contract import UNITS, Contract, block_arch, find_contract
 from rv_check.checks.compared import observe
 from rv_check.checks.findings import Finding
@@ -19,24 +19,24 @@ from rv_check.ops.op import Shape
 from rv_check.text import first_line
 
 if TYPE_CHECKING:
-    from rv_check.blocks.trial import Case
+    from rv_check.blocks.trial import BlockCase
 
 STANDARD = ("bottleneck", "basic")  # the blocks that a class without a contract is held against
-ANY = "residual_block"  # and the contract where it is none of them
+ANY = "residual_block"  # the contract of a class that is none of them
 
 
 @dataclass(frozen=True)
 class Guess:
     """A contract and a call, and how many of the cases that matter they get right."""
 
-    checked: Checked
+    checked: CheckedBlock
     right: int
     runs: int
     made: int
     error: str
 
 
-def _try(checked: Checked) -> Guess:
+def _try(checked: CheckedBlock) -> Guess:
     right = runs = made = 0
     error = ""
     for case in checked.probes():
@@ -66,7 +66,7 @@ def best_calls(
         found: list[Guess] = []
         for unit in UNITS if x is None else UNITS[:1]:
             hows = [parse_how(name.rpartition(":")[2], call, kwargs)] if call else list(guesses(cls, contract, kwargs))
-            found += [_try(Checked(name, cls, contract, how, x, unit)) for how in hows]
+            found += [_try(CheckedBlock(name, cls, contract, how, x, unit)) for how in hows]
             if any(guess.right for guess in found):
                 break
         tried += found
@@ -90,7 +90,9 @@ def _uncallable(name: str, cls: Any, tried: Sequence[Guess]) -> RvCheckError:
     return RvCheckError(f"{name}{signature} {what}", details=told, expected=expected)
 
 
-def settle(name: str, guesses_: Sequence[Guess], kwargs: Mapping[str, Any], x: Shape | None) -> tuple[Checked, str]:
+def settle(
+    name: str, guesses_: Sequence[Guess], kwargs: Mapping[str, Any], x: Shape | None
+) -> tuple[CheckedBlock, str]:
     """The block that a class is, or else the contract of any, with words on which it is nearest to."""
     ranked = []
     for guess in guesses_:
@@ -112,7 +114,7 @@ def settle(name: str, guesses_: Sequence[Guess], kwargs: Mapping[str, Any], x: S
     return checked, words
 
 
-def _differences(checked: Checked) -> list[str]:
+def _differences(checked: CheckedBlock) -> list[str]:
     """The differences from a block with a body, of the first case that has some."""
     for case in checked.probes():
         try:
@@ -126,7 +128,7 @@ def _differences(checked: Checked) -> list[str]:
 
 
 def of_body(
-    checked: Checked, case: Case, level: Any
+    checked: CheckedBlock, case: BlockCase, level: Any
 ) -> tuple[tuple[Finding, ...], dict[str, str], Mapping[str, tuple[int, int]]]:
     """One case by the levels of a module. Raises: RvCheckError where it does not run."""
     from rv_check.modules.torch_state import seeded

@@ -33,8 +33,8 @@ from rv_check.modules.torch_state import seeded
 from rv_check.text import first_line, shown_shape
 
 STACK = 16  # blocks in a stack, as many as ResNet-50 has
-BOUNDS = (1e-2, 1e2)  # of the output's variance over the input's, of one block at its initialisation
-STACKED = (1e-4, 1e4)  # of the variance, and of the norm of the gradient, through a stack
+BOUNDS = (1e-2, 1e2)  # the least and most of the output's variance over the input's, of one block at its initialisation
+STACKED = (1e-4, 1e4)  # the same of the variance, and of the norm of the gradient, through a stack
 POINTS = range(1, 7)  # seeds: a relu that is dead at one of them has a gradient at another
 
 
@@ -66,7 +66,10 @@ def _raises(what: str, make: Callable[[], nn.Module], x: Tensor) -> None:
 
 
 def cost(trial: Trial) -> str:
-    """Parameters, multiply-adds and receptive field are within the budgets."""
+    """Parameters, multiply-adds and receptive field are within the budgets.
+
+    Raises: Fails; CannotRun for an operation that no rule counts.
+    """
     module = trial.fresh()
     params = sum(parameter.numel() for parameter in module.parameters())
     graph = Subject(module).observe(At(trial.x, batch=1), Form.AS_RUN)
@@ -105,7 +108,10 @@ def _residual(trial: Trial) -> Split:
 
 
 def shortcut(trial: Trial) -> None:
-    """The identity where the shapes allow it, a projection only where they do not."""
+    """The identity where the shapes allow it, a projection only where they do not.
+
+    Raises: Fails.
+    """
     split = _residual(trial)
     allowed = trial.x == trial.case.out
     way = [describe(node) for node in split.graph.live if node in before(split.shortcut) and node.kind != "input"]
@@ -119,7 +125,10 @@ def shortcut(trial: Trial) -> None:
 
 
 def residual(trial: Trial) -> None:
-    """The branch is added, once; with its last weights at zero, the block is its shortcut and its last activation."""
+    """The branch is added, once; with its last weights at zero, the block is its shortcut and its last activation.
+
+    Raises: Fails.
+    """
     split = trial.split
     for branch in split.branches:
         if branch.nonnegative:
@@ -237,7 +246,10 @@ def _backward(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def gradients(trial: Trial) -> None:
-    """A gradient that is not zero reaches every parameter and the input."""
+    """A gradient that is not zero reaches every parameter and the input.
+
+    Raises: Fails.
+    """
     zero: set[str] | None = None
     for seed in POINTS:
         module = trial.point(seed=seed)
@@ -257,7 +269,10 @@ def gradients(trial: Trial) -> None:
 
 
 def finite(trial: Trial) -> None:
-    """Outputs and gradients are finite in float32, in bfloat16 and under autocast."""
+    """Outputs and gradients are finite in float32, in bfloat16 and under autocast.
+
+    Raises: Fails.
+    """
     for what, dtype, cast in (
         ("float32", torch.float32, False),
         ("bfloat16", torch.bfloat16, False),
@@ -283,7 +298,10 @@ def finite(trial: Trial) -> None:
 
 
 def double_backward(trial: Trial) -> None:
-    """A gradient of a gradient can be taken, and is finite."""
+    """A gradient of a gradient can be taken, and is finite.
+
+    Raises: Fails.
+    """
     module = trial.point()
     x = trial.image().requires_grad_()
     y = module(x)
@@ -305,7 +323,10 @@ def double_backward(trial: Trial) -> None:
 
 
 def keeps_input(trial: Trial) -> None:
-    """Its input is as it was, in eval and in train mode."""
+    """Its input is as it was, in eval and in train mode.
+
+    Raises: Fails.
+    """
     for training in (False, True):
         module, x = trial.point().train(training), trial.image(max(2, trial.case.batch))
         before, version = x.clone(), x._version
@@ -318,7 +339,10 @@ def keeps_input(trial: Trial) -> None:
 
 
 def statistics(trial: Trial) -> None:
-    """Eval mode changes no parameter and no buffer; train mode moves running statistics, once, and nothing else."""
+    """Eval mode changes no parameter and no buffer; train mode moves running statistics, once, and nothing else.
+
+    Raises: Fails.
+    """
     module, x = trial.point(), trial.image(max(2, trial.case.batch))
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     output(module, x)
@@ -394,7 +418,10 @@ def non_contiguous(trial: Trial) -> None:
 
 
 def dtype(trial: Trial) -> None:
-    """The output has the type of the input and the weights."""
+    """The output has the type of the input and the weights.
+
+    Raises: Fails.
+    """
     for one in (torch.float64, torch.bfloat16):
         returned = output(trial.point(one), trial.image(dtype=one))
         if returned.dtype != one:
@@ -402,7 +429,10 @@ def dtype(trial: Trial) -> None:
 
 
 def device(trial: Trial) -> None:
-    """It computes where its input and its weights are; asked on the meta device."""
+    """It computes where its input and its weights are; asked on the meta device.
+
+    Raises: Fails; CannotRun where it decides by the values of tensors.
+    """
     module = trial.fresh().to("meta").eval()
     try:
         returned = output(module, trial.image().float().to("meta"))
@@ -418,7 +448,10 @@ def device(trial: Trial) -> None:
 
 
 def copies(trial: Trial) -> None:
-    """A deep copy and an unpickled one compute the same, with weights of their own."""
+    """A deep copy and an unpickled one compute the same, with weights of their own.
+
+    Raises: Fails.
+    """
     module, x = trial.point(), trial.image()
     expected = output(module, x)
 
@@ -477,7 +510,10 @@ def _old_settings() -> Iterator[None]:
 
 
 def scale(trial: Trial) -> str:
-    """At its initialisation it keeps the variance within bounds, alone and stacked, and so does the gradient."""
+    """At its initialisation it keeps the variance within bounds, alone and stacked, and so does the gradient.
+
+    Raises: Fails.
+    """
     module = trial.fresh().train()
     x = trial.image(16, torch.float32)
     alone = float(output(module, x).var() / x.var())

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rv_check.archs.arch import Arch
 from rv_check.archs.arguments import with_defaults
 from rv_check.blocks.call import parse_how
-from rv_check.blocks.cases import Checked
+from rv_check.blocks.cases import CheckedBlock
 from rv_check.blocks.contract import Contract, find_contract
 from rv_check.blocks.infer import STANDARD, best_calls
-from rv_check.blocks.totals import Facts, facts
+from rv_check.blocks.totals import Totals, totals
 from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
@@ -68,9 +68,9 @@ class Variant:
         return ModuleNetwork(Subject(self.build()), self.arch.name).graph(at, Form.AS_RUN)
 
     @cached_property
-    def facts(self) -> Facts:
+    def totals(self) -> Totals:
         """Its exact numbers. Raises: RvCheckError."""
-        return facts(self.graph(), self.stages)
+        return totals(self.graph(), self.stages)
 
 
 # The arch, with its own block or another
@@ -123,10 +123,10 @@ def with_class(
     contracts = [own, *(find_contract(one) for one in STANDARD if one != own.block.name)]
     if call is not None:
         how = parse_how(name.rpartition(":")[2], call, kwargs)
-        checked, certain = Checked(name, cls, own, how, None, 1), True
+        checked, certain = CheckedBlock(name, cls, own, how, None, 1), True
     else:
         guesses = best_calls(name, cls, contracts, None, dict(kwargs or {}), None)
-        guess = max(guesses, key=lambda one: one.right)  # of equal ones the arch's own
+        guess = max(guesses, key=lambda one: one.right)  # among equal ones it is the arch's own
         checked, certain = guess.checked, guess.right == len(guess.checked.probes())
     if not certain:
         tried = ", ".join(contract.name for contract in contracts)
@@ -220,7 +220,7 @@ def _rewritten(steps: Steps, argument: str, chosen: Sequence[str], prefix: str =
 class _Observed(Op):
     """A residual block that exists as a class: its rules are what it is seen to do."""
 
-    checked: ClassVar[Checked]
+    checked: ClassVar[CheckedBlock]
     seen: ClassVar[dict[Any, Any]]
 
     def shape(self, x: Shape) -> Shape:
@@ -250,7 +250,7 @@ class _Observed(Op):
         return self.checked.make(self._values, x)
 
 
-def op_of(checked: Checked) -> type[Op]:
+def op_of(checked: CheckedBlock) -> type[Op]:
     """The class as an op that takes the arguments of its contract."""
     block = checked.contract.block
     defaults = {**with_defaults(block, checked.contract.fixed)}
@@ -271,17 +271,17 @@ def op_of(checked: Checked) -> type[Op]:
 
 
 @dataclass(frozen=True)
-class Gradient:
+class StartGradient:
     """The norm of the gradient of the first weights, once for each seed."""
 
-    name: str  # of the weights
+    name: str  # the name of the weights
     norms: tuple[float, ...]
 
 
 BATCH = 8
 
 
-def first_gradient(variant: Variant, seeds: int, input: Shape) -> Gradient:
+def first_gradient(variant: Variant, seeds: int, input: Shape) -> StartGradient:
     """Cross-entropy against random labels on a batch of 8 random images, in train mode, freshly initialised.
 
     Args: `input` C H W, smaller than the arch's own where that is enough.
@@ -303,14 +303,14 @@ def first_gradient(variant: Variant, seeds: int, input: Shape) -> Gradient:
 
     what = f"{variant.arch.name} does not train at {shown_shape(input)}"
     found: list[tuple[str, float]] = [run_theirs(what, partial(once, seed)) for seed in range(seeds)]
-    return Gradient(found[0][0], tuple(norm for _, norm in found))
+    return StartGradient(found[0][0], tuple(norm for _, norm in found))
 
 
-# Of several
+# The best of several
 
 
 def pareto(rows: Sequence[tuple[float, ...]]) -> list[bool]:
-    """Which are on the front: no other is at least as low in everything and lower in something."""
+    """Whether each is on the front: no other is at least as low in everything and lower in something."""
     return [
         not any(all(b <= a for a, b in zip(row, other, strict=True)) and other != row for other in rows) for row in rows
     ]

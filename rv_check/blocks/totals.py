@@ -17,7 +17,7 @@ from rv_check.receptive_fields.formula import graph_field, node_of
 
 
 @dataclass(frozen=True)
-class Facts:
+class Totals:
     """Exact numbers of one image. `fields`: by step, in input pixels."""
 
     params: int
@@ -28,12 +28,12 @@ class Facts:
     fields: dict[str, ReceptiveField]
 
 
-def facts(graph: Graph, steps: Iterable[str]) -> Facts:
-    """The facts of a graph at batch 1, made without rules, with the fields of these steps.
+def totals(graph: Graph, steps: Iterable[str]) -> Totals:
+    """The totals of a graph at batch 1, made without rules, with the fields of these steps.
 
     Raises: RvCheckError for an operation that nothing is known about, and for a step that is not there.
     """
-    return Facts(
+    return Totals(
         sum(prod(graph.state[name]) for name in graph.parameters),
         sum(operation.macs for operation in operations(graph)),
         activations(graph),

@@ -47,11 +47,11 @@ class Limit:
     words: str  # "at most bottleneck(64)"
     least: int | None
     most: int | None
-    value: str = ""  # of what it is compared with, as printed
+    value: str = ""  # the value that it is compared with, as printed
 
 
 @dataclass(frozen=True)
-class Case:
+class BlockCase:
     """Arguments of a contract, an input, and what the contract says of it. None in `out`: any size."""
 
     values: Mapping[str, Any]
@@ -69,22 +69,22 @@ class Case:
 class Trial:
     """A case with a way to make its module, freshly each time, with the same weights."""
 
-    case: Case
+    case: BlockCase
     build: Callable[[], nn.Module]
     stack: Callable[[], list[nn.Module]] = field(default=list)  # modules to stand one after the other
-    still: Callable[[], nn.Module] | None = None  # with a stride of 0, where a stride is an argument
+    still: Callable[[], nn.Module] | None = None  # makes it with a stride of 0, where a stride is an argument
 
     @property
     def x(self) -> Shape:
         return self.case.x
 
     def fresh(self) -> nn.Module:
-        """As its author initialises it, from seed 0."""
+        """The module as its author initialises it, from seed 0."""
         with seeded(0):
             return self.build()
 
     def point(self, dtype: torch.dtype | None = None, seed: int = generic_point.WEIGHTS) -> nn.Module:
-        """At a generic point, in eval mode."""
+        """The module at a generic point, in eval mode."""
         module = self.fresh().float()
         generic_point.generic_point(module, seed)
         return module.to(dtype or self.dtype).eval()
@@ -143,13 +143,16 @@ def output(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def shape(trial: Trial) -> None:
-    """A tensor of the shape that the contract says."""
+    """A tensor of the shape that the contract says.
+
+    Raises: Fails.
+    """
     returned = output(trial.point(torch.float32), trial.image(dtype=torch.float32))
     if not isinstance(returned, Tensor):
         raise Fails("it does not return a tensor", type(returned).__name__, "a tensor")
     expected = (trial.case.batch, *trial.case.out)
     same = len(returned.shape) == len(expected) and all(
-        wanted is None or wanted == size for wanted, size in zip(expected, returned.shape, strict=False)
+        side is None or side == size for side, size in zip(expected, returned.shape, strict=False)
     )
     if not same:
         raise Fails(f"the output is {shown_shape(returned.shape)}", shown_shape(returned.shape), shown_shape(expected))
@@ -165,7 +168,7 @@ class Split:
     graph: Graph
     shortcut: Node
     branches: tuple[Node, ...]
-    after: tuple[Node, ...]  # from the sum to the output
+    after: tuple[Node, ...]  # the operations from the sum to the output
 
 
 def _split(graph: Graph) -> Split:

@@ -90,7 +90,7 @@ class Check:
     name: str
     level: Level
     applies: Callable[[Arch], bool]
-    function: Callable[[Any, Check], Outcome]  # of a Run; where it is asked of archs alone, of an ArchRun
+    function: Callable[[Any, Check], Outcome]  # takes a Run; where it is asked of archs alone, an ArchRun
     of: tuple[Asked, ...] = ("arch",)
 
     def passed(self, run: Run, message: str, **details: Any) -> Finding:

@@ -16,7 +16,7 @@ from rv_check.checks.findings import Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.pair import Pair
 from rv_check.checks.shared import Blocked
-from rv_check.checks.structure import Measured, Structure, guess
+from rv_check.checks.structure import MeasuredEqual, Structure, guess
 from rv_check.graphs.match import Slot
 from rv_check.ops.op import Shape
 
@@ -102,11 +102,11 @@ def measured(
     if not equal:
         return found
     others = tuple(x for x in (*sizes, *whole) if x != found.input)
-    return replace(found, measured=Measured((found.input, *others), slots))
+    return replace(found, measured=MeasuredEqual((found.input, *others), slots))
 
 
 def blocked(run: Run) -> Blocked:
-    """That the structure differs, so that there is nothing to compare."""
+    """The error that the structure differs, so that there is nothing to compare."""
     return Blocked(f"the structure: see {run.name}::structure")
 
 

@@ -17,7 +17,7 @@ LEVELS: tuple[Level, ...] = ("spec", "structure", "numbers")  # cheapest first
 
 
 def up_to(level: Level | None) -> tuple[Level, ...]:
-    """That level and the cheaper ones; all of them where none is given."""
+    """The level and the cheaper ones; all of them where none is given."""
     return LEVELS if level is None else LEVELS[: LEVELS.index(level) + 1]
 
 
@@ -42,9 +42,9 @@ class Finding:
     tolerance: float | None = None
     place: Place | None = None
     deviation: str | None = None  # the known deviation that excuses it
-    kind: str | None = None  # of a structural difference: missing, extra, moved, replaced, arguments, wiring, ...
+    kind: str | None = None  # what a structural difference is: missing, extra, moved, replaced, arguments, wiring, ...
     count: int = 1  # how often the mistake was made
-    step: str | None = None  # of the spec, where it is
+    step: str | None = None  # the step of the spec, where it is
     module: str | None = None  # the path within the module, where it is
     call: Place | None = None  # the line that called it
 

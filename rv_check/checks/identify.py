@@ -1,4 +1,4 @@
-"""Which arch is this? Among all that are known, with the class count and the width of the module at hand."""
+"""The arch that a module is, among all that are known, with the class count and the width of the module at hand."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from rv_check.archs.load import archs
 from rv_check.archs.trail import Budget
 from rv_check.errors import SpecError
 from rv_check.graphs.builder import Form
-from rv_check.graphs.graph import Graph, Node, Shape, State
+from rv_check.graphs.graph import Graph, Node, State
 from rv_check.graphs.match import match
 from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import graph_of
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.observe import Subject
+from rv_check.ops.op import Shape
 from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
@@ -98,9 +99,9 @@ def _expands(arch: Arch) -> bool:
 
 def _likeness(arch: Arch, seen: Graph) -> float:
     """How many of the operations with parameters two networks have in common, from 0 to 1."""
-    mine, theirs = _layers(graph_of(arch)), _layers(seen)
-    both = sum((mine & theirs).values())
-    return both / max(1, sum((mine | theirs).values()))
+    expected, found = _layers(graph_of(arch)), _layers(seen)
+    both = sum((expected & found).values())
+    return both / max(1, sum((expected | found).values()))
 
 
 def _layers(graph: Graph) -> Counter[object]:
@@ -116,10 +117,10 @@ def _weights(node: Node) -> object:
 def _differences(arch: Arch, subject: Subject, seen: Graph) -> int:
     """How many differences there are: the fewest of any output of the module."""
     x = arch.declared_input
-    wanted = graph_of(arch)
-    fewest = min(len(match(wanted, seen.only(where)).differences) for where in seen.outputs)
+    expected = graph_of(arch)
+    fewest = min(len(match(expected, seen.only(where)).differences) for where in seen.outputs)
     if fewest:
         here = subject.observe(At(x), Form.AT_THIS_SIZE)
-        wanted = graph_of(arch, form=Form.AT_THIS_SIZE)
-        fewest = min(fewest, *(len(match(wanted, here.only(where)).differences) for where in here.outputs))
+        expected = graph_of(arch, form=Form.AT_THIS_SIZE)
+        fewest = min(fewest, *(len(match(expected, here.only(where)).differences) for where in here.outputs))
     return fewest

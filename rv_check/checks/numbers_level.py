@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from rv_check.graphs.match import Slot
-    from rv_check.modules.trace import Difference
+    from rv_check.modules.trace import TensorDifference
 
 
 def state_dict(run: Run, check: Check) -> Outcome:
@@ -40,15 +40,18 @@ def state_dict(run: Run, check: Check) -> Outcome:
 
 
 def mapped(run: Run, check: Check, pair: Pair, slots: Mapping[str, Slot]) -> Outcome:
-    """Every parameter and buffer of the spec has its own in the module, and the module has no others."""
-    wanted, given = shapes_of(pair.expected), shapes_of(pair.found)
-    lost = [name for name in wanted if name not in slots]
+    """Every parameter and buffer of the spec has its own in the module, and the module has no others.
+
+    Raises: Mismatch.
+    """
+    expected, found = shapes_of(pair.expected), shapes_of(pair.found)
+    lost = [name for name in expected if name not in slots]
     counters = [name for name in lost if name.endswith("num_batches_tracked")]
-    more = [name for name in given if name not in {slot.name for slot in slots.values()}]
+    more = [name for name in found if name not in {slot.name for slot in slots.values()}]
     if len(lost) > len(counters) or more:
         raise Mismatch("parameters and buffers without a counterpart", few(more), few(lost))
     without = f"; {len(counters)} counts of batches are not kept" if counters else ""
-    yield check.passed(run, f"{len(wanted) - len(lost)} parameters and buffers, by other names{without}")
+    yield check.passed(run, f"{len(expected) - len(lost)} parameters and buffers, by other names{without}")
 
 
 def init(run: Run, check: Check) -> Outcome:
@@ -130,7 +133,7 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool) -> Finding:
     return measured(run, check, what, differences, torch.float64)
 
 
-def measured(run: Run, check: Check, what: str, differences: Sequence[Difference], dtype: torch.dtype) -> Finding:
+def measured(run: Run, check: Check, what: str, differences: Sequence[TensorDifference], dtype: torch.dtype) -> Finding:
     """Passed when every difference that decides is within the tolerance; else the first in the order of the flow."""
     from rv_check.modules.generic_point import CHANCE, INPUT, WEIGHTS
     from rv_check.modules.trace import TOLERANCE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from rv_check.archs.arch import Arch, small_inputs
 from rv_check.checks.check import Check, Outcome
 from rv_check.checks.pair import Pair
-from rv_check.checks.shared import Memory, shared
+from rv_check.checks.shared import Memo, shared
 from rv_check.checks.sizes import input_sizes, works
 from rv_check.checks.states import hold_states
 from rv_check.errors import Place
@@ -26,7 +26,7 @@ class ArchRun:
     arch: Arch
     device: str = "cpu"
     check: str = ""  # the one that asks
-    memory: Memory = field(default_factory=Memory, repr=False)
+    memory: Memo = field(default_factory=Memo, repr=False)
     parts_decide: ClassVar[bool] = True
 
     @property

@@ -19,7 +19,7 @@ from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ids_of, place_of
 from rv_check.checks.pair import Pair
 from rv_check.checks.registry import checks_asked, checks_of
-from rv_check.checks.shared import Memory, shared
+from rv_check.checks.shared import Memo, shared
 from rv_check.checks.sizes import input_sizes, works
 from rv_check.checks.states import hold_states, shapes_of
 from rv_check.checks.structure import Structure, compare, larger
@@ -46,7 +46,7 @@ class ModuleRun:
     until: str | None = None  # the step of the arch that the module ends at
     lent: ExitStack = field(default_factory=ExitStack, repr=False)  # gives back what is borrowed when it is closed
     check: str = ""  # the one that asks
-    memory: Memory = field(default_factory=Memory, repr=False)
+    memory: Memo = field(default_factory=Memo, repr=False)
     parts_decide: ClassVar[bool] = False  # it may be cut into other parts; where they differ only says where to look
 
     @property
@@ -116,7 +116,10 @@ class ModuleRun:
         return [name for name, parameter in named.items() if not parameter.requires_grad], len(named)
 
     def pair_by(self, slots: Mapping[str, Slot], output: str) -> Pair:
-        """The two, with parameters and buffers that correspond as `slots` says."""
+        """The two, with parameters and buffers that correspond as `slots` says.
+
+        Raises: RvCheckError where the module has no values, or one of the two cannot be made.
+        """
         from rv_check.modules.build import build, cut
 
         for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
@@ -135,7 +138,10 @@ class ModuleRun:
         return Pair(expected, found, ("the model of the spec", "the module"), slots, output)
 
     def initial(self, check: Check) -> Outcome:
-        """The parameters and buffers of the module start as `init:` says, by distribution."""
+        """The parameters and buffers of the module start as `init:` says, by distribution.
+
+        Raises: RvCheckError, CannotRun, Blocked.
+        """
         import torch
 
         from rv_check.modules.generic_point import there

@@ -15,7 +15,7 @@ from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.pair import Pair
 from rv_check.checks.registry import CHECKS, checks_asked
-from rv_check.checks.shared import Memory, shared
+from rv_check.checks.shared import Memo, shared
 from rv_check.checks.structure import Structure, compare, larger, runs, sizes_of
 from rv_check.checks.structure_level import of_mistake
 from rv_check.errors import RvCheckError
@@ -43,7 +43,7 @@ class SameRun:
     names: tuple[str, str]
     lent: ExitStack = field(default_factory=ExitStack, repr=False)  # gives back what is borrowed when it is closed
     check: str = ""  # the one that asks
-    memory: Memory = field(default_factory=Memory, repr=False)
+    memory: Memo = field(default_factory=Memo, repr=False)
     place: ClassVar[None] = None
     parts_decide: ClassVar[bool] = False  # it may be cut into other parts; where they differ only says where to look
 

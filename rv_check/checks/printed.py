@@ -22,7 +22,7 @@ class Printed:
 
     digits: Decimal
     exponent: str = ""  # e9, or nothing
-    unit: str = ""  # with the space before it, if there is one
+    unit: str = ""  # it begins with the space before it, if there is one
 
     @property
     def is_percent(self) -> bool:

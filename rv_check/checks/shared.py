@@ -16,7 +16,7 @@ class Blocked(Exception):
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memo:
     """What the checks of one network have made so far, and which of them met what cannot be made."""
 
     made: dict[object, Any] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Sharing(Protocol):
         """The check that asks."""
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> Memo:
         """What the checks have made so far."""
 
 

@@ -38,26 +38,27 @@ def contract(run: ArchRun, check: Check) -> Outcome:
             ok = len(stated.shape) == len(row.y) and all(
                 w is None or w == n for w, n in zip(stated.shape, row.y, strict=True)
             )
-            wanted = " ".join("_" if n is None else str(n) for n in stated.shape)
-            yield _stated(run, check, f"shape of {stated.step}", ok, shown_shape(row.y), wanted, stated.places["shape"])
+            expected = " ".join("_" if n is None else str(n) for n in stated.shape)
+            what = f"shape of {stated.step}"
+            yield _stated(run, check, what, ok, shown_shape(row.y), expected, stated.places["shape"])
         for name, value in (("params", row.params), ("macs", row.macs)):
-            wanted_number = getattr(stated, name)
-            if wanted_number is not None:
+            number = getattr(stated, name)
+            if number is not None:
                 what = f"{name} of {stated.step}"
-                ok = wanted_number == value
-                yield _stated(run, check, what, ok, f"{value:,}", f"{wanted_number:,}", stated.places[name])
+                ok = number == value
+                yield _stated(run, check, what, ok, f"{value:,}", f"{number:,}", stated.places[name])
         field = stated.receptive_field
         if field is not None:
             along = (row.receptive_field.rows, row.receptive_field.columns)
             ok = (field.rows, field.columns) == tuple((axis.size, axis.stride, axis.padding) for axis in along)
-            wanted = str(receptive_field.ReceptiveField(axes.Axis(*field.rows), axes.Axis(*field.columns)))
+            expected = str(receptive_field.ReceptiveField(axes.Axis(*field.rows), axes.Axis(*field.columns)))
             place = stated.places["receptive_field"]
             what = f"receptive field of {stated.step}"
-            yield _stated(run, check, what, ok, str(row.receptive_field), wanted, place)
+            yield _stated(run, check, what, ok, str(row.receptive_field), expected, place)
 
 
-def _stated(run: ArchRun, check: Check, what: str, ok: bool, found: str, wanted: str, place: Place) -> Finding:
-    return check.finding(run, f"{what} is {found}", holds=ok, found=found, expected=wanted, place=place)
+def _stated(run: ArchRun, check: Check, what: str, ok: bool, found: str, expected: str, place: Place) -> Finding:
+    return check.finding(run, f"{what} is {found}", holds=ok, found=found, expected=expected, place=place)
 
 
 def metadata(run: ArchRun, check: Check) -> Outcome:

@@ -23,17 +23,17 @@ class Mismatch(RvCheckError):
 
 def hold_states(expected: nn.Module, found: nn.Module, in_order: bool = True) -> None:
     """See that two modules have the same state. Raises: Mismatch, with the first name or shape that differs."""
-    wanted, given = shapes_of(expected), shapes_of(found)
-    missing = [name for name in wanted if name not in given]
-    extra = [name for name in given if name not in wanted]
+    expected_shapes, found_shapes = shapes_of(expected), shapes_of(found)
+    missing = [name for name in expected_shapes if name not in found_shapes]
+    extra = [name for name in found_shapes if name not in expected_shapes]
     if missing or extra:
         counts = [f"{len(names)} {what}" for names, what in ((missing, "missing"), (extra, "not expected")) if names]
         raise Mismatch(f"names of parameters and buffers: {', '.join(counts)}", few(extra), few(missing))
-    for name, shape in wanted.items():
-        if given[name] != shape:
-            raise Mismatch(f"shape of {name}", shown_shape(given[name]), shown_shape(shape))
-    if in_order and list(wanted) != list(given):
-        first, instead = next((a, b) for a, b in zip(wanted, given, strict=True) if a != b)
+    for name, shape in expected_shapes.items():
+        if found_shapes[name] != shape:
+            raise Mismatch(f"shape of {name}", shown_shape(found_shapes[name]), shown_shape(shape))
+    if in_order and list(expected_shapes) != list(found_shapes):
+        first, instead = next((a, b) for a, b in zip(expected_shapes, found_shapes, strict=True) if a != b)
         raise Mismatch("order of parameters and buffers", instead, first)
 
 

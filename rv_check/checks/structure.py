@@ -17,11 +17,12 @@ from rv_check.costs.operations import macs_of
 from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.explain import Mistake, explain
-from rv_check.graphs.graph import Graph, Shape
+from rv_check.graphs.graph import Graph
 from rv_check.graphs.match import Slot, match
 from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import graph_of
 from rv_check.modules.guard import run_theirs
+from rv_check.ops.op import Shape
 from rv_check.text import first_line, shown_shape
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 LARGER_BY_PX = 96  # three of the steps of a network of stride 32
 
-Verdict = Literal["same", "equivalent", "equivalent at this input only", "different"]
+StructureVerdict = Literal["same", "equivalent", "equivalent at this input only", "different"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class AtOtherSize:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredEqual:
     """What numbers show to be equal, where no rule does: at which sizes, and by which map of parameters."""
 
     sizes: tuple[Shape, ...]
@@ -97,7 +98,7 @@ class Structure:
     training: InTraining | None = None
     others: tuple[AtOtherSize, ...] = ()
     one_image: str = ""
-    measured: Measured | None = None
+    measured: MeasuredEqual | None = None
 
     @property
     def differences(self) -> tuple[Mistake, ...]:
@@ -154,7 +155,7 @@ class Structure:
 
     @property
     def elsewhere_step(self) -> str:
-        """At which step of the expected network that happens, where it is known."""
+        """The step of the expected network at which that happens, where it is known."""
         steps = (other.step for other in self.others if other.differs)
         return (self.own.special_step if self.own else "") or next((step for step in steps if step), "")
 
@@ -173,8 +174,8 @@ class Structure:
         return bool(self.until) or any(training or not one.training for one in self.mistakes)
 
     @property
-    def verdict(self) -> Verdict:
-        """Which of the kinds of difference it is, for the whole."""
+    def verdict(self) -> StructureVerdict:
+        """The kind of difference that it is, for the whole."""
         if self.mistakes or self.one_image or self.extra_outputs or self.until:
             return "different"
         if self.elsewhere:
@@ -183,7 +184,7 @@ class Structure:
 
 
 @dataclass(frozen=True)
-class _Comparison:
+class _StructureComparison:
     """A module that is observed, the network that it should be, and the input at which it must run.
 
     `sides`: what to call the two; `by_step`: whether the module may end at a step of the network, which is then said.
@@ -308,7 +309,7 @@ def compare(
     module may end at a step of the network, which is then said; `sides` what to call the module and the network.
     Raises: RvCheckError where the module does not run at `x`.
     """
-    comparison = _Comparison(subject, network, x, sides, by_step)
+    comparison = _StructureComparison(subject, network, x, sides, by_step)
     found = comparison.observed(At(x))
     expected = network.graph(At(x))
     if not found.outputs:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rv_check.checks.findings import Finding
 from rv_check.checks.printed import HOLDS, TRUNCATED, WRONG, Printed
-from rv_check.claims.quantities import ACCURACIES, Facts, NotKnown
+from rv_check.claims.quantities import ACCURACIES, NotKnown, Quantities
 from rv_check.errors import CannotRun, Place, Problem, SpecError
 from rv_check.language.expressions import Expr, Scope
 from rv_check.values import Number, show
@@ -28,12 +28,12 @@ class Claim:
     """One statement. `expr`: what it is about; None where no spec can speak of it, and `needs` says what would."""
 
     expr: Expr | None
-    printed: str  # as printed; nothing for a comparison
+    printed: str  # the number as printed; nothing for a comparison
     number: Printed | None
     source: str
     declared: str  # the verdict that it should get
     within: Decimal | None  # percent
-    says: str  # in the words of the source
+    says: str  # the statement in the words of the source
     note: str
     needs: str
     place: Place
@@ -63,7 +63,7 @@ class Verdict:
         return not self.could_not_run and self.words == self.claim.declared
 
     def finding(self, subject: str) -> Finding:
-        """As a finding of that file."""
+        """The verdict as a finding of that file."""
         claim = self.claim
         message = f"{claim.title} {self.words}"
         if self.could_not_run:
@@ -90,26 +90,26 @@ class Claims:
     """A file of claims. `aliases`: archs by the names that the file gives them."""
 
     title: str
-    source: str  # of the claims that have none of their own
+    source: str  # the source of the claims that have none of their own
     path: Path
     claims: tuple[Claim, ...]
     aliases: Mapping[str, str]
 
     @property
-    def facts(self) -> Facts:
+    def quantities(self) -> Quantities:
         """What its dotted names stand for."""
-        return Facts(self.path.parent, self.aliases)
+        return Quantities(self.path.parent, self.aliases)
 
 
 # Verdicts
 
 
-def judge(claim: Claim, facts: Facts) -> Verdict:
+def judge(claim: Claim, quantities: Quantities) -> Verdict:
     """What is to be said of a claim. Raises: SpecError for an expression that does not work out."""
     if claim.expr is None:
         return Verdict(claim, CANNOT_BE_SAID, reason=f"it needs {claim.needs}")
     try:
-        value = claim.expr.evaluate(Scope({}, fact=facts))
+        value = claim.expr.evaluate(Scope({}, quantity=quantities))
     except NotKnown as unknown:
         if claim.declared != CANNOT_BE_SAID:
             expected = f"another name, or verdict: {CANNOT_BE_SAID}"
@@ -148,10 +148,10 @@ def judge_all(claims: Claims) -> list[Verdict]:
     """The verdicts of a file. Raises: SpecError, with what is wrong in all of its expressions."""
     problems: list[Problem] = []
     found: list[Verdict] = []
-    facts = claims.facts
+    quantities = claims.quantities
     for claim in claims.claims:
         try:
-            found.append(judge(claim, facts))
+            found.append(judge(claim, quantities))
         except SpecError as error:
             problems += error.problems
     if problems:

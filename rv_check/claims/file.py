@@ -118,7 +118,7 @@ class _File(Collector):
         expr, place = None, node.place
         formula = node.get("is")
         if isinstance(formula, Text):
-            expr, place = parse(formula, expected=EXPRESSION, facts=True), formula.place
+            expr, place = parse(formula, expected=EXPRESSION, quantities=True), formula.place
         elif formula is not None:
             raise SpecError([Problem(f"is: is {kind(formula)}", formula.place, EXPRESSION)])
         elif not (self.words(node, "needs") and self.words(node, "says")):

@@ -34,7 +34,7 @@ class NotKnown(Exception):
         self.near = near
 
 
-# Facts: what a dotted name ends with. Exact numbers, each a small function of a part of a network.
+# Quantities: what a dotted name ends with. Exact numbers, each a small function of a part of a network.
 
 
 def _axis(field: ReceptiveField, what: str) -> int:
@@ -69,10 +69,10 @@ OF_FIELD: dict[str, Callable[[ReceptiveField], Number]] = {
     "receptive_field_padding": lambda field: _axis(field, "padding"),
 }
 OF_LAYER = ("kernel", "stride", "padding", "groups")
-FACTS = (*OF_ANY, *OF_FIELD, *ACCURACIES, *OF_LAYER)
+QUANTITIES = (*OF_ANY, *OF_FIELD, *ACCURACIES, *OF_LAYER)
 
 
-class Facts:
+class Quantities:
     """What the dotted names of a file of claims stand for: archs are loaded once."""
 
     def __init__(self, folder: Path, aliases: Mapping[str, str]):
@@ -84,12 +84,12 @@ class Facts:
         """The value of a dotted name. Raises: SpecError for an unknown one, NotKnown, CannotRun."""
         root, path = _path(expr, node.value)
         arch = self.arch(expr, root)
-        if node.attr not in FACTS:
+        if node.attr not in QUANTITIES:
             where = ".".join((expr.text_of(root), *path))
             if arch.step(".".join((*path, node.attr))):
-                raise expr.problem(node, f"{expr.text_of(node)} is a part, not a number", f".{', .'.join(FACTS)}")
-            near = nearest(node.attr, FACTS)
-            raise expr.problem(node, f"{where} has no fact {quote(node.attr)}", listed(FACTS), near)
+                raise expr.problem(node, f"{expr.text_of(node)} is a part, not a number", f".{', .'.join(QUANTITIES)}")
+            near = nearest(node.attr, QUANTITIES)
+            raise expr.problem(node, f"{where} has no fact {quote(node.attr)}", listed(QUANTITIES), near)
         if not path:
             return self.of_arch(expr, node, arch)
         row = arch.step(".".join(path))
@@ -99,7 +99,7 @@ class Facts:
         return _of_part(expr, node, row.node, row.receptive_field)
 
     def of_arch(self, expr: Expr, node: ast.Attribute, arch: Arch) -> Number:
-        """A fact of a whole network."""
+        """A quantity of a whole network."""
         if node.attr in ACCURACIES:
             return accuracy(arch, node.attr)
         return _of_part(expr, node, arch.tree.root, arch.receptive_field)

@@ -28,7 +28,7 @@ class Answer:
     text: Callable[[], str]
     status: int = HELD
     output: Path | None = None  # a file that takes what stdout would show
-    reports: Sequence[Report] = ()  # whose failures are annotated in a run of CI
+    reports: Sequence[Report] = ()  # those whose failures are annotated in a run of CI
 
 
 class Console:
@@ -63,7 +63,7 @@ class Console:
         return json.dumps(answer.data(), indent=2) if self.form == "json" else answer.text()
 
     def write(self, text: str, output: Path | None) -> None:
-        """To the file, or to stdout, also where the file turns out not to take it: the work is not lost.
+        """Write to the file, or to stdout, also where the file turns out not to take it: the work is not lost.
 
         Raises: RvCheckError.
         """

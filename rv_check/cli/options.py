@@ -16,21 +16,21 @@ ARCH_OR_MODULE = "an arch, or a module: file.py:Name or pkg.mod:Name"
 
 
 def positive(text: str) -> int:
-    """A number of 1 or more, for argparse."""
+    """A number of 1 or more, for argparse. Raises: argparse.ArgumentTypeError."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
     return int(text)
 
 
 def from_zero(text: str) -> int:
-    """A number of 0 or more, for argparse."""
+    """A number of 0 or more, for argparse. Raises: argparse.ArgumentTypeError."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
     return int(text)
 
 
 def above_zero(text: str) -> float:
-    """A finite number above 0, for argparse."""
+    """A finite number above 0, for argparse. Raises: argparse.ArgumentTypeError."""
     try:
         value = float(text)
     except ValueError:

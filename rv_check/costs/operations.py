@@ -34,7 +34,7 @@ class Operation:
     y: tuple[int, ...]
     quantities: Mapping[str, int]
     weight_gradient: int = 0  # multiply-adds of the gradient with respect to its weights
-    input_gradient: int = 0  # and with respect to its inputs
+    input_gradient: int = 0  # multiply-adds of the gradient with respect to its inputs
     place: Place | None = None
 
     @property

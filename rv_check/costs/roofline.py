@@ -11,7 +11,7 @@ from rv_check.ops.kinds import LEAVES
 
 
 @dataclass(frozen=True)
-class Cost:
+class OperationCost:
     """What an operation asks of a device: multiply-adds and bytes that are read or written, each once."""
 
     node: Node
@@ -28,7 +28,7 @@ class Cost:
         return max(2 * self.macs / rate, self.moved / bandwidth)
 
 
-def costs(graph: Graph, size: int = 4) -> list[Cost]:
+def costs(graph: Graph, size: int = 4) -> list[OperationCost]:
     """Every operation that computes something, in order; a view moves nothing."""
     found = []
     for node in graph.nodes:
@@ -36,5 +36,5 @@ def costs(graph: Graph, size: int = 4) -> list[Cost]:
             continue
         weights = sum(prod(tensor.shape) for tensor in node.tensors.values())
         moved = prod(node.shape) + sum(prod(value.shape) for value in node.inputs) + weights
-        found.append(Cost(node, macs_of(node), moved * size))
+        found.append(OperationCost(node, macs_of(node), moved * size))
     return found

@@ -14,8 +14,8 @@ from rv_check.graphs.graph import Graph, Node, State, describe, show
 from rv_check.ops.kinds import LEAVES
 
 AROUND = 3  # operations before and after a difference that the alignment looks at again
-NARROWEST = 12  # of such a band
-MOST_CELLS = 4_000_000  # of the alignment: larger graphs are aligned within a band
+NARROWEST = 12  # operations that such a band has on either side, at least
+MOST_CELLS = 4_000_000  # cells of the alignment: larger graphs are aligned within a band
 
 
 def flow(graph: Graph) -> list[Node]:
@@ -79,63 +79,65 @@ def _contexts(graph: Graph) -> dict[Node, bytes]:
 def align(expected: Sequence[Node], found: Sequence[Node]) -> dict[Node, Node]:
     """The pairs of the best alignment of two sequences, that is, the one of the greatest worth."""
     pairs: dict[Node, Node] = {}
-    start, e_end, o_end = 0, len(expected), len(found)
-    while start < min(e_end, o_end) and expected[start].key == found[start].key:
+    start, expected_end, found_end = 0, len(expected), len(found)
+    while start < min(expected_end, found_end) and expected[start].key == found[start].key:
         pairs[expected[start]] = found[start]
         start += 1
-    while e_end > start and o_end > start and _signature(expected[e_end - 1]) == _signature(found[o_end - 1]):
-        e_end, o_end = e_end - 1, o_end - 1
-        pairs[expected[e_end]] = found[o_end]
-    if start < max(e_end, o_end):  # something differs: names have a say about where, which keys do not know
+    while min(expected_end, found_end) > start:
+        if _signature(expected[expected_end - 1]) != _signature(found[found_end - 1]):
+            break
+        expected_end, found_end = expected_end - 1, found_end - 1
+        pairs[expected[expected_end]] = found[found_end]
+    if start < max(expected_end, found_end):  # something differs: names have a say about where, which keys do not know
         start = max(0, start - AROUND)
-        e_end, o_end = min(len(expected), e_end + AROUND), min(len(found), o_end + AROUND)
-        pairs = {e: o for e, o in pairs.items() if e in {*expected[:start], *expected[e_end:]}}
-    for i, j in _best(expected[start:e_end], found[start:o_end]):
+        expected_end, found_end = min(len(expected), expected_end + AROUND), min(len(found), found_end + AROUND)
+        pairs = {e: o for e, o in pairs.items() if e in {*expected[:start], *expected[expected_end:]}}
+    for i, j in _best(expected[start:expected_end], found[start:found_end]):
         pairs[expected[start + i]] = found[start + j]
     pairs = _slid(expected, found, pairs)
     return {e: o for o, e in _slid(found, expected, {o: e for e, o in pairs.items()}).items()}
 
 
-def _slid(mine: Sequence[Node], theirs: Sequence[Node], pairs: dict[Node, Node]) -> dict[Node, Node]:
-    """The alignment with what `theirs` has besides moved along to where it is a thing of its own.
+def _slid(one: Sequence[Node], other: Sequence[Node], pairs: dict[Node, Node]) -> dict[Node, Node]:
+    """The alignment with what `other` has besides moved along to where it is a thing of its own.
 
     Where A B A B stands for A B, what is besides may be either A B, or the B A between: all are worth the same.
     Best is where most parameters keep their names, then where it begins and ends with a module, then where it is.
     """
-    at = {node: index for index, node in enumerate(mine)}
+    at = {node: index for index, node in enumerate(one)}
     back = {o: e for e, o in pairs.items()}
     stop = 0
-    for begin in range(len(theirs)):
-        if begin < stop or theirs[begin] in back:
+    for begin in range(len(other)):
+        if begin < stop or other[begin] in back:
             continue
-        stop = next((j for j in range(begin, len(theirs)) if theirs[j] in back), len(theirs))
-        before = back.get(theirs[begin - 1]) if begin else None
-        after = back[theirs[stop]] if stop < len(theirs) else None
+        stop = next((j for j in range(begin, len(other)) if other[j] in back), len(other))
+        before = back.get(other[begin - 1]) if begin else None
+        after = back[other[stop]] if stop < len(other) else None
         if before and after and at[after] != at[before] + 1:
             continue  # one thing in place of another
-        best = max(_shifts(theirs, back, begin, stop), key=lambda shift: shift[:3])[3]
+        best = max(_shifts(other, back, begin, stop), key=lambda shift: shift[:3])[3]
         for shift in range(abs(best)):
             old, new = (begin - 1 - shift, stop - 1 - shift) if best < 0 else (stop + shift, begin + shift)
-            back[theirs[new]] = back.pop(theirs[old])
+            back[other[new]] = back.pop(other[old])
         stop = max(stop, stop + best)
     return {e: o for o, e in back.items()}
 
 
 def _shifts(
-    theirs: Sequence[Node], back: dict[Node, Node], begin: int, stop: int
+    other: Sequence[Node], back: dict[Node, Node], begin: int, stop: int
 ) -> Iterator[tuple[int, int, int, int]]:
     """Where a run may lie as well: names that more parameters keep, how apart it is, how near, and by how much."""
-    yield 0, _is_between(theirs, begin, stop), 0, 0
+    yield 0, _is_between(other, begin, stop), 0, 0
     for step in (-1, 1):
         names, i, j = 0, begin, stop
         while True:
             old, new = (i - 1, j - 1) if step < 0 else (j, i)  # what is given up, and what takes its pair
-            mine = back.get(theirs[old]) if 0 <= old < len(theirs) else None
-            if mine is None or _signature(theirs[old])[:3] != _signature(theirs[new])[:3]:
+            pair = back.get(other[old]) if 0 <= old < len(other) else None
+            if pair is None or _signature(other[old])[:3] != _signature(other[new])[:3]:
                 break  # whatever the sizes are, which may follow from what is besides
-            names += len(_names(mine) & _names(theirs[new])) - len(_names(mine) & _names(theirs[old]))
+            names += len(_names(pair) & _names(other[new])) - len(_names(pair) & _names(other[old]))
             i, j = i + step, j + step
-            yield names, _is_between(theirs, i, j), -abs(i - begin), i - begin
+            yield names, _is_between(other, i, j), -abs(i - begin), i - begin
 
 
 def _is_between(nodes: Sequence[Node], begin: int, end: int) -> int:
@@ -176,12 +178,12 @@ def _best(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[int, int]]:
         middle = i * m // n
         low, high = max(0, middle - band), min(m, middle + band + 1)
         row[low] = above[low]
-        mine, own, key, names = a_ids[i], a[i], a[i].key, _names(a[i])
+        a_id, node, key, names = a_ids[i], a[i], a[i].key, _names(a[i])
         for j in range(low, high):
-            cell = (mine, b_ids[j])
+            cell = (a_id, b_ids[j])
             value = worth.get(cell)
             if value is None:
-                value = worth[cell] = _worth(own, b[j])
+                value = worth[cell] = _worth(node, b[j])
             best, how = above[j + 1], 1
             if row[j] > best:
                 best, how = row[j], 2
@@ -210,42 +212,46 @@ def _names(node: Node) -> frozenset[str]:
     return frozenset(state.name for _, state in node.states)
 
 
-def _worth(e: Node, o: Node) -> float:
+def _worth(expected: Node, found: Node) -> float:
     """What it is worth to pair two operations; 0 where they cannot be one another."""
-    worth = e.row.worth
-    if e.kind != o.kind:
-        related = bool(e.row.family) and e.row.family == o.row.family
-        return worth * (0.3 if e.shape == o.shape else 0.15) if related else 0.0
-    names = {**e.attributes, **o.attributes, **e.tensors, **o.tensors}
-    unlike = len(details_of(e, o))
+    worth = expected.row.worth
+    if expected.kind != found.kind:
+        related = bool(expected.row.family) and expected.row.family == found.row.family
+        return worth * (0.3 if expected.shape == found.shape else 0.15) if related else 0.0
+    names = {**expected.attributes, **found.attributes, **expected.tensors, **found.tensors}
+    unlike = len(details_of(expected, found))
     agreement = 1 - unlike / max(1, len(names))
-    return worth * (0.5 + 0.35 * agreement + (0.15 if e.shape == o.shape else 0))
+    return worth * (0.5 + 0.35 * agreement + (0.15 if expected.shape == found.shape else 0))
 
 
-def details_of(e: Node, o: Node) -> dict[str, tuple[str, str]]:
+def details_of(expected: Node, found: Node) -> dict[str, tuple[str, str]]:
     """What differs between two operations themselves: found and expected, by name."""
-    if e.kind != o.kind:
-        return {"op": (describe(o), describe(e))}
+    if expected.kind != found.kind:
+        return {"op": (describe(found), describe(expected))}
     details = {}
-    for name in {**e.attributes, **o.attributes}:
-        mine, theirs = e.attributes.get(name), o.attributes.get(name)
-        if mine != theirs:
-            details[name] = tuple("none" if v is None else show(v) for v in (theirs, mine))
-    for role in {**e.tensors, **o.tensors}:
-        own, other = e.tensors.get(role), o.tensors.get(role)
-        if own is None or other is None:
-            details[role] = ("none", "one") if other is None else ("one", "none")
-        elif isinstance(other, Node) and isinstance(own, State):
-            if other.kind == "unregistered":
+    for name in {**expected.attributes, **found.attributes}:
+        values = found.attributes.get(name), expected.attributes.get(name)
+        if values[0] != values[1]:
+            details[name] = tuple("none" if v is None else show(v) for v in values)
+    for role in {**expected.tensors, **found.tensors}:
+        stated, given = expected.tensors.get(role), found.tensors.get(role)
+        if stated is None or given is None:
+            details[role] = ("none", "one") if given is None else ("one", "none")
+        elif isinstance(given, Node) and isinstance(stated, State):
+            if given.kind == "unregistered":
                 details["registered"] = (f"its {role} is no parameter of the module", "a registered parameter")
             else:
-                details[role] = (f"computed: {_recipe(other)}", "a parameter")
-        elif isinstance(own, Node) and isinstance(other, State):
-            details[role] = ("a parameter", f"computed: {_recipe(own)}")
-        elif isinstance(own, Node) and isinstance(other, Node) and own.key != other.key:
-            details[role] = (f"computed: {_recipe(other)}", f"computed: {_recipe(own)}")
-        elif own.shape != other.shape and not details and [x.shape for x in e.inputs] == [x.shape for x in o.inputs]:
-            details[role] = (show(other.shape), show(own.shape))  # with other inputs it would follow from these
+                details[role] = (f"computed: {_recipe(given)}", "a parameter")
+        elif isinstance(stated, Node) and isinstance(given, State):
+            details[role] = ("a parameter", f"computed: {_recipe(stated)}")
+        elif isinstance(stated, Node) and isinstance(given, Node) and stated.key != given.key:
+            details[role] = (f"computed: {_recipe(given)}", f"computed: {_recipe(stated)}")
+        elif (
+            given.shape != stated.shape
+            and not details
+            and [x.shape for x in expected.inputs] == [x.shape for x in found.inputs]
+        ):
+            details[role] = (show(given.shape), show(stated.shape))  # with other inputs it would follow from these
     return details  # type: ignore[return-value]
 
 

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rv_check.errors import Place
-from rv_check.graphs.graph import Caller, Graph, Node, Shape, State
+from rv_check.graphs.graph import Caller, Graph, Node, State, TensorShape
 from rv_check.ops.kinds import LEAVES
 
 Rule = Callable[["Builder", Node], "Node | None"]
@@ -18,7 +18,7 @@ Rule = Callable[["Builder", Node], "Node | None"]
 class Form(Enum):
     """The form that a graph is made in."""
 
-    AS_RUN = "as run"  # by no rule, every operation in the order of time: what is counted is what is done
+    AS_RUN = "as run"  # every operation in the order of time, by no rule: what is counted is what is done
     AT_ANY_SIZE = "at any size"  # the normal form, by the rules that hold at every size
     AT_THIS_SIZE = "at this size"  # the normal form, also by the rules that hold at the sizes at hand
 
@@ -58,7 +58,7 @@ class Site:
 class Work:
     """What builders of one graph have done so far."""
 
-    made: list[Node] = field(default_factory=list)  # in the form AS_RUN: every operation, in the order of time
+    made: list[Node] = field(default_factory=list)  # every operation in the order of time, in the form AS_RUN
     used: set[str] = field(default_factory=set)  # the words of the rules that were used
     masks: set[Node] = field(default_factory=set)  # masks of chance that something was multiplied with
 
@@ -79,7 +79,7 @@ class Builder:
         self,
         kind: str,
         *inputs: Node,
-        shape: Shape,
+        shape: TensorShape,
         tensors: Mapping[str, State | Node] | None = None,
         like: Node | None = None,
         **attributes: Any,
@@ -103,7 +103,7 @@ class Builder:
                 return other
         return node
 
-    def reshape(self, value: Node, shape: Shape, like: Node | None = None) -> Node:
+    def reshape(self, value: Node, shape: TensorShape, like: Node | None = None) -> Node:
         """The value in another shape, its elements in the same order."""
         return self.make("reshape", value, shape=shape, like=like, to=shape)
 
@@ -166,6 +166,6 @@ def state_of(value: Node) -> State | Node:
     return State(node.name, value.shape, tuple(reversed(steps)))
 
 
-def reshaped(state: State, shape: Shape) -> State:
+def reshaped(state: State, shape: TensorShape) -> State:
     """A parameter or buffer in another shape."""
     return state if state.shape == shape else State(state.name, shape, (*state.steps, ("reshape", shape)))

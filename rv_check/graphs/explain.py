@@ -66,17 +66,17 @@ def _parent(node: Node) -> str:
 
 def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> Mistake:
     first = group[0]
-    e, o = next(iter(first.expected), None), next(iter(first.found), None)
+    expected_node, found_node = next(iter(first.expected), None), next(iter(first.found), None)
     count = 1 if first.kind == "shared" else len(group)
     found, expected = _values(first)
     title = _title(first, group, found, expected)
-    anchor = e or first.before[0] or first.after[0]
-    mine = o or first.before[1] or first.after[1]
+    anchor = expected_node or first.before[0] or first.after[0]
+    counterpart = found_node or first.before[1] or first.after[1]
     step = anchor.name if anchor is not None and anchor.kind != "input" else ""
     wide = max(map(len, sides))
-    theirs = _where(first.found or [node for node in (first.after[1], first.before[1]) if node])
-    ours = _where(first.expected or [node for node in (first.after[0], first.before[0]) if node])
-    lines = [f"{side:<{wide}}  {where}" for side, where in zip(sides, (theirs, ours), strict=True) if where]
+    found_at = _where(first.found or [node for node in (first.after[1], first.before[1]) if node])
+    expected_at = _where(first.expected or [node for node in (first.after[0], first.before[0]) if node])
+    lines = [f"{side:<{wide}}  {where}" for side, where in zip(sides, (found_at, expected_at), strict=True) if where]
     lines += _excerpt(first)
     if count > 1:
         names = [d.expected[0].name if d.expected else d.found[0].name for d in group[:SHOWN]]
@@ -93,8 +93,8 @@ def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) 
         count,
         step,
         anchor.place if anchor is not None else None,
-        mine.name if mine is not None else "",
-        mine.place if mine is not None else None,
+        counterpart.name if counterpart is not None else "",
+        counterpart.place if counterpart is not None else None,
         found,
         expected,
         tuple(lines),

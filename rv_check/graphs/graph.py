@@ -14,7 +14,7 @@ from typing import Any, Literal
 from rv_check.errors import Place
 from rv_check.ops.kinds import FIXED, Kind, kind_of
 
-Shape = tuple[int, ...]
+TensorShape = tuple[int, ...]  # every axis that a tensor has: of a feature map also that of the batch
 Caller = Literal["layer", "subclass", "function"]  # torch's own layer, a subclass of one, or any other code
 
 
@@ -26,7 +26,7 @@ class State:
     """
 
     name: str
-    shape: Shape
+    shape: TensorShape
     steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
@@ -46,7 +46,7 @@ class Node:
         self,
         kind: str,
         inputs: tuple[Node, ...] = (),
-        shape: Shape = (),
+        shape: TensorShape = (),
         attributes: Mapping[str, Any] | None = None,
         tensors: Mapping[str, State | Node] | None = None,
         name: str = "",
@@ -122,13 +122,13 @@ class Graph:
 
     input: Node
     outputs: dict[str, Node]
-    state: dict[str, Shape] = field(default_factory=dict)  # every parameter, and every buffer that is saved
+    state: dict[str, TensorShape] = field(default_factory=dict)  # every parameter, and every buffer that is saved
     parameters: frozenset[str] = frozenset()  # which of them are parameters
     counters: Mapping[str, str] = field(default_factory=dict)  # a norm's running mean: its num_batches_tracked
     rules: frozenset[str] = frozenset()  # the words of the rules that were used to write it
     aliases: Mapping[str, str] = field(default_factory=dict)  # a second name of a tensor: the first
     unread: list[Node] = field(default_factory=list)  # results that are neither used nor returned
-    steps: Mapping[str, Node] = field(default_factory=dict)  # of a spec: the value after each step and module
+    steps: Mapping[str, Node] = field(default_factory=dict)  # the value after each step and module of a spec
     is_cut: bool = False  # whether it ends before the expected network does
     moved: frozenset[str] = frozenset()  # parameters and buffers that the run itself wrote, running statistics apart
     nodes: Sequence[Node] = ()  # the operations of `outputs` and `unread`, each after what it uses, unless given
@@ -143,7 +143,7 @@ class Graph:
         return list(in_order(self.outputs.values()))
 
     def uses(self) -> dict[Node, list[Node]]:
-        """Who uses each node, among all nodes."""
+        """The users of each node, among all nodes."""
         used: dict[Node, list[Node]] = {node: [] for node in self.nodes}
         for node in self.nodes:
             for feed in node.feeds:

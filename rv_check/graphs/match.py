@@ -47,7 +47,7 @@ class Difference:
     details: dict[str, tuple[str, str]] = field(default_factory=dict)
     after: tuple[Node | None, Node | None] = (None, None)
     before: tuple[Node | None, Node | None] = (None, None)
-    names: list[str] = field(default_factory=list)  # of parameters and buffers
+    names: list[str] = field(default_factory=list)  # the names of parameters and buffers
 
 
 @dataclass(frozen=True)
@@ -91,17 +91,17 @@ def match(expected: Graph, found: Graph) -> Match:
 class _Matching:
     def __init__(self, expected: Graph, found: Graph):
         self.expected, self.found = expected, found
-        self.e_flow, self.o_flow = flow(expected), flow(found)
+        self.expected_flow, self.found_flow = flow(expected), flow(found)
         self.pairs: dict[Node, Node] = {expected.input: found.input}
-        self.pairs.update(align(self.e_flow, self.o_flow))
+        self.pairs.update(align(self.expected_flow, self.found_flow))
         self.back = {o: e for e, o in self.pairs.items()}
-        self.e_at = {node: at for at, node in enumerate(self.e_flow)}
-        self.o_at = {node: at for at, node in enumerate(self.o_flow)}
+        self.expected_at = {node: at for at, node in enumerate(self.expected_flow)}
+        self.found_at = {node: at for at, node in enumerate(self.found_flow)}
         self.live = set(found.live)
-        self.e_uses, self.o_uses = expected.uses(), found.uses()
+        self.expected_uses, self.found_uses = expected.uses(), found.uses()
         self.map: dict[str, Slot] = {}
         self.again: dict[Node, dict[str, tuple[str, str]]] = {}  # parameters that are used in another form elsewhere
-        pair_leaves(self.e_flow, self.pairs, self.back)
+        pair_leaves(self.expected_flow, self.pairs, self.back)
         self.sources = Sources(self.pairs, self.back)
 
     def result(self) -> Match:
@@ -115,36 +115,38 @@ class _Matching:
     # Pairs: kind, arguments, parameters
 
     def arguments(self) -> list[Difference]:
-        found = []
-        for e in self.e_flow:
-            o = self.pairs.get(e)
-            if o is None:
+        differences = []
+        for expected in self.expected_flow:
+            found = self.pairs.get(expected)
+            if found is None:
                 continue
-            details = details_of(e, o)
-            if e.row.moves and any(a.shape != b.shape for a, b in zip(e.inputs, o.inputs, strict=False)):
+            details = details_of(expected, found)
+            inputs = zip(expected.inputs, found.inputs, strict=False)
+            if expected.row.moves and any(a.shape != b.shape for a, b in inputs):
                 details = {}  # its input has another shape, which is some other difference's doing
             if details:
                 kind: DifferenceKind = "unregistered" if "registered" in details else "arguments"
-                found.append(Difference(kind, self.e_at[e], [e], [o], details))
-        for e, _, state, theirs in self.parameters():
-            self.claim(e, state, theirs)
-        return _moved_arguments(found)
+                differences.append(Difference(kind, self.expected_at[expected], [expected], [found], details))
+        for node, _, expected_state, found_state in self.parameters():
+            self.claim(node, expected_state, found_state)
+        return _moved_arguments(differences)
 
-    def claim(self, e: Node, state: State, theirs: State) -> None:
+    def claim(self, node: Node, expected: State, found: State) -> None:
         """Note where a parameter of the expected network is; or that it is used otherwise than before."""
-        slot = Slot(theirs.name, theirs.steps, state.steps)
-        known = self.map.setdefault(state.name, slot)
-        alike = known == slot or (theirs.steps == state.steps and known.steps == known.own)
+        slot = Slot(found.name, found.steps, expected.steps)
+        known = self.map.setdefault(expected.name, slot)
+        alike = known == slot or (found.steps == expected.steps and known.steps == known.own)
         if known.name == slot.name and not alike:
-            self.again.setdefault(e, {})[state.name] = (f"{theirs.name} in another form", "the form it has elsewhere")
-        counter = self.expected.counters.get(state.name)
-        if counter is not None and theirs.name in self.found.counters:
-            self.map.setdefault(counter, Slot(self.found.counters[theirs.name]))
+            forms = f"{found.name} in another form", "the form it has elsewhere"
+            self.again.setdefault(node, {})[expected.name] = forms
+        counter = self.expected.counters.get(expected.name)
+        if counter is not None and found.name in self.found.counters:
+            self.map.setdefault(counter, Slot(self.found.counters[found.name]))
 
     # Operations without a counterpart
 
     def gaps(self) -> list[Difference]:
-        runs = [_runs(self.e_flow, self.pairs), _runs(self.o_flow, self.back)]
+        runs = [_runs(self.expected_flow, self.pairs), _runs(self.found_flow, self.back)]
         missing = [self.missing(nodes) for nodes in runs[0] if self.matters(nodes, set(self.expected.live))]
         extra = [self.extra(nodes) for nodes in runs[1] if self.matters(nodes, self.live)]
         return _moved_and_replaced(missing, extra)
@@ -154,48 +156,49 @@ class _Matching:
         return any(node in live or node.tensors for node in nodes)
 
     def missing(self, nodes: list[Node]) -> Difference:
-        at = self.e_at[nodes[0]]
-        after, before = _between(nodes, self.e_uses)
-        mine = (self.pairs.get(after) if after else None, self.pairs.get(before) if before else None)
-        return Difference("missing", at, nodes, [], {}, (after, mine[0]), (before, mine[1]))
+        at = self.expected_at[nodes[0]]
+        after, before = _between(nodes, self.expected_uses)
+        pairs = (self.pairs.get(after) if after else None, self.pairs.get(before) if before else None)
+        return Difference("missing", at, nodes, [], {}, (after, pairs[0]), (before, pairs[1]))
 
     def extra(self, nodes: list[Node]) -> Difference:
-        after, before = _between(nodes, self.o_uses)
-        theirs = (self.back.get(after) if after else None, self.back.get(before) if before else None)
-        if theirs[0] is not None and theirs[0] in self.e_at:
-            at = self.e_at[theirs[0]]
-        elif theirs[1] is not None and theirs[1] in self.e_at:
-            at = self.e_at[theirs[1]] - 1
+        after, before = _between(nodes, self.found_uses)
+        pairs = (self.back.get(after) if after else None, self.back.get(before) if before else None)
+        if pairs[0] is not None and pairs[0] in self.expected_at:
+            at = self.expected_at[pairs[0]]
+        elif pairs[1] is not None and pairs[1] in self.expected_at:
+            at = self.expected_at[pairs[1]] - 1
         else:
-            mine = self.o_at[nodes[0]]
-            at = max((self.e_at[self.back[o]] for o in self.o_flow[:mine] if o in self.back), default=-1)
-        return Difference("extra", at, [], nodes, {}, (theirs[0], after), (theirs[1], before))
+            begin = self.found_at[nodes[0]]
+            at = max((self.expected_at[self.back[o]] for o in self.found_flow[:begin] if o in self.back), default=-1)
+        return Difference("extra", at, [], nodes, {}, (pairs[0], after), (pairs[1], before))
 
     # Inputs
 
     def wiring(self) -> list[Difference]:
-        found = []
-        for e in self.e_flow:
-            o = self.pairs.get(e)
-            if o is not None and not self.fed_alike(e, o):
-                details = {"input": (self.told(o.feeds), self.told(e.feeds))}
-                after = (next(iter(e.inputs), None), next(iter(o.inputs), None))
-                found.append(Difference("wiring", self.e_at[e], [e], [o], details, after))
-        return found
+        differences = []
+        for expected in self.expected_flow:
+            found = self.pairs.get(expected)
+            if found is not None and not self.fed_alike(expected, found):
+                details = {"input": (self.told(found.feeds), self.told(expected.feeds))}
+                after = (next(iter(expected.inputs), None), next(iter(found.inputs), None))
+                at = self.expected_at[expected]
+                differences.append(Difference("wiring", at, [expected], [found], details, after))
+        return differences
 
-    def fed_alike(self, e: Node, o: Node) -> bool:
+    def fed_alike(self, expected: Node, found: Node) -> bool:
         """Whether the inputs of a pair are pairs, in order where it matters; or differ as a missing or an extra
         operation before them explains."""
-        mine = [self.sources.of(feed) for feed in self.values(e, o)]
-        theirs = [self.sources.of(feed) for feed in self.values(o, e)]
-        if e.row.commutes and o.row.commutes:
-            if Counter(mine) == Counter(theirs):
+        expected_sources = [self.sources.of(feed) for feed in self.values(expected, found)]
+        found_sources = [self.sources.of(feed) for feed in self.values(found, expected)]
+        if expected.row.commutes and found.row.commutes:
+            if Counter(expected_sources) == Counter(found_sources):
                 return True
-        elif mine == theirs:
+        elif expected_sources == found_sources:
             return True
-        if self.sources.are_paired(*self.values(e, o), *self.values(o, e)):
+        if self.sources.are_paired(*self.values(expected, found), *self.values(found, expected)):
             return False
-        here, there = frozenset().union(*mine), frozenset().union(*theirs)
+        here, there = frozenset().union(*expected_sources), frozenset().union(*found_sources)
         return bool(here & there) or not here or not there
 
     def values(self, node: Node, other: Node) -> list[Node]:
@@ -211,37 +214,39 @@ class _Matching:
         return f"{shown.name or shown.kind} ({shown.kind})" if shown.kind != "input" else "the input"
 
     def output(self) -> list[Difference]:
-        e, o = self.expected.outputs[""], self.found.outputs[""]
-        mine, theirs = self.sources.of(e), self.sources.of(o)
-        if mine == theirs or (not self.sources.are_paired(e, o) and mine & theirs):
+        expected, found = self.expected.outputs[""], self.found.outputs[""]
+        ends, found_ends = self.sources.of(expected), self.sources.of(found)
+        if ends == found_ends or (not self.sources.are_paired(expected, found) and ends & found_ends):
             return []
-        details = {"output": (self.source(o), self.source(e))}
-        return [Difference("output", len(self.e_flow), [e], [o], details)]
+        details = {"output": (self.source(found), self.source(expected))}
+        return [Difference("output", len(self.expected_flow), [expected], [found], details)]
 
     # Parameters
 
     def sharing(self) -> list[Difference]:
-        by_name: dict[str, list[Node]] = {}
-        by_mine: dict[str, set[str]] = {}
-        for e, _, state, theirs in self.parameters():
-            by_name.setdefault(theirs.name, []).append(e)
-            by_mine.setdefault(theirs.name, set()).add(state.name)
+        users_of: dict[str, list[Node]] = {}
+        names_of: dict[str, set[str]] = {}
+        for node, _, expected, found in self.parameters():
+            users_of.setdefault(found.name, []).append(node)
+            names_of.setdefault(found.name, set()).add(expected.name)
         groups: dict[tuple[Node, ...], list[str]] = {}
-        for name, names in by_mine.items():
+        for name, names in names_of.items():
             if len(names) > 1:
-                groups.setdefault(tuple(dict.fromkeys(by_name[name])), []).append(name)
-        found = []
+                groups.setdefault(tuple(dict.fromkeys(users_of[name])), []).append(name)
+        differences = []
         for users, shared in groups.items():
-            theirs_ = [self.pairs[e] for e in users]
+            users_found = [self.pairs[node] for node in users]
             details = {"parameters": (f"one {show(shared[0])} for {len(users)}", "one for each")}
-            found.append(Difference("shared", self.e_at[users[1]], list(users), theirs_, details, names=shared))
+            at = self.expected_at[users[1]]
+            differences.append(Difference("shared", at, list(users), users_found, details, names=shared))
         separate: dict[str, set[str]] = {}
-        for e, _, state, theirs in self.parameters():
-            separate.setdefault(state.name, set()).add(theirs.name)
-            if len(separate[state.name]) == 2:
-                details = {"parameters": ("one for each", f"one {state.name} for all")}
-                found.append(Difference("shared", self.e_at[e], [e], [self.pairs[e]], details, names=[theirs.name]))
-        return found
+        for node, _, expected, found in self.parameters():
+            separate.setdefault(expected.name, set()).add(found.name)
+            if len(separate[expected.name]) == 2:
+                details = {"parameters": ("one for each", f"one {expected.name} for all")}
+                at, pair = self.expected_at[node], ([node], [self.pairs[node]])
+                differences.append(Difference("shared", at, *pair, details, names=[found.name]))
+        return differences
 
     def roles(self) -> list[Difference]:
         """Parameters and buffers that are used as something else than they are called, or by another's norm.
@@ -249,36 +254,40 @@ class _Matching:
         Where the names are the expected ones, a state loads without a complaint, so each must be where it should be.
         """
         by_name = self.expected.state == self.found.state
-        layouts = {  # that the module keeps its weights in: seen where the shape shows that they are another
-            (e.kind, theirs.steps)
-            for e, role, state, theirs in self.parameters()
-            if theirs.steps and self.found.state.get(theirs.name) != state.shape
+        layouts = {  # those that the module keeps its weights in: seen where the shape shows that they are another
+            (node.kind, found.steps)
+            for node, role, expected, found in self.parameters()
+            if found.steps and self.found.state.get(found.name) != expected.shape
         }
-        wrong: dict[Node, dict[str, tuple[str, str]]] = {e: dict(details) for e, details in self.again.items()}
-        for e, role, state, theirs in self.parameters():
-            own = theirs.name.rpartition(".")[2].lower()
-            turned = theirs.steps != state.steps and any(kind == "permute" for kind, _ in theirs.steps)
-            if by_name and theirs.name != state.name:
-                wrong.setdefault(e, {})[role] = (theirs.name, state.name)
-            elif turned and self.found.state.get(theirs.name) == state.shape and (e.kind, theirs.steps) not in layouts:
-                wrong.setdefault(e, {})[role] = (f"{theirs.name} with its axes permuted", "it as it is")
+        wrong: dict[Node, dict[str, tuple[str, str]]] = {node: dict(details) for node, details in self.again.items()}
+        for node, role, expected, found in self.parameters():
+            own = found.name.rpartition(".")[2].lower()
+            turned = found.steps != expected.steps and any(kind == "permute" for kind, _ in found.steps)
+            same = self.found.state.get(found.name) == expected.shape
+            if by_name and found.name != expected.name:
+                wrong.setdefault(node, {})[role] = (found.name, expected.name)
+            elif turned and same and (node.kind, found.steps) not in layouts:
+                wrong.setdefault(node, {})[role] = (f"{found.name} with its axes permuted", "it as it is")
             elif role in CALLED and not own.endswith(CALLED[role]) and own.endswith(sum(CALLED.values(), ())):
-                wrong.setdefault(e, {})[role] = (theirs.name, f"what is called {role}")
-        return [Difference("state", self.e_at[e], [e], [self.pairs[e]], details) for e, details in wrong.items()]
+                wrong.setdefault(node, {})[role] = (found.name, f"what is called {role}")
+        return [
+            Difference("state", self.expected_at[node], [node], [self.pairs[node]], details)
+            for node, details in wrong.items()
+        ]
 
     def parameters(self) -> Iterator[tuple[Node, str, State, State]]:
-        """Every parameter and buffer of the pairs, by its role, on both sides."""
-        for e in self.e_flow:
-            yield from ((e, *found) for found in self.roles_of(e))
+        """Every parameter and buffer of the pairs, by the expected operation and its role there, on both sides."""
+        for node in self.expected_flow:
+            yield from ((node, *both) for both in self.roles_of(node))
 
-    def roles_of(self, e: Node) -> Iterator[tuple[str, State, State]]:
+    def roles_of(self, node: Node) -> Iterator[tuple[str, State, State]]:
         """The parameters and buffers of a pair by role, on both sides."""
-        o = self.pairs.get(e)
-        for role, state in e.states:
-            theirs = o.tensors.get(role) if o is not None else None
-            if isinstance(theirs, State):
-                yield role, state, theirs
-        for feed in e.feeds if o is not None else ():
+        counterpart = self.pairs.get(node)
+        for role, expected in node.states:
+            found = counterpart.tensors.get(role) if counterpart is not None else None
+            if isinstance(found, State):
+                yield role, expected, found
+        for feed in node.feeds if counterpart is not None else ():
             leaf = self.pairs.get(feed)
             if feed.kind == "state" and leaf is not None:
                 yield "value", State(feed.name, feed.shape), State(leaf.name, leaf.shape)
@@ -287,7 +296,7 @@ class _Matching:
         """Parameters and buffers of no use, but for those of an operation that is missing: that has been said."""
         idle = self.without_use(self.found) - self.found.moved - self.found.aliases.keys()
         idle -= self.without_use(self.expected)
-        wanted = [
+        missing = [
             sorted(state.shape for _, state in node.states) for d in gaps if d.kind == "missing" for node in d.expected
         ]
         groups: dict[str, list[str]] = {}
@@ -297,8 +306,8 @@ class _Matching:
                 parents.setdefault(name.rpartition(".")[0], []).append(name)
         for names in parents.values():
             shapes = sorted(self.found.state[name] for name in names if self.found.state[name])
-            if shapes in wanted:
-                wanted.remove(shapes)
+            if shapes in missing:
+                missing.remove(shapes)
                 continue
             for name in names:
                 groups.setdefault("parameter" if name in self.found.parameters else "buffer", []).append(name)
@@ -317,7 +326,7 @@ class _Matching:
         near = max(users, key=lambda name: _alike_so_far(name, names[0]), default=None)
         details = {what: (", ".join(names[:4]), "none that is not used")}
         after = (users[near], self.pairs[users[near]]) if near is not None else (None, None)
-        return Difference("unused", len(self.e_flow), details=details, after=after, names=names)
+        return Difference("unused", len(self.expected_flow), details=details, after=after, names=names)
 
 
 CALLED: dict[str, tuple[str, ...]] = {  # the last part of a parameter's name, by the role that it says

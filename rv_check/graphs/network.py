@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rv_check.graphs.builder import Form
-from rv_check.graphs.graph import Graph, Shape
+from rv_check.graphs.graph import Graph
+from rv_check.ops.op import Shape
 
 BATCH = 2  # images: a batch of one hides what mixes images, and a larger one shows nothing more
 

@@ -24,7 +24,7 @@ class ArchNetwork:
 
     @property
     def name(self) -> str:
-        """As the arch is written."""
+        """The name as the arch is written."""
         return self.arch.name
 
     def graph(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:

@@ -13,9 +13,9 @@ from math import isclose, prod
 from typing import Any
 
 from rv_check.graphs.builder import Builder, reshaped, rule, state_of
-from rv_check.graphs.graph import Node, Shape, State
+from rv_check.graphs.graph import Node, State, TensorShape
 
-ELEMENTWISE = ("relu", "silu", "sigmoid", "dropout", "scale")  # of a value alone, element by element
+ELEMENTWISE = ("relu", "silu", "sigmoid", "dropout", "scale")  # functions of a value alone, element by element
 
 
 # Moving elements
@@ -258,12 +258,12 @@ def mean_of_mean(b: Builder, node: Node) -> Node | None:
     left = [axis for axis in range(4) if axis not in inner.attributes["axes"]]
     given = node.inputs[0].shape
     if given == tuple(x.shape[axis] for axis in left):
-        mine = {left[axis] for axis in node.attributes["axes"]}
+        own = {left[axis] for axis in node.attributes["axes"]}
     elif given == tuple(1 if axis in inner.attributes["axes"] else x.shape[axis] for axis in range(4)):
-        mine = set(node.attributes["axes"])
+        own = set(node.attributes["axes"])
     else:
         return None
-    axes = tuple(sorted({*inner.attributes["axes"], *mine}))
+    axes = tuple(sorted({*inner.attributes["axes"], *own}))
     return b.make("mean", x, shape=node.shape, like=node, axes=axes)
 
 
@@ -580,7 +580,7 @@ def matrix_times_pixels(b: Builder, node: Node) -> Node | None:
     return _pointwise(b, like, x, node.shape)
 
 
-def _pointwise(b: Builder, linear: Node, x: Node, shape: Shape) -> Node | None:
+def _pointwise(b: Builder, linear: Node, x: Node, shape: TensorShape) -> Node | None:
     weight = linear.tensors["weight"]
     if not isinstance(weight, State):
         return None

@@ -38,16 +38,16 @@ class Scope:
         self,
         values: Mapping[str, Value],
         find: Callable[[str], Any] = lambda name: None,
-        fact: Callable[[Expr, ast.Attribute], Value] | None = None,
+        quantity: Callable[[Expr, ast.Attribute], Value] | None = None,
     ):
-        """`find` gives the op or block of that name, or None; `fact` the value of a dotted name, where these are."""
+        """`find` gives the op or block of that name, or None; `quantity` the value of a dotted name, if any."""
         self.values = dict(values)
         self.find = find
-        self.fact = fact
+        self.quantity = quantity
 
     def with_values(self, values: Mapping[str, Value]) -> Scope:
         """This scope with more names."""
-        return Scope({**self.values, **values}, self.find, self.fact)
+        return Scope({**self.values, **values}, self.find, self.quantity)
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,11 @@ EXPRESSION_FORM = "numbers, names, lists, + - * / //, comparisons, and or not, c
 CALL_FORM = "a call of an op or a block, as in relu or conv(64, kernel=3, bias=False)"
 
 
-def parse(text: Text, what: str = "an expression", expected: str = EXPRESSION_FORM, facts: bool = False) -> Expr:
+def parse(text: Text, what: str = "an expression", expected: str = EXPRESSION_FORM, quantities: bool = False) -> Expr:
     """An expression of the language.
 
-    Args: `what`, `expected` what it is and may be, for messages; `facts` whether dotted names may be in it, which the
-    scope's `fact` knows.
+    Args: `what`, `expected` what it is and may be, for messages; `quantities` whether dotted names may be in it, which
+    the scope's `quantity` knows.
     Raises: SpecError where it is none.
     """
     if len(text.text) > MAX_TEXT:
@@ -175,7 +175,7 @@ def parse(text: Text, what: str = "an expression", expected: str = EXPRESSION_FO
     if len(nodes) > MAX_TERMS:
         raise spec_error(f"an expression of {len(nodes):,} terms", text.place, f"at most {MAX_TERMS}")
     for part in nodes:
-        if not (facts and isinstance(part, ast.Attribute)):
+        if not (quantities and isinstance(part, ast.Attribute)):
             _allow(expr, part, expected if part is node else EXPRESSION_FORM)
     return expr
 
@@ -315,8 +315,8 @@ def _evaluate(expr: Expr, node: ast.expr, scope: Scope) -> Value:
         case ast.Subscript():
             return _index(expr, node, scope)
         case ast.Attribute():
-            assert scope.fact is not None, "dotted names are parsed where a scope knows them"
-            return _bounded(expr, node, scope.fact(expr, node))
+            assert scope.quantity is not None, "dotted names are parsed where a scope knows them"
+            return _bounded(expr, node, scope.quantity(expr, node))
         case ast.BinOp():
             left, right = _number(expr, node.left, scope), _number(expr, node.right, scope)
             try:

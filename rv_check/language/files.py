@@ -50,7 +50,7 @@ class Use:
     """A block's file, and where it is first used."""
 
     path: Path
-    size: int  # in bytes
+    size: int  # bytes
     frame: Frame
 
 

@@ -210,7 +210,7 @@ class Names(Collector):
         return self.targets[name]
 
     def block(self, name: str, place: Place) -> Any:
-        """As `target`, of a block that has not been looked up. Raises: SpecError, Enough."""
+        """What `target` gives, of a block that has not been looked up. Raises: SpecError, Enough."""
         path = find_file(name, self.folder, place)
         if path is None:
             return None

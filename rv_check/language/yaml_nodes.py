@@ -96,7 +96,7 @@ def read_all(path: Path, expected: str = "keys with their values, one a line") -
     """
     path = Path(os.path.abspath(path))
     document, text = _read_text(path)
-    reader = _Reader(document, text, _loader(text))
+    reader = _NodeReader(document, text, _loader(text))
     try:
         node = reader.document_node()
     except yaml.YAMLError as error:
@@ -171,7 +171,7 @@ def _not_yaml(document: Document, text: str, error: yaml.YAMLError) -> Problem:
     another, which it meets before it hands on the first of them.
     """
     try:
-        _Reader(document, text, yaml.SafeLoader).document_node()
+        _NodeReader(document, text, yaml.SafeLoader).document_node()
     except yaml.YAMLError as plain:
         error = plain
     if isinstance(error, yaml.reader.ReaderError):
@@ -210,7 +210,7 @@ def _events(text: str, loader: Any) -> Iterator[Any]:
         parser.dispose()
 
 
-class _Reader(Collector):
+class _NodeReader(Collector):
     """Turns the parser's events into nodes, collecting problems on the way."""
 
     def __init__(self, document: Document, text: str, loader: Any):

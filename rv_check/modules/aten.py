@@ -12,10 +12,10 @@ from math import isclose, prod
 from typing import Any
 
 from rv_check.graphs.builder import Builder, state_of
-from rv_check.graphs.graph import Node, Shape, State
+from rv_check.graphs.graph import Node, State, TensorShape
 
 Arguments = Mapping[str, Any]
-Reader = Callable[[Builder, Arguments, Shape], Node]
+Reader = Callable[[Builder, Arguments, TensorShape], Node]
 READERS: dict[str, Reader] = {}
 
 
@@ -29,13 +29,13 @@ def reads(*names: str) -> Callable[[Reader], Reader]:
     return register
 
 
-def read(b: Builder, name: str, arguments: Arguments, shape: Shape) -> Node:
+def read(b: Builder, name: str, arguments: Arguments, shape: TensorShape) -> Node:
     """The operation that an operator stands for; `name` without overload and trailing underscore."""
     reader = READERS.get(name)
     return unknown(b, name, arguments, shape) if reader is None else reader(b, arguments, shape)
 
 
-def unknown(b: Builder, name: str, a: Arguments, shape: Shape) -> Node:
+def unknown(b: Builder, name: str, a: Arguments, shape: TensorShape) -> Node:
     """An operator that has no reader: by its name, its tensors and its plain arguments."""
     inputs: list[Node] = []
     tensors: dict[str, State | Node] = {}
@@ -77,7 +77,7 @@ def _tensors(**roles: Node | None) -> dict[str, State | Node]:
 
 
 @reads("convolution", "_convolution")
-def convolution(b: Builder, a: Arguments, shape: Shape) -> Node:
+def convolution(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Every convolution there is: conv1d to conv3d, transposed or not."""
     weight = a["weight"]
     kernel = weight.shape[2:]
@@ -97,7 +97,7 @@ NORMS = (  # batch normalisations, which move the running statistics they are gi
 
 
 @reads(*NORMS)
-def batch_norm(b: Builder, a: Arguments, shape: Shape) -> Node:
+def batch_norm(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Batch normalisation in either mode."""
     mean, variance = a.get("running_mean"), a.get("running_var")
     training = a.get("training", False)
@@ -110,14 +110,14 @@ def batch_norm(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("native_group_norm")
-def group_norm(b: Builder, a: Arguments, shape: Shape) -> Node:
+def group_norm(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Normalisation of groups of channels; its other arguments are sizes of the input."""
     tensors = _tensors(weight=a["weight"], bias=a["bias"])
     return b.make("groupnorm", a["input"], shape=shape, tensors=tensors, groups=a["group"], eps=a["eps"])
 
 
 @reads("addmm", "mm", "linear")
-def linear(b: Builder, a: Arguments, shape: Shape) -> Node:
+def linear(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """x @ W (+ b) with a parameter W is a linear layer, W.T its weight; of two computed values it is a product."""
     if "weight" in a:
         x, weight = a["input"], a["weight"]
@@ -138,7 +138,7 @@ def linear(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("bmm")
-def bmm(b: Builder, a: Arguments, shape: Shape) -> Node:
+def bmm(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """A product of matrices for each of a batch."""
     return b.make("matmul", a["self"], a["mat2"], shape=shape)
 
@@ -147,20 +147,20 @@ def bmm(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("relu")
-def relu(b: Builder, a: Arguments, shape: Shape) -> Node:
+def relu(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """max(x, 0)."""
     return b.make("relu", a["self"], shape=shape)
 
 
 @reads("threshold")
-def threshold(b: Builder, a: Arguments, shape: Shape) -> Node:
+def threshold(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """x where it is above the threshold, else the value."""
     at_zero = a["threshold"] == 0 and a["value"] == 0
     return relu(b, a, shape) if at_zero else unknown(b, "threshold", a, shape)
 
 
 @reads("clamp", "clamp_min", "hardtanh", "clamp_max")
-def clamp(b: Builder, a: Arguments, shape: Shape) -> Node:
+def clamp(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Between two bounds, either of which may be missing; from 0 up it is relu."""
     low, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))
     if low == 0 and high in (None, float("inf")):
@@ -169,13 +169,13 @@ def clamp(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("leaky_relu")
-def leaky_relu(b: Builder, a: Arguments, shape: Shape) -> Node:
+def leaky_relu(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """x, times the slope where it is negative."""
     return relu(b, a, shape) if a["negative_slope"] == 0 else unknown(b, "leaky_relu", a, shape)
 
 
 @reads("maximum")
-def maximum(b: Builder, a: Arguments, shape: Shape) -> Node:
+def maximum(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """The larger of two; with zeros it is relu, but that torch gives both half of the gradient where they are equal."""
     for x, other in ((a["self"], a["other"]), (a["other"], a["self"])):
         if other.kind == "constant" and other.attributes["value"] == 0 and x.shape == shape:
@@ -194,7 +194,7 @@ READERS |= {kind: _plainly(kind) for kind in ("silu", "sigmoid")}
 
 
 @reads("max_pool2d_with_indices", "max_pool2d")
-def max_pool(b: Builder, a: Arguments, shape: Shape) -> Node:
+def max_pool(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """The largest of each window."""
     kernel = pair(a["kernel_size"])
     arguments: dict[str, Any] = {name: pair(a[name]) for name in ("padding", "dilation")}
@@ -204,7 +204,7 @@ def max_pool(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("avg_pool2d")
-def avg_pool(b: Builder, a: Arguments, shape: Shape) -> Node:
+def avg_pool(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """The mean of each window."""
     kernel = pair(a["kernel_size"])
     divisor = {} if a["divisor_override"] is None else {"divisor": a["divisor_override"]}
@@ -222,13 +222,13 @@ def avg_pool(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("_adaptive_avg_pool2d", "adaptive_avg_pool2d")
-def adaptive_avg_pool(b: Builder, a: Arguments, shape: Shape) -> Node:
+def adaptive_avg_pool(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """The mean of windows that divide the map."""
     return b.make("adaptive_avgpool", a["self"], shape=shape, out=shape[-2:])
 
 
 @reads("upsample_nearest2d")
-def upsample_nearest(b: Builder, a: Arguments, shape: Shape) -> Node:
+def upsample_nearest(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Each element in the place of several. A size that is given for a scale stands for the scale that it makes."""
     x = a["self"] if "self" in a else a["input"]
     given = a.get("scale_factors") or (a.get("scales_h"), a.get("scales_w"))
@@ -239,7 +239,7 @@ def upsample_nearest(b: Builder, a: Arguments, shape: Shape) -> Node:
 def _reduction(kind: str) -> Reader:
     """The mean or the total over some axes, or over all."""
 
-    def reader(b: Builder, a: Arguments, shape: Shape) -> Node:
+    def reader(b: Builder, a: Arguments, shape: TensorShape) -> Node:
         x = a["self"]
         rank = len(x.shape)
         axes = tuple(sorted(axis % rank for axis in a.get("dim") or range(rank)))
@@ -260,7 +260,7 @@ READERS["mean"], READERS["sum"] = _reduction("mean"), _reduction("total")
 def _extreme(name: str) -> Reader:
     """The largest or the smallest: along an axis, with its place, or of all axes, which is that of several axes."""
 
-    def reader(b: Builder, a: Arguments, shape: Shape) -> Node:
+    def reader(b: Builder, a: Arguments, shape: TensorShape) -> Node:
         if "dim" in a:
             return unknown(b, name, a, shape)
         axes = tuple(range(len(a["self"].shape)))
@@ -276,7 +276,7 @@ READERS["max"], READERS["min"] = _extreme("max"), _extreme("min")
 
 
 @reads("add")
-def add(b: Builder, a: Arguments, shape: Shape) -> Node:
+def add(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """x + alpha * y."""
     x, y = a["self"], a["other"]
     alpha = a.get("alpha", 1)
@@ -291,7 +291,7 @@ def add(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("addcmul")
-def addcmul(b: Builder, a: Arguments, shape: Shape) -> Node:
+def addcmul(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """x + value * y * z."""
     y, z = a["tensor1"], a["tensor2"]
     wide = y.shape if len(y.shape) >= len(z.shape) else z.shape
@@ -300,26 +300,26 @@ def addcmul(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("sub")
-def sub(b: Builder, a: Arguments, shape: Shape) -> Node:
+def sub(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """x - alpha * y."""
     return add(b, {**a, "alpha": -a.get("alpha", 1)}, shape)
 
 
 @reads("rsub")
-def rsub(b: Builder, a: Arguments, shape: Shape) -> Node:
+def rsub(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """alpha * y - x, y being the other."""
     negative = b.make("scale", a["self"], shape=a["self"].shape, by=-a.get("alpha", 1))
     return add(b, {"self": negative, "other": a["other"]}, shape)
 
 
 @reads("neg")
-def neg(b: Builder, a: Arguments, shape: Shape) -> Node:
+def neg(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """-x."""
     return b.make("scale", a["self"], shape=shape, by=-1)
 
 
 @reads("mul")
-def mul(b: Builder, a: Arguments, shape: Shape) -> Node:
+def mul(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """x * y, with a number, or with a random mask, which is dropout."""
     x, y = a["self"], a["other"]
     for value, other in ((x, y), (y, x)):
@@ -334,7 +334,7 @@ def mul(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("div", "true_divide")
-def div(b: Builder, a: Arguments, shape: Shape) -> Node:
+def div(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """x / y."""
     number = _number(a["other"])
     if number and a.get("rounding_mode") is None:
@@ -351,7 +351,7 @@ def _number(value: Any) -> float | int | None:
     return number
 
 
-def _scaled(b: Builder, value: Node, by: float, shape: Shape) -> Node:
+def _scaled(b: Builder, value: Node, by: float, shape: TensorShape) -> Node:
     if value.kind == "random" and "keep" in value.attributes:
         attributes = {**value.attributes, "scale": value.attributes["scale"] * by}
         return b.make("random", shape=shape, **attributes)
@@ -380,13 +380,13 @@ def _dropped(b: Builder, x: Node, mask: Node) -> Node:
 
 
 @reads("native_dropout")
-def native_dropout(b: Builder, a: Arguments, shape: Shape) -> Node:
+def native_dropout(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Dropout where torch has one kernel for it."""
     return b.make("dropout", a["input"], shape=shape, p=a["p"], of="elements") if a["train"] else a["input"]
 
 
 @reads("bernoulli")
-def bernoulli(b: Builder, a: Arguments, shape: Shape) -> Node:
+def bernoulli(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """A mask of ones with this chance, else zeros."""
     chance = a.get("p")
     if isinstance(chance, Node) or chance is None:
@@ -398,21 +398,21 @@ def bernoulli(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("rand", "rand_like", "uniform")
-def uniform(b: Builder, a: Arguments, shape: Shape) -> Node:
+def uniform(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Numbers from 0 to 1, or between two bounds."""
     low, high = a.get("from", 0), a.get("to", 1)
     return b.make("random", shape=shape, low=low, high=high)
 
 
 @reads("randn", "randn_like", "normal", "normal_functional")
-def normal(b: Builder, a: Arguments, shape: Shape) -> Node:
+def normal(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Normally distributed numbers."""
     numbers: dict[str, Any] = {n: v for n, v in a.items() if n in ("mean", "std") and isinstance(v, float)}
     return b.make("random", shape=shape, normal=True, **numbers)
 
 
 @reads("floor")
-def floor(b: Builder, a: Arguments, shape: Shape) -> Node:
+def floor(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """floor(uniform + keep) is a mask: 1 with the chance keep."""
     x = a["self"]
     if x.kind == "shift" and _is_uniform(x.inputs[0]) and 0 <= x.attributes["by"] <= 1:
@@ -421,7 +421,7 @@ def floor(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 def _compare(name: str, above: bool) -> Reader:
-    def reader(b: Builder, a: Arguments, shape: Shape) -> Node:
+    def reader(b: Builder, a: Arguments, shape: TensorShape) -> Node:
         number = _number(a["other"])
         if isinstance(a["self"], Node) and _is_uniform(a["self"]) and number is not None and 0 <= number <= 1:
             return b.make("random", shape=shape, keep=1 - number if above else number, scale=1.0)
@@ -442,19 +442,19 @@ def _is_uniform(node: Node) -> bool:
 
 
 @reads("zeros", "zeros_like", "new_zeros", "zero")
-def zeros(b: Builder, a: Arguments, shape: Shape) -> Node:
+def zeros(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Zeros."""
     return b.make("constant", shape=shape, value=0)
 
 
 @reads("ones", "ones_like", "new_ones")
-def ones(b: Builder, a: Arguments, shape: Shape) -> Node:
+def ones(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Ones."""
     return b.make("constant", shape=shape, value=1)
 
 
 @reads("full", "full_like", "new_full", "fill", "scalar_tensor")
-def full(b: Builder, a: Arguments, shape: Shape) -> Node:
+def full(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """One number everywhere."""
     value = a.get("fill_value", a.get("value", a.get("s")))
     if isinstance(value, Node) and _number(value) is None:
@@ -463,7 +463,7 @@ def full(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided")
-def empty(b: Builder, a: Arguments, shape: Shape) -> Node:
+def empty(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Memory whose numbers nobody knows, soon to be written."""
     return b.make("constant", shape=shape, value=None)
 
@@ -474,7 +474,7 @@ def empty(b: Builder, a: Arguments, shape: Shape) -> Node:
 @reads(
     "view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "unsqueeze", "squeeze", "flatten", "unflatten"
 )
-def view(b: Builder, a: Arguments, shape: Shape) -> Node:
+def view(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Another shape for the same elements in the same order."""
     if "dtype" in a:
         return unknown(b, "view", a, shape)
@@ -482,7 +482,7 @@ def view(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("t", "transpose", "permute", "numpy_T")
-def permute(b: Builder, a: Arguments, shape: Shape) -> Node:
+def permute(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Another order of the axes."""
     x = a["self"]
     axes = list(range(len(x.shape)))
@@ -497,14 +497,14 @@ def permute(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("expand", "broadcast_to", "expand_as")
-def expand(b: Builder, a: Arguments, shape: Shape) -> Node:
+def expand(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Axes of size 1 repeated."""
     x: Node = a["self"]
     return x if x.shape == shape else b.make("expand", x, shape=shape, to=shape)
 
 
 @reads("slice")
-def slice_(b: Builder, a: Arguments, shape: Shape) -> Node:
+def slice_(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """A range of one axis."""
     size = a["self"].shape[a["dim"]]
     start, stop, _ = slice(a.get("start"), a.get("end"), a.get("step", 1)).indices(size)
@@ -513,7 +513,7 @@ def slice_(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("select")
-def select(b: Builder, a: Arguments, shape: Shape) -> Node:
+def select(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """One index of one axis, which goes."""
     x = a["self"]
     axis, index = a["dim"] % len(x.shape), a["index"] % x.shape[a["dim"]]
@@ -522,13 +522,13 @@ def select(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("cat")
-def cat(b: Builder, a: Arguments, shape: Shape) -> Node:
+def cat(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Values one after the other along an axis."""
     return b.make("concat", *a["tensors"], shape=shape, axis=a.get("dim", 0) % len(shape))
 
 
 @reads("stack")
-def stack(b: Builder, a: Arguments, shape: Shape) -> Node:
+def stack(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Values one after the other along a new axis."""
     axis = a.get("dim", 0) % len(shape)
     parts = [b.reshape(x, (*shape[:axis], 1, *shape[axis + 1 :])) for x in a["tensors"]]
@@ -536,7 +536,7 @@ def stack(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("constant_pad_nd")
-def pad(b: Builder, a: Arguments, shape: Shape) -> Node:
+def pad(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """A number around the input: torch lists the sides from the last axis on."""
     x: Node = a["self"]
     given = a["pad"]
@@ -549,14 +549,14 @@ def pad(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("clone", "contiguous", "alias", "detach", "lift", "lift_fresh", "lift_fresh_copy", "positive", "view_as")
-def same(b: Builder, a: Arguments, shape: Shape) -> Node:
+def same(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """The value itself, in memory of its own or not."""
     x: Node = a["self"]
     return x
 
 
 @reads("_to_copy", "to")
-def to_copy(b: Builder, a: Arguments, shape: Shape) -> Node:
+def to_copy(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """The value on another device or of another type; of another type it is rounded."""
     x: Node = a["self"]
     dtype = a.get("dtype")
@@ -566,13 +566,13 @@ def to_copy(b: Builder, a: Arguments, shape: Shape) -> Node:
 
 
 @reads("as_strided")
-def as_strided(b: Builder, a: Arguments, shape: Shape) -> Node:
+def as_strided(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Other strides for the same shape, as torch gives a pooled map that is channels-last, move nothing."""
     ones = all(n == 1 for n in shape[2:]) and shape == a["self"].shape and not a.get("storage_offset")
     return a["self"] if ones and tuple(a["stride"])[:2] == (shape[1], 1) else unknown(b, "as_strided", a, shape)
 
 
 @reads("copy")
-def copy(b: Builder, a: Arguments, shape: Shape) -> Node:
+def copy(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """What is copied into a tensor."""
     return a["src"] if a["src"].shape == shape else b.make("expand", a["src"], shape=shape, to=shape)

@@ -17,7 +17,7 @@ from rv_check.language.definitions import InitRule
 from rv_check.text import quote
 
 # A plan is what `forward` follows: the name of a child to call, or a join of plans.
-Plan = tuple["str | _JoinPlan", ...]
+ModulePlan = tuple["str | _JoinPlan", ...]
 
 
 class _JoinPlan:
@@ -25,7 +25,7 @@ class _JoinPlan:
 
     __slots__ = ("accumulate", "branches", "kind")
 
-    def __init__(self, kind: str, branches: tuple[Plan, ...], accumulate: bool):
+    def __init__(self, kind: str, branches: tuple[ModulePlan, ...], accumulate: bool):
         self.kind, self.branches, self.accumulate = kind, branches, accumulate
 
 
@@ -35,7 +35,7 @@ class SpecModule(nn.Module):
     Shapes: (N, *x) -> (N, *y), as the tree states them.
     """
 
-    def __init__(self, label: str, plan: Plan, modules: Mapping[str, nn.Module]):
+    def __init__(self, label: str, plan: ModulePlan, modules: Mapping[str, nn.Module]):
         super().__init__()
         self._label = label  # not `label` and `plan`, which a spec may well call a step
         self._plan = plan
@@ -48,7 +48,7 @@ class SpecModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self._follow(self._plan, x)
 
-    def _follow(self, plan: Plan, x: Tensor) -> Tensor:
+    def _follow(self, plan: ModulePlan, x: Tensor) -> Tensor:
         modules = self._modules
         for step in plan:
             x = modules[step](x) if isinstance(step, str) else self._join(step, x)  # type: ignore[misc]
@@ -135,7 +135,7 @@ def cut(model: SpecModule, until: str) -> SpecModule:
     return model
 
 
-def _children(plan: Plan) -> set[str]:
+def _children(plan: ModulePlan) -> set[str]:
     names: set[str] = set()
     for step in plan:
         names |= {step} if isinstance(step, str) else set().union(*map(_children, step.branches))
@@ -148,7 +148,7 @@ def _module(label: str, seq: Seq) -> SpecModule:
     return SpecModule(label, plan, modules)
 
 
-def _plan(visits: Iterable[Visit], modules: dict[str, nn.Module], fresh: bool = False) -> tuple[Plan, bool]:
+def _plan(visits: Iterable[Visit], modules: dict[str, nn.Module], fresh: bool = False) -> tuple[ModulePlan, bool]:
     """The plan of a sequence, its modules added to `modules` on the way, and whether its output is fresh.
 
     `fresh`: nobody else reads the input and no gradient needs it, so that an activation may overwrite it, as the

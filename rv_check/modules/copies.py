@@ -72,7 +72,7 @@ class _Copying(TorchFunctionMode):
                 number = self.device == "meta" and tensor.dim() == 0
                 memo[id(tensor)] = tensor.detach().clone() if number else _tensor(tensor, self.device)
             return memo[id(tensor)]
-        if func is Tensor.clone and self.device is not None:  # of a parameter that is not registered
+        if func is Tensor.clone and self.device is not None:  # the parameter is not registered
             return _tensor(args[0].detach(), self.device)
         return func(*args, **(kwargs or {}))
 
@@ -89,7 +89,7 @@ class Borrowed:
         self.before: list[tuple[nn.Module, dict[str, Any]]] = []
 
     def __enter__(self) -> nn.Module:
-        mine: dict[int, Tensor] = {}
+        copies: dict[int, Tensor] = {}
         for part in self.module.modules():
             kept = dict(part.__dict__)
             kept.update(
@@ -100,7 +100,7 @@ class Borrowed:
             for tensors in (part._parameters, part._buffers):
                 for name, tensor in tensors.items():
                     if tensor is not None:
-                        tensors[name] = mine.setdefault(id(tensor), _tensor(tensor, self.device))
+                        tensors[name] = copies.setdefault(id(tensor), _tensor(tensor, self.device))
         return self.module
 
     def __exit__(self, *error: object) -> None:

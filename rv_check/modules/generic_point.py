@@ -43,13 +43,13 @@ def generic_point(model: nn.Module, seed: int = WEIGHTS) -> None:
 
 def transfer(expected: nn.Module, found: nn.Module, slots: Mapping[str, Slot]) -> None:
     """Give the parameters and buffers of one module to another, which has them by other names or in other shapes."""
-    theirs: dict[str, Tensor] = dict(found.named_parameters(remove_duplicate=False))
-    theirs |= dict(found.named_buffers(remove_duplicate=False))
+    tensors: dict[str, Tensor] = dict(found.named_parameters(remove_duplicate=False))
+    tensors |= dict(found.named_buffers(remove_duplicate=False))
     with torch.no_grad():
         for name, value in expected.state_dict().items():
             if name in slots:
                 slot = slots[name]
-                theirs[slot.name].copy_(back(there(value, slot.own), slot.steps, tuple(theirs[slot.name].shape)))
+                tensors[slot.name].copy_(back(there(value, slot.own), slot.steps, tuple(tensors[slot.name].shape)))
 
 
 def there(tensor: Tensor, steps: Moves) -> Tensor:

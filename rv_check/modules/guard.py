@@ -11,11 +11,14 @@ from rv_check.errors import CannotRun, RvCheckError, SpecError
 from rv_check.text import shown_path
 
 T = TypeVar("T")
-SHOWN_FRAMES = 10  # of the user's, innermost last
+SHOWN_FRAMES = 10  # frames of the user's code, innermost last
 
 
 def run_theirs(what: str, action: Callable[[], T]) -> T:
-    """`action()`; an exception of code that is not ours becomes an RvCheckError that says what was tried, and where."""
+    """`action()`; an exception of code that is not ours becomes an RvCheckError that says what was tried, and where.
+
+    Raises: RvCheckError; SpecError and CannotRun as they are.
+    """
     try:
         return action()
     except (SpecError, CannotRun):

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import Document, Place
 from rv_check.graphs.builder import Builder, Form, Site
-from rv_check.graphs.graph import Caller, Graph, Node, Shape
+from rv_check.graphs.graph import Caller, Graph, Node, TensorShape
 from rv_check.graphs.network import At
 from rv_check.modules import aten
 from rv_check.modules.copies import Borrowed, copy_of
@@ -175,7 +175,7 @@ def pick(output: Any, where: str) -> Tensor | None:
     return dict(tensors_of(output)).get(where)
 
 
-class _Memory:
+class _Storage:
     """What stands in one storage: the value last written, and the views of it that were made since."""
 
     def __init__(self, whole: Geometry):
@@ -195,7 +195,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.builder = builder
         self.others = foreign
-        self.memory: dict[int, _Memory] = {}
+        self.memory: dict[int, _Storage] = {}
         self.results: dict[Node, None] = {}  # what operators gave
         self.used: set[Node] = set()  # which of it was used
         self.moved: set[str] = set()
@@ -204,7 +204,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.callers: list[Caller] = []
         self.called = ""  # the function of torch's that was called, where that is asked for
         self.parameters: set[str] = set()
-        self.state: dict[str, Shape] = {}
+        self.state: dict[str, TensorShape] = {}
         self.aliases: dict[str, str] = {}
         self.names: dict[int, str] = {}
         self.sites: dict[tuple[str, int], Place] = {}
@@ -235,9 +235,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.keep(tensor, Node("state", shape=tuple(tensor.shape), name=name))
                 self.at(tensor).state = name
 
-    def at(self, tensor: Tensor) -> _Memory:
+    def at(self, tensor: Tensor) -> _Storage:
         """The memory of a tensor."""
-        return self.memory.setdefault(tensor.untyped_storage()._cdata, _Memory(_geometry(tensor)))
+        return self.memory.setdefault(tensor.untyped_storage()._cdata, _Storage(_geometry(tensor)))
 
     def keep(self, tensor: Tensor, node: Node) -> None:
         """A tensor that an operator returned holds this value."""
@@ -263,7 +263,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.keep(tensor, self.foreign(tensor))
         return self.value(self.at(tensor), _geometry(tensor))
 
-    def value(self, memory: _Memory, geometry: Geometry) -> Node:
+    def value(self, memory: _Storage, geometry: Geometry) -> Node:
         """What is seen of a memory through a view."""
         if geometry not in memory.views:
             source = memory.whole if memory.whole in memory.views else next(iter(memory.views))
@@ -446,7 +446,7 @@ LAYERS = tuple(  # where torch has its layers; what holds other modules is none
         *("pooling", "upsampling", "pixelshuffle", "channelshuffle", "rnn", "sparse"),
     )
 )
-OVERWRITES = ("copy", "fill", "zero")  # in place: what was there is not read
+OVERWRITES = ("copy", "fill", "zero")  # they work in place, and what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
 
 

@@ -40,7 +40,7 @@ class Ranks:
         return [float(x) for x in shared]
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes are here."""
         if self.size > 1:
             distributed.barrier()
 

@@ -91,7 +91,10 @@ class MetadataSource:
         return value
 
     def entry(self) -> Any:
-        """The member of the weights enumeration."""
+        """The member of the weights enumeration.
+
+        Raises: RvCheckError where there is none, CannotRun without torchvision.
+        """
         models = need("torchvision.models")
         weights = getattr(models, self.weights, None)
         if weights is None or self.member not in getattr(weights, "__members__", {}):

@@ -28,7 +28,7 @@ SMALLEST_GRADIENT = 1e-3
 
 
 @dataclass(frozen=True)
-class Difference:
+class TensorDifference:
     """The largest difference of two tensors, relative to the largest expected value."""
 
     what: str
@@ -42,26 +42,21 @@ class Difference:
         """NaN-safe: a comparison with NaN is no pass."""
         return self.relative <= tolerance
 
-    @property
-    def detail(self) -> str:
-        """`output: 3.5 at [1, 0], expected 3`."""
-        return f"{self.what}: {self.found}, expected {self.expected}"
 
-
-def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: float = 0.0) -> Difference:
+def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: float = 0.0) -> TensorDifference:
     """The difference of two tensors; a missing tensor, another shape or type, a non-finite value never pass.
 
     Args: `floor` the least value that the difference is relative to.
     """
     if expected is None or found is None:
         words = ["nothing" if tensor is None else "a tensor" for tensor in (found, expected)]
-        return Difference(what, 0.0 if words[0] == words[1] else math.inf, words[0], words[1])
+        return TensorDifference(what, 0.0 if words[0] == words[1] else math.inf, words[0], words[1])
     if expected.shape != found.shape:
-        return Difference(what, math.inf, f"shape {list(found.shape)}", str(list(expected.shape)))
+        return TensorDifference(what, math.inf, f"shape {list(found.shape)}", str(list(expected.shape)))
     if expected.dtype != found.dtype:
-        return Difference(what, math.inf, str(found.dtype), str(expected.dtype))
+        return TensorDifference(what, math.inf, str(found.dtype), str(expected.dtype))
     if torch.equal(expected, found) and bool(torch.isfinite(expected).all()):
-        return Difference(what, 0.0)
+        return TensorDifference(what, 0.0)
     expected, found = expected.detach().double(), found.detach().double()
     difference = (expected - found).abs()
     largest, most = max(float(expected.abs().max()), floor), float(difference.max())
@@ -69,7 +64,7 @@ def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: flo
     index = int(torch.nan_to_num(difference, nan=math.inf).argmax())
     where = [int(i) for i in torch.unravel_index(torch.tensor(index), expected.shape)] if expected.dim() else []
     values = [f"{float(tensor.flatten()[index]):.17g}" for tensor in (found, expected)]
-    return Difference(what, relative, f"{values[0]} at {where}", values[1])
+    return TensorDifference(what, relative, f"{values[0]} at {where}", values[1])
 
 
 @dataclass
@@ -162,7 +157,7 @@ def _keep(kept: dict[str, Tensor], name: str) -> Callable[[nn.Module, object, ob
     return hook
 
 
-def differences(expected: Trace, found: Trace, train: bool) -> Iterator[Difference]:
+def differences(expected: Trace, found: Trace, train: bool) -> Iterator[TensorDifference]:
     """Every tensor of two runs: outputs in the order of the flow, gradients in that of backward, buffers after a step.
 
     The outputs of parts say where a difference begins, and decide nothing: a network may be cut into other parts.

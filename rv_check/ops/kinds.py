@@ -74,11 +74,6 @@ class Kind:
     sign: Sign = "any"
     element_bytes: int | None = None
 
-    @property
-    def is_known(self) -> bool:
-        """Whether something is known of it."""
-        return self.multiplies != "unknown"
-
 
 KINDS: dict[str, Kind] = {}
 
@@ -174,7 +169,7 @@ for _row in (
     Kind("ge", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
     Kind("isnan", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
     Kind("bitwise_not", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
-    # Of several values, element by element
+    # Functions of several values, element by element
     Kind("sum", "itself", "nothing", "nothing", family="join", commutes=True, sign="kept"),
     Kind("product", "itself", "factors", "nothing", family="join", commutes=True, sign="kept"),
     Kind("div", "itself", "factors", "nothing"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rv_check.pytest_plugin.items import BlockItem, Checked, CheckItem, ClaimItem, UnreadableItem
+from rv_check.pytest_plugin.items import BlockItem, CheckCollector, CheckItem, ClaimItem, UnreadableItem
 
 if TYPE_CHECKING:
     from rv_check.archs.arch import Arch
@@ -47,7 +47,7 @@ class SpecFile(pytest.File):
                 yield ArchCollector.from_parent(self, name=arch.name, arch=arch)
 
 
-class ArchCollector(Checked):
+class ArchCollector(CheckCollector):
     """An arch: an item for each check that makes a claim about it."""
 
     def __init__(self, *, arch: Arch, **kwargs: Any):
@@ -103,10 +103,10 @@ class ClaimsFile(pytest.File):
         except SpecError as error:
             yield UnreadableItem.from_parent(self, name="claims", error=error)
             return
-        facts, often = claims.facts, Counter(claim.title for claim in claims.claims)
+        quantities, often = claims.quantities, Counter(claim.title for claim in claims.claims)
         for claim in claims.claims:
             where = f" in line {claim.place.line}" if often[claim.title] > 1 else ""
-            yield ClaimItem.from_parent(self, name=claim.title + where, claim=claim, facts=facts)
+            yield ClaimItem.from_parent(self, name=claim.title + where, claim=claim, quantities=quantities)
 
 
 class CandidatesFile(pytest.File):
@@ -130,7 +130,7 @@ class CandidatesFile(pytest.File):
             yield UnreadableItem.from_parent(self, name="blocks", error=error)
 
 
-class CandidateCollector(Checked):
+class CandidateCollector(CheckCollector):
     """A module of the user's: an item for each check that is made of it."""
 
     def __init__(self, *, entry: Entry, **kwargs: Any):
@@ -201,7 +201,7 @@ class CandidateCollector(Checked):
         self._run = None
 
 
-class BlockCollector(Checked):
+class BlockCollector(CheckCollector):
     """A block of the user's: an item for each check of its contract, which is each property."""
 
     def __init__(self, *, entry: BlockEntry, **kwargs: Any):

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 LEVELS = ("spec", "structure", "numbers")  # findings.LEVELS, which is not imported at start-up; a test holds them equal
 SUFFIXES = (".yaml", ".yml")
 SNIFFED_BYTES = 8192
-KINDS = ("family", "claims")  # of files that are collected
-DEFAULT = ["specs/*", "specs/claims/*"]
+KINDS = ("family", "claims")  # kinds of files that are collected
 CANDIDATES = "pyproject.toml"  # may have a table [tool.rv_check.candidates]
 
 
@@ -54,7 +53,10 @@ SPEC_FILES: pytest.StashKey[dict[Path, str]] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the settings, so that whatever is wrong with them is said at once, and make the marker known."""
+    """Read the settings, so that whatever is wrong with them is said at once, and make the marker known.
+
+    Raises: pytest.UsageError.
+    """
     config.addinivalue_line("markers", "rv_check(arch, check, level): a check of a spec, collected by rv-check")
     level = config.getoption("--rv-require") or config.getini("rv_check_require") or None
     if level is not None and level not in LEVELS:

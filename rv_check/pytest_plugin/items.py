@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from rv_check.checks.deviations import Deviation
     from rv_check.checks.findings import Finding, Level, Status
     from rv_check.claims.claim import Claim
-    from rv_check.claims.quantities import Facts
+    from rv_check.claims.quantities import Quantities
     from rv_check.errors import Place, RvCheckError
 
 REQUIRED: pytest.StashKey[Level | None] = pytest.StashKey()
 DEVIATIONS: pytest.StashKey[list[Deviation]] = pytest.StashKey()
 
 
-class Checked(pytest.Collector):
+class CheckCollector(pytest.Collector):
     """What is checked, item by item: an arch, a module, a block."""
 
     fresh = True  # whether it was built for this, so that how it starts can be said
@@ -55,9 +55,9 @@ class Checked(pytest.Collector):
 class ClaimItem(pytest.Item):
     """One statement: its verdict is the one that it should get."""
 
-    def __init__(self, *, claim: Claim, facts: Facts, **kwargs: Any):
+    def __init__(self, *, claim: Claim, quantities: Quantities, **kwargs: Any):
         super().__init__(**kwargs)
-        self.claim, self.facts = claim, facts
+        self.claim, self.quantities = claim, quantities
         self.add_marker(pytest.mark.rv_check(arch=self.path.stem, check="claim", level="spec"))
 
     def runtest(self) -> None:
@@ -66,7 +66,7 @@ class ClaimItem(pytest.Item):
         from rv_check.claims.claim import judge
 
         level = self.config.stash[REQUIRED]
-        finding = judge(self.claim, self.facts).finding(self.path.stem)
+        finding = judge(self.claim, self.quantities).finding(self.path.stem)
         conclude(settle([finding], up_to(level) if level else (), None))
 
     def reportinfo(self) -> tuple[Path, int, str]:
@@ -89,7 +89,7 @@ class ClaimItem(pytest.Item):
 class CheckItem(pytest.Item):
     """One check of one arch, or of a module that should be one."""
 
-    parent: Checked
+    parent: CheckCollector
 
     def __init__(self, *, level: Level, check: Check | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -151,7 +151,7 @@ class CheckItem(pytest.Item):
         return self.parent.place
 
     def record(self, findings: list[Finding]) -> None:
-        """For JUnit XML: the place of the contract, and the largest difference measured."""
+        """Keep for JUnit XML the place of the contract, and the largest difference measured."""
         place = next((f.place for f in sorted(findings, key=lambda f: f.status != "failed") if f.place), None)
         if place is not None:
             path, line = location(place)
@@ -186,7 +186,10 @@ class DoesNotHold(Exception):
 
 
 def conclude(findings: list[Finding]) -> None:
-    """Findings as pytest's outcome: one failure for all that failed, an expected failure for a known deviation."""
+    """Findings as pytest's outcome: one failure for all that failed, an expected failure for a known deviation.
+
+    Raises: DoesNotHold; pytest's own exceptions of a skip and of an expected failure.
+    """
     failed = [f for f in findings if f.status == "failed"]
     if failed:
         raise DoesNotHold(failed)
@@ -218,6 +221,7 @@ class UnreadableItem(pytest.Item):
         self.line = line or self.error.place
 
     def runtest(self) -> None:
+        """It always fails. Raises: SpecError."""
         raise self.error
 
     def reportinfo(self) -> tuple[Path, int, str]:
@@ -237,6 +241,7 @@ class DeviationItem(pytest.Item):
         self.deviation = deviation
 
     def runtest(self) -> None:
+        """It always fails. Raises: DoesNotHold."""
         raise DoesNotHold([self.deviation.unmatched])
 
     def reportinfo(self) -> tuple[Path, int, str]:

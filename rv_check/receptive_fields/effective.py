@@ -23,7 +23,7 @@ from rv_check.modules.observe import materialise, tensors_of
 from rv_check.ops.op import Shape
 from rv_check.text import listed, nearest, quote, shown_shape
 
-WITHIN = 1 - 0.9545  # of the largest gradient: the paper's bound, two standard deviations of a Gaussian
+WITHIN = 1 - 0.9545  # a share of the largest gradient: the paper's bound, two standard deviations of a Gaussian
 Statistics = Literal["frozen", "batch"]
 
 
@@ -138,7 +138,7 @@ Gradients = dict[str, tuple[Tensor, tuple[int, int]]]
 
 
 def _maps(model: nn.Module, x: Tensor, steps: Mapping[str, Any], statistics: Statistics) -> Gradients:
-    """For each step, the gradient of the centre unit of its output, (N, C, H, W), and which unit that is."""
+    """The gradient of the centre unit of each step's output, (N, C, H, W), and which unit that is."""
     parts = dict(model.named_modules())
     for step in steps:
         if step not in parts:

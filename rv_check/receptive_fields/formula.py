@@ -15,8 +15,9 @@ from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.archs.tree import Join
 from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
-from rv_check.graphs.graph import Graph, Node, Shape, describe
+from rv_check.graphs.graph import Graph, Node, describe
 from rv_check.graphs.of_arch import graph_of
+from rv_check.ops.op import Shape
 from rv_check.receptive_fields.walk import Formula, Seen, Walk
 from rv_check.text import listed, nearest, quote
 
@@ -114,7 +115,7 @@ def _place(node: Node) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
+class FieldLine:
     """One line of a table: a step with its field, and the fields of the branches where they differ.
 
     `node` of a module's graph, which tells apart what has no name of its own.
@@ -128,13 +129,13 @@ class Line:
     node: Node | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
-def arch_lines(arch: Arch, depth: int | None) -> list[Line]:
+def arch_lines(arch: Arch, depth: int | None) -> list[FieldLine]:
     """The listing of an arch, modules `depth` names deep as one line; its stages where `depth` is None."""
     if depth is None:
         found = [(name, arch.step(name)) for name, _, _ in stages(graph_of(arch, form=Form.AS_RUN))]
-        return [Line(name, row.op, row.y, row.receptive_field) for name, row in found if row is not None]
+        return [FieldLine(name, row.op, row.y, row.receptive_field) for name, row in found if row is not None]
     return [
-        Line(row.name, row.op, row.y, row.receptive_field, _different(row.branches))
+        FieldLine(row.name, row.op, row.y, row.receptive_field, _different(row.branches))
         for row in arch.rows(depth)
         if not isinstance(row.node, Join) or len(row.branches) > 1
     ]
@@ -144,10 +145,10 @@ def _different(branches: tuple[tuple[str, ReceptiveField], ...]) -> tuple[tuple[
     return branches if len({field for _, field in branches}) > 1 else ()
 
 
-def graph_lines(graph: Graph, depth: int | None) -> list[Line]:
+def graph_lines(graph: Graph, depth: int | None) -> list[FieldLine]:
     """The operations of a module's graph, parts `depth` names deep as one line; its stages where `depth` is None."""
     if depth is None:
-        return [Line(name, describe(node), node.shape[1:], seen, node=node) for name, node, seen in stages(graph)]
+        return [FieldLine(name, describe(node), node.shape[1:], seen, node=node) for name, node, seen in stages(graph)]
     walk = Walk(graph, Formula(), ReceptiveField())
     folded = {node: name for name, node in ends(graph).items() if name.count(".") + 1 == depth}
     lines = []
@@ -159,14 +160,14 @@ def graph_lines(graph: Graph, depth: int | None) -> list[Line]:
         joined = node.row.family == "join" and node not in folded
         branches = _different(tuple(fields)) if joined else ()
         op = "part" if node in folded and folded[node] != node.name else describe(node)
-        lines.append(Line(folded.get(node) or _place(node), op, node.shape[1:], _field(seen), branches, node))
+        lines.append(FieldLine(folded.get(node) or _place(node), op, node.shape[1:], _field(seen), branches, node))
     return lines
 
 
-def arch_line(arch: Arch, step: str) -> Line:
+def arch_line(arch: Arch, step: str) -> FieldLine:
     """One step of an arch. Raises: RvCheckError where there is none of that name."""
     row = arch.step(step)
     if row is None:
         near = nearest(step, graph_of(arch, form=Form.AS_RUN).steps)
         raise RvCheckError(f"{arch.name} has no step {quote(step)}", near=near)
-    return Line(step, row.op, row.y, row.receptive_field)
+    return FieldLine(step, row.op, row.y, row.receptive_field)

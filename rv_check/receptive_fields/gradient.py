@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Gradient:
+class GradientMaps:
     """Images (1, 1, H, W) in float64, along `axes`; along the other one, windows are those of one pixel.
 
     Every window is a mean. A gradient counts as 1 wherever it is not 0, since 50 layers of 3x3 divide by 1e47.
@@ -50,7 +50,7 @@ class Gradient:
         return conv2d(x, ones, stride=steps, dilation=dilations)
 
     def enlarged(self, x: Tensor, factors: IntPair, *, bilinear: bool) -> Tensor:
-        """As torch interpolates."""
+        """The maps as torch interpolates them."""
         from torch.nn.functional import interpolate
 
         scale = [float(factor) if axis in self.axes else 1.0 for axis, factor in enumerate(factors)]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rv_check.archs.arch import Arch
 from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.errors import RvCheckError, SpecError
-from rv_check.graphs.graph import Shape
-from rv_check.receptive_fields.formula import Line
+from rv_check.ops.op import Shape
+from rv_check.receptive_fields.formula import FieldLine
 from rv_check.text import shown_shape
 
 
@@ -22,7 +22,7 @@ class Smallest:
 
 
 def smallest_input(arch: Arch) -> Smallest:
-    """By trying: an arch takes an input at which it can be expanded, with the parameters of its own input.
+    """It is found by trying: an arch takes an input at which it can be expanded, with the parameters of its own input.
 
     Raises: SpecError where the arch cannot be expanded at its own input.
     """
@@ -52,7 +52,7 @@ def _why_not(arch: Arch, input: Shape) -> str:
     return ""
 
 
-def fits(lines: Sequence[Line], size: int) -> tuple[Line | None, Line | None]:
+def fits(lines: Sequence[FieldLine], size: int) -> tuple[FieldLine | None, FieldLine | None]:
     """The last stage whose field fits an input of that size, and the first that does not."""
     within = [line for line in lines if _longest(line.field) <= size]
     beyond = [line for line in lines if _longest(line.field) > size]

@@ -11,10 +11,11 @@ from rv_check.archs.axes import Along, of_spans
 from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
-from rv_check.graphs.graph import Graph, Node, Shape
+from rv_check.graphs.graph import Graph, Node
 from rv_check.graphs.network import At
-from rv_check.receptive_fields.formula import Line, arch_lines, ends, node_of
-from rv_check.receptive_fields.gradient import Gradient
+from rv_check.ops.op import Shape
+from rv_check.receptive_fields.formula import FieldLine, arch_lines, ends, node_of
+from rv_check.receptive_fields.gradient import GradientMaps
 from rv_check.receptive_fields.walk import Formula, Walk, rhythm
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ MAX_LINE = 4_000_000  # pixels
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredField:
     """The field of a step as gradients show it. `pixels`: how many it holds, which are fewer where it has holes.
 
     Where units differ, those of the largest. None where rows and columns were measured apart, the field being too large
@@ -53,7 +54,7 @@ class Measured:
         return (self.rows, self.columns) == (field.rows, field.columns)
 
 
-def measured_field(subject: Graph | Subject, step: str, input: Shape = (3, 224, 224)) -> Measured:
+def measured_field(subject: Graph | Subject, step: str, input: Shape = (3, 224, 224)) -> MeasuredField:
     """The field of one step, from the gradients of neighbouring units of it.
 
     Args: `subject` a graph, as `expected` gives, or a `Subject`, which is observed at `input`, in eval mode; `step` a
@@ -74,7 +75,7 @@ def observed(subject: Subject, input: Shape) -> Graph:
     return ModuleNetwork(subject, does_not="does not run on an input of").graph(At(input), Form.AS_RUN)
 
 
-def compare_fields(arch: Arch, depth: int | None = None) -> list[tuple[str, ReceptiveField, Measured]]:
+def compare_fields(arch: Arch, depth: int | None = None) -> list[tuple[str, ReceptiveField, MeasuredField]]:
     """(step, by formula from the spec, as measured on the built model), of its stages or of all `depth` names deep.
 
     Steps that see everything, and those that do nothing in eval mode, are left out. Raises: RvCheckError.
@@ -82,7 +83,7 @@ def compare_fields(arch: Arch, depth: int | None = None) -> list[tuple[str, Rece
     return compare_lines(arch, arch_lines(arch, depth))
 
 
-def compare_lines(arch: Arch, lines: Iterable[Line]) -> list[tuple[str, ReceptiveField, Measured]]:
+def compare_lines(arch: Arch, lines: Iterable[FieldLine]) -> list[tuple[str, ReceptiveField, MeasuredField]]:
     """The same of these lines of its table, joins left out."""
     graph = built_graph(arch)
     known = ends(graph)
@@ -98,13 +99,13 @@ def built_graph(arch: Arch) -> Graph:
     return observed(Subject(build(arch, device="meta")), arch.input)
 
 
-def measured_lines(graph: Graph, lines: Iterable[Line]) -> list[Measured | None]:
-    """Of each line of a module's table the measured field, None where it sees everything."""
+def measured_lines(graph: Graph, lines: Iterable[FieldLine]) -> list[MeasuredField | None]:
+    """The measured field of each line of a module's table, None where it sees everything."""
     nodes = [(line, line.node or node_of(graph, line.name)) for line in lines]
     return [None if line.field.collapsed else _measured(graph, line.name, node) for line, node in nodes]
 
 
-def _measured(graph: Graph, step: str, node: Node) -> Measured:
+def _measured(graph: Graph, step: str, node: Node) -> MeasuredField:
     seen = Walk(graph, Formula(), ReceptiveField()).at(node)
     if seen is None or seen.everything:
         why = "does not depend on the input" if seen is None else "sees the whole input"
@@ -121,11 +122,11 @@ def _measured(graph: Graph, step: str, node: Node) -> Measured:
         found = _along(graph, node, (0, 1), wanted)
         if found is not None:
             (rows, columns), seen_pixels, image = found
-            return Measured(step, rows, columns, image, seen_pixels)
+            return MeasuredField(step, rows, columns, image, seen_pixels)
     apart = [_along(graph, node, (axis,), [wanted[0], 1] if axis == 0 else [1, wanted[1]]) for axis in (0, 1)]
     if apart[0] is None or apart[1] is None:
         raise RvCheckError(f"the field of {step} is larger than {MAX_LINE:,} pixels, or has no end")
-    return Measured(step, apart[0][0][0], apart[1][0][0], (apart[0][2][0], apart[1][2][1]), None)
+    return MeasuredField(step, apart[0][0][0], apart[1][0][0], (apart[0][2][0], apart[1][2][1]), None)
 
 
 def _side(size: int, side: int, step: int, steps: int) -> int:
@@ -150,7 +151,7 @@ def _along(graph: Graph, node: Node, axes: tuple[int, ...], sides: Sequence[int]
     pixels, units = rhythm(graph, node)
     while max(size) <= limit:
         image = torch.zeros((1, 1, *size), dtype=torch.float64, requires_grad=True)
-        seen = Walk(graph, Gradient(axes), image).at(node)
+        seen = Walk(graph, GradientMaps(axes), image).at(node)
         assert seen is not None
         found = _inside(image, seen.map, axes, units)
         if found is not None:

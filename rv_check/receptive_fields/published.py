@@ -33,7 +33,7 @@ class Against:
 
     @property
     def is_same(self) -> bool:
-        """In size, stride and padding."""
+        """Whether it is the published one in size, stride and padding."""
         return str(self.field) == self.published
 
 

@@ -14,12 +14,12 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from rv_check.archs.receptive_field import ReceptiveField, union
 from rv_check.errors import RvCheckError
-from rv_check.graphs.graph import Graph, Node, Shape, describe
+from rv_check.graphs.graph import Graph, Node, TensorShape, describe
 from rv_check.ops.arguments import IntPair
 from rv_check.ops.op import Slide
 
 V = TypeVar("V")
-Atom = tuple[str, int]  # of an axis: n, c, h or w, and how many
+Atom = tuple[str, int]  # a factor of an axis: n, c, h or w, and how many
 Layout = tuple[tuple[Atom, ...], ...]  # what each axis of a value is made of
 FOLLOWED = (
     "convolutions, pools, norms, upsampling by a whole factor, functions of single elements, and sums, products and "
@@ -67,7 +67,7 @@ class Formula:
         return x.through(rows, columns)
 
     def enlarged(self, x: ReceptiveField, factors: IntPair, *, bilinear: bool) -> ReceptiveField:
-        """As by a transposed convolution: of a kernel that fills, or of the bilinear one of Long et al. 2015."""
+        """The field by a transposed convolution: of a kernel that fills, or of the bilinear one of Long et al. 2015."""
         rows, columns = (
             Slide(2 * n - n % 2 if bilinear else n, n, n // 2 if bilinear else 0, transposed=True) for n in factors
         )
@@ -95,7 +95,7 @@ class Pace:
         return x[0] / factors[0], x[1] / factors[1]
 
     def union(self, maps: Sequence[Strides]) -> Strides:
-        """That of all of them."""
+        """The strides that all of them have."""
         return maps[0]
 
 
@@ -351,7 +351,7 @@ def _cut(node: Node, layout: Layout) -> Window:
     return Window(stride=(1, stride), before=(0, start), after=(0, stop))
 
 
-def regrouped(layout: Layout, shape: Shape) -> Layout | None:
+def regrouped(layout: Layout, shape: TensorShape) -> Layout | None:
     """The layout after a reshape: axes may merge, and batch and channels split, but rows and columns may not."""
     atoms = [atom for axis in layout for atom in axis]
     axes: list[list[Atom]] = []

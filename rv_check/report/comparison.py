@@ -18,7 +18,7 @@ REPORT_SCHEMA = "rv-check/report/1"
 
 
 @dataclass(frozen=True)
-class Line:
+class ComparisonRow:
     """One arch in the comparison table, with what its checks found."""
 
     arch: Arch
@@ -59,7 +59,7 @@ class Line:
 HEADERS = ("arch", "params", "MACs", "receptive field", "depth", "skips", "top-1 % (quoted)", "parity")
 
 
-def table_rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
+def table_rows(lines: Sequence[ComparisonRow]) -> list[tuple[str, ...]]:
     """The comparison table as text cells, in the order of HEADERS."""
     rows: list[tuple[str, ...]] = []
     for line in lines:
@@ -69,7 +69,7 @@ def table_rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _quoted(line: Line) -> str:
+def _quoted(line: ComparisonRow) -> str:
     if line.top1 is not None:
         return f"{line.top1.printed} {_weights(line.top1.source)}".strip()
     if line.top1_error is not None:
@@ -91,7 +91,7 @@ LEGEND = (
 CSV_HEADERS = ("arch", "params", "macs", "receptive_field", "depth", "skip_connections", "top1", "top1_error", "parity")
 
 
-def comparison(lines: Sequence[Line], form: str, more: Mapping[str, Mapping[str, str]] | None = None) -> str:
+def comparison(lines: Sequence[ComparisonRow], form: str, more: Mapping[str, Mapping[str, str]] | None = None) -> str:
     """The comparison table in one of FORMATS. `more`: columns besides, each with cells by the names of archs."""
     if form == "json":
         return json.dumps(comparison_json(lines), indent=2)
@@ -105,14 +105,14 @@ def comparison(lines: Sequence[Line], form: str, more: Mapping[str, Mapping[str,
     return f"{text}\n\n{LEGEND}" if form == "text" else text
 
 
-def _csv_row(line: Line) -> tuple[str, ...]:
+def _csv_row(line: ComparisonRow) -> tuple[str, ...]:
     arch = line.arch
     quoted = (entry.printed if entry else "" for entry in (line.top1, line.top1_error))
     counts = (arch.params, arch.macs, arch.receptive_field, arch.depth, arch.skip_connections)
     return (arch.name, *map(str, counts), *quoted, line.parity)
 
 
-def comparison_json(lines: Sequence[Line]) -> dict[str, Any]:
+def comparison_json(lines: Sequence[ComparisonRow]) -> dict[str, Any]:
     """Schema rv-check/report/1."""
     archs = [
         {
@@ -153,7 +153,7 @@ def verdict_of(arch: Arch, entry: Published) -> tuple[str, str | None]:
 SOURCE_HEADERS = ("arch", "metric", "printed", "spec gives", "verdict", "source")
 
 
-def sources(lines: Sequence[Line], form: str) -> str:
+def sources(lines: Sequence[ComparisonRow], form: str) -> str:
     """Every printed number of these archs with its source and verdict, as text, markdown or csv."""
     rows = []
     for line in lines:

@@ -22,7 +22,7 @@ def check_json(report: Report) -> dict[str, Any]:
         "level": report.level,
         "findings": [finding.as_json() for finding in report.findings],
         "map": dict(report.map),
-        "totals": {name: {"found": found, "expected": wanted} for name, (found, wanted) in report.totals.items()},
+        "totals": {name: {"found": found, "expected": expected} for name, (found, expected) in report.totals.items()},
         "notes": list(report.notes),
     }
 
@@ -37,7 +37,7 @@ def map_text(report: Report) -> str:
     if not report.map:
         return "there is no map, since the structure differs"
     width = max(map(len, report.map))
-    return "\n".join(f"{ours:<{width}}  {theirs}" for ours, theirs in report.map.items())
+    return "\n".join(f"{expected:<{width}}  {found}" for expected, found in report.map.items())
 
 
 def module_text(report: Report, again: str = "") -> str:

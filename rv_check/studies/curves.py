@@ -14,14 +14,14 @@ from rv_check.optional import need
 from rv_check.writing import write_bytes
 
 if TYPE_CHECKING:
-    from rv_check.studies.degradation import Result
-    from rv_check.studies.gradients import Measured
+    from rv_check.studies.degradation import DegradationResult
+    from rv_check.studies.gradients import MeasuredStack
 
 COLOURS = {"residual": "#1f77b4", "plain": "#d62728"}
 ENDINGS = (".png", ".svg")
 
 
-def draw_gradients(found: Sequence[Measured], name: Path) -> list[Path]:
+def draw_gradients(found: Sequence[MeasuredStack], name: Path) -> list[Path]:
     """Two panels: the ratio of the first layer's gradients by depth, and norms along the deepest of each stack.
 
     Args: `name` without an ending; a .png and an .svg are written.
@@ -48,7 +48,7 @@ def draw_gradients(found: Sequence[Measured], name: Path) -> list[Path]:
     return _save(figure, name)
 
 
-def draw_degradation(result: Result, name: Path) -> list[Path]:
+def draw_degradation(result: DegradationResult, name: Path) -> list[Path]:
     """Two panels, training and test error by epoch: a line for each network, the median of its seeds, with the range.
 
     Args and raises as of `draw_gradients`.

@@ -38,7 +38,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Result:
+class DegradationResult:
     """Everything that was trained, and what it says."""
 
     data: str
@@ -132,7 +132,7 @@ def study(
         yield Trained(kind, task.layers, task.seed, train(task, ranks, fresh, tell_of))
 
 
-def as_json(result: Result) -> dict[str, Any]:
+def as_json(result: DegradationResult) -> dict[str, Any]:
     """Schema rv-check/study-degradation/1."""
     recipe = result.recipe
     return {

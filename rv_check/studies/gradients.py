@@ -36,7 +36,7 @@ class Stack:
     block: str  # what one is, and what follows the addition
     arch: str
     depths: tuple[int, ...]
-    unit: str  # of the depths
+    unit: str  # the unit of the depths
     seeds: int
 
     def arch_at(self, depth: int, *, shortcut: bool) -> str:
@@ -66,38 +66,38 @@ STACKS = {
 
 
 @dataclass(frozen=True)
-class Run:
+class GradientRun:
     """One seed: the gradient's norm at each weight of the main path, by name, in the order of the flow."""
 
     seed: int
     residual: Mapping[str, float]
     plain: Mapping[str, float]
-    plain_norm_in_float32: float  # of the plain network's first layer, computed as `weight.grad.norm()`
+    plain_norm_in_float32: float  # that of the plain network's first layer, computed as `weight.grad.norm()`
     plain_zeros_in_float32: float  # the share of its elements that are 0
 
     @property
     def ratio(self) -> float:
-        """Of the first layer: with shortcuts over without; not finite where a loss has diverged."""
+        """The ratio of the first layer: with shortcuts over without; not finite where a loss has diverged."""
         first = next(iter(self.plain))
         return self.residual[first] / self.plain[first] if self.plain[first] else float("inf")
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredStack:
     """All seeds of one stack at one depth, after so many steps."""
 
     stack: Stack
     depth: int
     steps: int
-    runs: tuple[Run, ...]
+    runs: tuple[GradientRun, ...]
 
     @property
     def ratios(self) -> list[float]:
-        """Of the first layer, smallest first, of the runs that have not diverged."""
+        """The ratios of the first layer, smallest first, of the runs that have not diverged."""
         return sorted(run.ratio for run in self.finite)
 
     @property
-    def finite(self) -> tuple[Run, ...]:
+    def finite(self) -> tuple[GradientRun, ...]:
         """The runs whose gradients are finite."""
         return tuple(run for run in self.runs if 0 < run.ratio < float("inf"))
 
@@ -131,7 +131,7 @@ def study(
     seeds: int | None = None,
     steps: int = 0,
     rate: float = 0.01,
-) -> Iterator[Measured]:
+) -> Iterator[MeasuredStack]:
     """Each stack at each depth, of its own depths and number of seeds unless given, as they are measured.
 
     Args: `steps` of stochastic gradient descent on the one batch, of each network on its own, before it is measured,
@@ -143,10 +143,10 @@ def study(
                 expected = ", ".join(map(str, stack.depths))
                 raise RvCheckError(f"{stack.name} has no network of {depth} layers", expected=f"one of {expected}")
             runs = tuple(measure(stack, depth, seed, steps, rate) for seed in range(seeds or stack.seeds))
-            yield Measured(stack, depth, steps, runs)
+            yield MeasuredStack(stack, depth, steps, runs)
 
 
-def measure(stack: Stack, depth: int, seed: int, steps: int = 0, rate: float = 0.01) -> Run:
+def measure(stack: Stack, depth: int, seed: int, steps: int = 0, rate: float = 0.01) -> GradientRun:
     """One pair of networks with the weights and data of a seed. Torch's global generator is untouched."""
     with steady():
         residual, plain, x, y = twins(stack, depth, seed)
@@ -159,7 +159,7 @@ def measure(stack: Stack, depth: int, seed: int, steps: int = 0, rate: float = 0
             norms.append({name: float(g.norm()) for name, g in _gradients(model, x.double(), y).items()})
         of_residual = {name: norms[0][name] for name in norms[1]}  # projections have no counterpart
         zeros = float((first == 0).double().mean())
-        return Run(seed, of_residual, norms[1], float(first.norm()), zeros)
+        return GradientRun(seed, of_residual, norms[1], float(first.norm()), zeros)
 
 
 def twins(stack: Stack, depth: int, seed: int) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
@@ -184,7 +184,7 @@ def _loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _gradients(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """By name, of each weight of a convolution or linear layer."""
+    """The gradients by name, of each weight of a convolution or linear layer."""
     weights = {name: p for name, p in model.named_parameters() if p.dim() > 1}
     found = torch.autograd.grad(_loss(model, x, y), list(weights.values()))
     return dict(zip(weights, found, strict=True))
@@ -201,7 +201,7 @@ def _descend(model: nn.Module, x: Tensor, y: Tensor, steps: int, rate: float) ->
 # For machines
 
 
-def as_json(found: Sequence[Measured], rate: float) -> dict[str, Any]:
+def as_json(found: Sequence[MeasuredStack], rate: float) -> dict[str, Any]:
     """Schema rv-check/study-gradients/1."""
     return {
         "schema": SCHEMA,
@@ -224,7 +224,7 @@ def as_json(found: Sequence[Measured], rate: float) -> dict[str, Any]:
     }
 
 
-def _run_json(run: Run) -> dict[str, Any]:
+def _run_json(run: GradientRun) -> dict[str, Any]:
     """JSON has no numbers that are not finite: null stands for them."""
 
     def finite(value: float) -> float | None:

@@ -35,17 +35,18 @@ class Recipe:
     warm_rate: float = 0.0
     warm_iterations: int = 0
 
-    def of(self, images: int, layers: int) -> Plan:
+    def of(self, images: int, layers: int) -> TrainingPlan:
         """What it comes to for a training set and a network. Raises: RvCheckError for fewer images than a batch."""
         if images < self.batch:
             raise RvCheckError(f"{images} images are less than a batch of {self.batch}", expected="a smaller --batch")
         steps = images // self.batch  # the rest has its turn in another epoch
         total = self.iterations or self.epochs * steps
-        return Plan(self, steps, total, self.warm_iterations if self.warm_from and layers >= self.warm_from else 0)
+        warm = self.warm_iterations if self.warm_from and layers >= self.warm_from else 0
+        return TrainingPlan(self, steps, total, warm)
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A recipe for one network: iterations an epoch, in all, and those of its warm-up."""
 
     recipe: Recipe

@@ -27,7 +27,7 @@ from rv_check.modules.guard import run_theirs
 from rv_check.modules.processes import ALONE, Ranks
 from rv_check.modules.torch_state import seeded, steady
 from rv_check.studies.datasets import Data
-from rv_check.studies.recipes import Plan, Recipe
+from rv_check.studies.recipes import Recipe, TrainingPlan
 from rv_check.writing import write_bytes, write_text
 
 CHECKPOINT = "rv-check/checkpoint/1"
@@ -40,7 +40,7 @@ SEEDS = 1_000_003  # apart: no epoch of one run has the seed of another's
 class Epoch:
     """What an epoch gave. Errors in percent: of the training images while it trained, of the test images after."""
 
-    epoch: int  # from 1
+    epoch: int  # counted from 1
     rate: float  # learning rate of its last iteration
     loss: float
     train_error: float
@@ -61,14 +61,14 @@ class Task:
     amp: bool = False
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> TrainingPlan:
         """Its iterations."""
         return self.recipe.of(len(self.data.train), self.layers)
 
     def settings(self, size: int) -> dict[str, Any]:
         """Everything that its result depends on, but for the device; `size` of the ranks."""
         recipe = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.recipe).items()}
-        for key in ("name", "source", "width", "depths", "seeds"):  # of the study, or words
+        for key in ("name", "source", "width", "depths", "seeds"):  # these are of the study, or words
             del recipe[key]
         data = {"data": self.data.name, "images": self.data.fingerprint, "classes": len(self.data.classes)}
         network = {"arch": self.arch.name, "input": list(self.arch.input), "seed": self.seed}
@@ -203,7 +203,7 @@ def _precision(amp: bool, x: Tensor) -> Any:
 
 
 def _error(model: nn.Module, images: Tensor, labels: Tensor, amp: bool) -> float:
-    """In percent, in eval mode."""
+    """The error in percent, in eval mode."""
     model.eval()
     mistakes = 0
     with torch.no_grad(), _precision(amp, images):

@@ -24,7 +24,7 @@ from rv_check.writing import writable, write_text
 
 STATE = "rv-check/accuracy-state/1"
 Z = 1.959963984540054  # the normal distribution has 95 % within so many deviations
-RESIZE = 256 / 224  # of the shorter side over the crop (Krizhevsky et al. 2012), where weights do not say
+RESIZE = 256 / 224  # the shorter side over the crop (Krizhevsky et al. 2012), where weights do not say
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Share:
 
     @classmethod
     def of(cls, hits: int, images: int) -> Share:
-        """Of so many hits."""
+        """The share of so many hits."""
         p, zz = hits / images, Z * Z / images
         middle = (p + zz / 2) / (1 + zz)
         half = Z * math.sqrt(p * (1 - p) / images + zz / images / 4) / (1 + zz)

@@ -19,7 +19,7 @@ from rv_check.optional import need
 from rv_check.text import first_line, listed, nearest, quote
 
 WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
-SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # of what is meant to be a file, where there is none
+SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # the end of what is meant to be a file, where there is none
 WITHIN = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights
 
 
@@ -90,7 +90,7 @@ def read_map(path: Path) -> dict[str, str]:
         names = json.loads(path.read_text(encoding="utf-8"))["map"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RvCheckError(f"{path} is no map of names: {error}", expected="what check --save-map writes") from None
-    return {str(ours): str(theirs) for ours, theirs in names.items()}
+    return {str(expected): str(found) for expected, found in names.items()}
 
 
 def names_of(told: str, arch: Arch) -> dict[str, str]:
@@ -111,8 +111,8 @@ class Account:
     """What of a checkpoint fits a network. Names are the network's, but for those of `unknown`."""
 
     fits: Mapping[str, Tensor]
-    missing: tuple[str, ...]  # of the network, in no checkpoint
-    unknown: tuple[str, ...]  # of the checkpoint, in no network
+    missing: tuple[str, ...]  # names of the network that are not in the checkpoint
+    unknown: tuple[str, ...]  # names of the checkpoint that are not in the network
     shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]  # found and expected
     notes: tuple[str, ...] = ()
 
@@ -143,8 +143,8 @@ class Account:
             lines.append(f"{len(self.missing)} are missing: {listed(self.missing[:5])}{_more(self.missing)}")
         if self.unknown:
             lines.append(f"{len(self.unknown)} belong nowhere: {listed(self.unknown[:5])}{_more(self.unknown)}")
-        for name, (found, wanted) in list(self.shapes.items())[:5]:
-            lines.append(f"{name} is {list(found)}, expected {list(wanted)}")
+        for name, (found, expected) in list(self.shapes.items())[:5]:
+            lines.append(f"{name} is {list(found)}, expected {list(expected)}")
         return lines
 
 

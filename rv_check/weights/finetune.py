@@ -20,10 +20,10 @@ from rv_check.modules.trace import forward
 from rv_check.ops.op import Shape
 from rv_check.text import listed, quote
 from rv_check.weights.checkpoints import account, load_into, names_of, weights_of
-from rv_check.weights.transfer import Plan, is_under, see_parts
+from rv_check.weights.transfer import TransferPlan, is_under, see_parts
 
 BATCH = 4
-SMALLEST = 1e-5  # of the largest gradient: one below it is 0 but for rounding, as that of a bias before a norm is
+SMALLEST = 1e-5  # a share of the largest gradient: one below it is 0 but for rounding, as of a bias before a norm
 SHOWN = 5
 
 
@@ -66,7 +66,7 @@ def check_transfer(
         copy = _copy(model, lent)
         findings = list(_flags(copy, freeze, name))
         step = run_theirs(
-            f"{name} cannot be trained for a step", lambda: _Step(copy, input, train or nn.Module.train, optimiser)
+            f"{name} cannot be trained for a step", lambda: _TriedStep(copy, input, train or nn.Module.train, optimiser)
         )
     findings += _trained(step, freeze, name)
     findings += _statistics(step, freeze, name, statistics_frozen)
@@ -76,7 +76,7 @@ def check_transfer(
     return Report(name, "the transfer that is declared", tuple(findings))
 
 
-def check_plan(plan: Plan, weights: str | None = None, names: str | None = None) -> Report:
+def check_plan(plan: TransferPlan, weights: str | None = None, names: str | None = None) -> Report:
     """The plan of an arch, on the module that its spec builds. Raises: RvCheckError, CannotRun."""
     with steady(), seeded(0):
         model = build(plan.arch)
@@ -103,7 +103,7 @@ def _copy(model: nn.Module, lent: ExitStack) -> nn.Module:
         return lent.enter_context(Borrowed(model, "cpu"))
 
 
-class _Step:
+class _TriedStep:
     """A step of training, from a generic point, where no gradient is zero by chance; what it moved."""
 
     def __init__(
@@ -168,7 +168,7 @@ def _flags(model: nn.Module, freeze: Sequence[str], name: str) -> Iterator[Findi
         )
 
 
-def _trained(step: _Step, freeze: Sequence[str], name: str) -> Iterator[Finding]:
+def _trained(step: _TriedStep, freeze: Sequence[str], name: str) -> Iterator[Finding]:
     """Exactly the declared parameters have other values after a step."""
     frozen = [one for one in step.parameters if is_under(one, freeze)]
     moved = [one for one in frozen if one in step.moved]
@@ -182,7 +182,7 @@ def _trained(step: _Step, freeze: Sequence[str], name: str) -> Iterator[Finding]
     yield _finding(name, "trains", said, holds=not still and bool(wanted), expected="other values")
 
 
-def _statistics(step: _Step, freeze: Sequence[str], name: str, declared: bool) -> Iterator[Finding]:
+def _statistics(step: _TriedStep, freeze: Sequence[str], name: str, declared: bool) -> Iterator[Finding]:
     """The running statistics of frozen parts, where they are declared to stay."""
     moved = [one for one in step.buffers if is_under(one, freeze) and one in step.moved]
     if declared:
@@ -197,7 +197,7 @@ def _statistics(step: _Step, freeze: Sequence[str], name: str, declared: bool) -
 
 def _new_head(
     model: nn.Module,
-    step: _Step,
+    step: _TriedStep,
     head: str | None,
     classes: int | None,
     weights: Mapping[str, Tensor] | None,

@@ -119,7 +119,7 @@ def parse_head(text: str, x: Shape) -> tuple[Item, ...]:
 
 
 @dataclass(frozen=True)
-class Part:
+class TransferPart:
     """A part of a network, with how many of its parameters train and how many do not."""
 
     name: str
@@ -128,7 +128,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class TransferPlan:
     """A network with a new head, `head` by name, and parts of it frozen. `before`: with its old one."""
 
     before: Arch
@@ -160,12 +160,12 @@ class Plan:
         """Parameters that train."""
         return sum(size for name, size in self.parameters.items() if name not in self.frozen)
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[TransferPart]:
         """The outermost parts that have parameters, in order."""
         sizes: dict[str, list[int]] = {}
         for name, size in self.parameters.items():
             sizes.setdefault(name.partition(".")[0], [0, 0])[name in self.frozen] += size
-        return [Part(name, trainable, frozen) for name, (trainable, frozen) in sizes.items()]
+        return [TransferPart(name, trainable, frozen) for name, (trainable, frozen) in sizes.items()]
 
     def _graph(self, *, training: bool, batch: int) -> Graph:
         return graph_of(self.arch, training=training, batch=batch, form=Form.AS_RUN)
@@ -238,7 +238,7 @@ def see_parts(freeze: Sequence[str], names: Sequence[str]) -> None:
 
 def plan(
     name: str, classes: int | None = None, freeze: Sequence[str] = (), head: str | None = None, input: str | None = None
-) -> Plan:
+) -> TransferPlan:
     """What becomes of an arch. Without torch.
 
     Args: `name` as for `arch.load`; `classes` of the new head; `freeze` parts, by name or pattern; `head` the ops that
@@ -259,6 +259,6 @@ def plan(
             f"the head gives {found}, and there are {classes} classes", expected=f"linear({classes}) last"
         )
     fitted = Fitted(before.family, before.entry, before.values, before.overrides, before.input, before.budget, items)
-    made = Plan(before, fitted, path, tuple(freeze))
+    made = TransferPlan(before, fitted, path, tuple(freeze))
     see_parts(freeze, list(made.parameters))
     return made

@@ -212,7 +212,7 @@ def line(one: dict[str, Any]) -> str:
 
 
 def warm(name: str, tools: Sequence[str], rounds: int, clock: Clock) -> dict[str, list[float]]:
-    """In this process, after one run of each."""
+    """Times in this process, after one run of each."""
     actions = {what: TOOLS[what](name) for what in tools}
     for action in actions.values():
         action()

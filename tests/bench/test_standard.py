@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rv_check.bench import devices, results, workloads
-from rv_check.bench.cases import Case, Group, Selection, select
+from rv_check.bench.cases import BenchCase, Group, Selection, select
 
 ROUNDS = 10
 
@@ -41,7 +41,7 @@ def test_case(group: Group, benchmark: Any, pytestconfig: pytest.Config) -> None
     hold(case, group.tolerance, device, benchmark, pytestconfig)
 
 
-def hold(case: Case, tolerance: float, device: devices.Device, benchmark: Any, config: pytest.Config) -> None:
+def hold(case: BenchCase, tolerance: float, device: devices.Device, benchmark: Any, config: pytest.Config) -> None:
     """Against the baseline, where one is given and times were taken: what it does not have is a skip."""
     file = config.getoption("--rv-baseline", default=None)
     if file is None or benchmark.stats is None:
@@ -56,7 +56,7 @@ def hold(case: Case, tolerance: float, device: devices.Device, benchmark: Any, c
     assert not verdict.regressed, f"{verdict.words}: {verdict.comparison}, tolerance {tolerance:.1%}"
 
 
-def case_result(case: Case, tolerance: float, rounds: list[list[float]]) -> results.Result:
+def case_result(case: BenchCase, tolerance: float, rounds: list[list[float]]) -> results.BenchResult:
     """What a baseline is compared with."""
     given = {"id": case.id, "machine": "here", "status": "measured", "samples": rounds, "tolerance": tolerance}
     return results.empty(given)

@@ -33,7 +33,7 @@ from rv_check.bench.devices import Device
 from rv_check.bench.results import Results
 from rv_check.bench.run import side_by_side
 from rv_check.bench.samples import Comparison, paired, summary
-from rv_check.bench.timing import Plan, times, warm_up
+from rv_check.bench.timing import TimingPlan, times, warm_up
 
 
 class Calls:
@@ -62,11 +62,11 @@ def overhead(device: Device, options: argparse.Namespace) -> Iterator[str]:
     made = workloads.make(nn.Identity(), point)
     x = made.x
     module, bare = made.module, Calls(lambda: None)
-    ours, nothing = side_by_side(device, [made.workload, bare], Plan(seconds=1))
+    ours, nothing = side_by_side(device, [made.workload, bare], TimingPlan(seconds=1))
     yield f"overhead: an empty call between two readings of the clock: {1e6 * summary(nothing).median:.2f} us"
     yield f"overhead: nn.Identity as a case, in inference mode: {1e6 * summary(ours).median:.2f} us"
     many = Calls(lambda: module(x), 1000)
-    (called,) = side_by_side(device, [many], Plan(seconds=1))
+    (called,) = side_by_side(device, [many], TimingPlan(seconds=1))
     yield f"overhead: nn.Identity called, of a loop of 1000: {1e3 * summary(called).median:.2f} us"
 
 
@@ -77,7 +77,7 @@ def others(device: Device, options: argparse.Namespace) -> Iterator[str]:
     (group,) = select(["resnet18"], Selection(device.name, {"pass": ("inference",), "dtype": ("float32",)}, (1,)))[:1]
     made = workloads.make(workloads.module_of(group.cases[0]), group.point)
     run, clock = made.workload.run, device.stopwatch()
-    plan = Plan()
+    plan = TimingPlan()
     count = max(1, round(plan.seconds / plan.rounds / warm_up(made.workload, clock, plan, device.reserved).last))
     timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
 
@@ -115,7 +115,7 @@ def small(device: Device) -> Any:
 def equal(device: Device, options: argparse.Namespace) -> Iterator[str]:
     """One workload beside itself, a hundred times."""
     action = small(device)
-    plan = Plan(seconds=0.2, warm_seconds=0.02)
+    plan = TimingPlan(seconds=0.2, warm_seconds=0.02)
     found = [
         paired(*side_by_side(device, [Calls(action, 10), Calls(action, 10)], plan)) for _ in range(options.comparisons)
     ]
@@ -131,7 +131,7 @@ def equal(device: Device, options: argparse.Namespace) -> Iterator[str]:
 def slower(device: Device, options: argparse.Namespace) -> Iterator[str]:
     """100 calls beside 100 and some more."""
     action = small(device)
-    plan = Plan(seconds=options.seconds, rounds=20, warm_seconds=0.05)
+    plan = TimingPlan(seconds=options.seconds, rounds=20, warm_seconds=0.05)
     more = round(100 * options.slower)
     both = [Calls(action, 100), Calls(action, more)]
     found = [paired(*side_by_side(device, both, plan)) for _ in range(20)]
@@ -145,9 +145,9 @@ def slower(device: Device, options: argparse.Namespace) -> Iterator[str]:
 
 
 def session_on(device: Device, options: argparse.Namespace) -> bench_run.Session:
-    """As the command makes one, without a file."""
+    """A session as the command makes one, without a file."""
     machine = {"device": device.describe(), "software": devices.software(), "rooflines": {}}
-    plan = Plan(seconds=options.seconds, rounds=12, warm_seconds=0.2)
+    plan = TimingPlan(seconds=options.seconds, rounds=12, warm_seconds=0.2)
     return bench_run.Session(device, "here", Results({"here": machine}, []), plan)
 
 

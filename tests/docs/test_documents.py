@@ -24,7 +24,7 @@ from rv_check.checks.registry import CHECKS
 from rv_check.cli.main import parse
 from rv_check.language.vocabulary import PROPERTIES
 from rv_check.pytest_plugin.pyproject import load_blocks, load_candidates
-from rv_check.report.comparison import HEADERS, Line, table_rows
+from rv_check.report.comparison import HEADERS, ComparisonRow, table_rows
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -84,7 +84,7 @@ def commands(text: str) -> Iterator[str]:
             yield from re.findall(r"^(?:\$ |[ -]*run: |)(?:[^\n]*-m )?rv[-_]check ([^\n|>#]+)", block, re.M)
 
 
-NAMES = {  # that stand for what a reader puts there
+NAMES = {  # names that stand for what a reader puts there
     **{"ARCH": "resnet18", "MODULE": "net.py:Net", "CLASS": "net.py:Block", "BLOCK": "basic", "N": "1", "BATCH": "1"},
     **{"LEVEL": "spec", "FLOP/S": "1", "BYTES/S": "1"},
 }
@@ -125,7 +125,7 @@ def test_errors_are_shown_where_they_are_meant_to_be() -> None:
     pages = {
         page_id(path) for path in PAGES if re.search(r"^(rv-check: |Traceback |\S+: error: )", text_of(path), re.M)
     }
-    assert pages == {"docs/specs.md"}  # which shows the message of a misspelt argument
+    assert pages == {"docs/specs.md"}  # it shows the message of a misspelt argument
 
 
 def test_every_command_has_a_page() -> None:
@@ -134,14 +134,14 @@ def test_every_command_has_a_page() -> None:
     shown = {name for text in pages.values() for name in re.findall(r"^```{options} (.+)$", text, re.M)}
     named = generated.all_commands()
     assert pages.keys() == {name for name in named if " " not in name}
-    assert shown == named.keys() - {"study"}  # whose studies have options of their own
+    assert shown == named.keys() - {"study"}  # its studies have options of their own
     for name, text in pages.items():
         assert text.startswith(f"# {name}\n")
         assert re.search(r"^```console\n\$ ", text, re.M), f"{name} has no run"
 
 
 def test_the_readme_names_every_command() -> None:
-    """In its table, which the parser makes."""
+    """Every command is in its table, which the parser makes."""
     assert re.findall(r"^\| \[`rv-check ([\w-]+)`\]", text_of(README), re.M) == [
         name for name in generated.all_commands() if " " not in name
     ]
@@ -151,7 +151,7 @@ def test_the_readme_names_every_command() -> None:
 
 
 def test_every_check_is_on_the_page_of_levels() -> None:
-    """In the row of its level."""
+    """Every check is in the row of its level."""
     rows = dict(re.findall(r"^\| (\w+) \|.*\| (.*) \|$", text_of(DOCS / "levels.md"), re.M))
     for level in ("spec", "structure", "numbers"):
         named = set(re.findall(r"`(\w+)`", rows[level]))
@@ -159,7 +159,7 @@ def test_every_check_is_on_the_page_of_levels() -> None:
 
 
 def test_every_option_of_the_plugin_is_on_its_page(pytestconfig: pytest.Config) -> None:
-    """On the command line, and as a setting."""
+    """Every option is there on the command line, and as a setting."""
     text = text_of(DOCS / "pytest.md")
     plugin = (ROOT / "rv_check" / "pytest_plugin" / "hooks.py").read_text(encoding="utf-8")
     options = set(re.findall(r'addoption\(\s*"(--[\w-]+)"', plugin))
@@ -238,7 +238,7 @@ def readme_table() -> list[list[str]]:
 def test_the_comparison_table_is_what_the_specs_say() -> None:
     """All columns but the last, which takes minutes and is for the sweep."""
     header, _, *body = readme_table()
-    static = table_rows([Line(arch, Report(arch.name, "", ())) for arch in archs()])
+    static = table_rows([ComparisonRow(arch, Report(arch.name, "", ())) for arch in archs()])
     assert header == list(HEADERS)
     assert [row[:-1] for row in body] == [list(row[:-1]) for row in static]
 
@@ -254,7 +254,7 @@ def test_the_comparison_table_shows_the_level_that_each_arch_can_reach() -> None
 def test_every_table_of_measured_numbers_has_a_source() -> None:
     """A file of results says what made it; none is unused, and each is made by what `--measure` would run."""
     kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (DOCS / "results").glob("*.json")}
-    del kept["bench"]  # which rv-check bench has written as it is
+    del kept["bench"]  # rv-check bench has written it as it is
     assert kept.keys() == tables.MEASURED.keys()
     for name, found in kept.items():
         assert found["made_by"] == tables.MEASURED[name][0]
@@ -267,7 +267,7 @@ def test_every_table_of_measured_numbers_has_a_source() -> None:
 
 
 def test_two_digits() -> None:
-    """As a reader wants them."""
+    """Numbers are written as a reader wants them."""
     numbers = (0, 0.0567, 0.1, 0.94, 1.0, 4.4412, 92.3, 389.0, 8321.0, 783_210.0, 2.5e12)
     assert [tables.two_digits(one) for one in numbers] == [
         "0", "0.057", "0.10", "0.94", "1.0", "4.4", "92", "390", "8,300", "7.8e5", "2.5e12",

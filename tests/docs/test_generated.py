@@ -81,7 +81,7 @@ FILES = {
 
 
 def test_folders(tmp_path: Path) -> None:
-    """From the ground up, with their docstrings, and the modules in them."""
+    """The folders are listed from the ground up, with their docstrings, and the modules in them."""
     lines = list(generated.packages(root=package(tmp_path, FILES)))
     assert lines[1] == "ops | values < bench | plugin < cli"
     assert [line for line in lines[4:] if line] == [

@@ -48,7 +48,7 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
             yield from objects(one)
 
 
-OPEN = {"flags", "device", "before", "after"}  # of bench: what torch and the device say of themselves
+OPEN = {"flags", "device", "before", "after"}  # objects of bench: what torch and the device say of themselves
 
 
 @pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.json")), ids=lambda path: path.stem)
@@ -137,7 +137,7 @@ COMMANDS = [  # what the examples of the page do not show
 def test_what_commands_print_fits_its_schema(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], hold_schema: Hold
 ) -> None:
-    """With other options, subjects and outcomes than the examples have."""
+    """It fits with other options, subjects and outcomes than the examples have."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(NET)
     assert main(shlex.split(command)) in (0, 1)

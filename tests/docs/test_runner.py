@@ -117,7 +117,7 @@ def test_long_blocks_are_for_the_sweep(tmp_path: Path) -> None:
 
 
 def test_a_block_alone_runs_what_stands_before_it(tmp_path: Path) -> None:
-    """So the order in which items are asked for does not matter."""
+    """The order in which items are asked for does not matter."""
     page = block("python", "x = 1") + block("python", "x += 1") + block("python", "assert x == 2")
     assert outcomes(run(tmp_path, page, "README.md::line:9,column:1", "--deselect", "nothing"))[-1] == "PASSED"
     reverse = "def pytest_collection_modifyitems(items):\n    items.reverse()\n"

@@ -183,7 +183,7 @@ def cropped_to_224() -> nn.Module:
 
 @CASES(V11, "features.0 avgpool", "Z", kind=AT_224)
 def resized_to_224() -> nn.Module:
-    """As the preprocessing should have done."""
+    """The input is resized as the preprocessing should have done."""
     return with_input(lambda x: F.interpolate(x, size=(224, 224), mode="bilinear", align_corners=False))
 
 
@@ -268,7 +268,7 @@ def with_weights(change: Unary) -> nn.Module:
 
 
 def quantise(w: Tensor) -> Tensor:
-    """To 255 steps; straight through backward."""
+    """A value in 255 steps; straight through backward."""
     step = w.detach().abs().max() / 127
     return w + ((w.detach() / step).round() * step - w.detach())
 
@@ -411,7 +411,7 @@ class GammaForBeta(FunctionalResNet18):
 
 
 class HalvesNormedApart(FunctionalResNet18):
-    """As on two devices."""
+    """Each half is normed apart, as on two devices."""
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         norm = super().norm

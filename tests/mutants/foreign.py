@@ -163,7 +163,7 @@ class SurvivalInEval(BasicBlock):
 
 @CASES.block(R18, "layer1.0.sum layer1.0.5")
 class ShortcutOnlyInTraining(BasicBlock):
-    """As if it were folded into the kernel, as RepVGG does, which it is not."""
+    """In evaluation there is no shortcut, as if it were folded into the kernel like RepVGG's, which it is not."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
@@ -539,7 +539,7 @@ class NormsOffByOne(ListPlain18):
 
 @CASES.patch(R18, "layer3.1.5 layer4.0.conv1 layer3.1.sum layer4.0.downsample.0")
 def hook_left_behind(net: ResNet) -> None:
-    """Of an experiment with activations."""
+    """A hook of an experiment with activations was left behind."""
     net.stages[2].register_forward_hook(lambda module, args, out: out * 1.01)
 
 
@@ -563,7 +563,7 @@ def weight_normed(net: ResNet) -> None:
 
 @CASES.patch(R18, "layer1.0.conv1", "K E")
 def spectrally_normed(net: ResNet) -> None:
-    """As in a GAN."""
+    """The convolutions are normed as in a GAN."""
     parametrizations.spectral_norm(net.stages[0][0].conv1)
 
 
@@ -575,7 +575,7 @@ def pruned(net: ResNet) -> None:
 
 @CASES.patch(R50, "conv1 bn1", "P T")
 def folded(net: ResNet) -> None:
-    """For inference: the norms are in the convolutions."""
+    """The norms are in the convolutions, for inference."""
     for module in list(net.modules()):
         if isinstance(module, ConvNorm):
             module[0].bias = nn.Parameter(torch.zeros(module[0].out_channels))
@@ -675,7 +675,7 @@ class OverlappingPools(CaffeVGG16):
 
 @CASES(V16, "features.4")
 class AveragePools(CaffeVGG16):
-    """As in style transfer."""
+    """Pools are of means, as in style transfer."""
 
     def pool(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 2)
@@ -697,7 +697,7 @@ def nearest_for_average(net: VGG) -> None:
 
 @CASES.patch(V11, "features.20 avgpool", "S E")
 def last_pool_sliced_off(net: VGG) -> None:
-    """For features before the pool."""
+    """The last pool is cut off, for features before it."""
     net.features = net.features[:-1]
 
 
@@ -718,7 +718,7 @@ class ZipTruncates(VGG11):
 
 @CASES.patch(V11BN, "classifier.2", "T")
 def alpha_dropout(net: VGG) -> None:
-    """For networks that norm themselves."""
+    """A dropout for networks that norm themselves."""
     net.classifier[2], net.classifier[5] = nn.AlphaDropout(0.5), nn.AlphaDropout(0.5)
 
 
@@ -831,7 +831,7 @@ class PooledBeforeRelu(ResNet18):
 
 @CASES(R18, "", "", equal=True, why="after a relu no zero is greater than the maximum")
 class PaddedWithZeros(ResNet18):
-    """By hand."""
+    """The image is padded by hand."""
 
     def stem(self, x: Tensor) -> Tensor:
         return F.max_pool2d(F.pad(F.relu(self.bn1(self.conv1(x))), (1, 1, 1, 1)), 3, 2)
@@ -881,7 +881,7 @@ class SharedRelu(ResNet50):
 
 @CASES(R18, "", "", equal=True, why="only the layout in memory")
 class ChannelsLast(ResNet18):
-    """For speed."""
+    """It computes channels last, for speed."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.contiguous(memory_format=torch.channels_last))

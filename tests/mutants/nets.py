@@ -41,7 +41,7 @@ class Case:
     name: str
     arch: str
     build: Build
-    steps: frozenset[str]  # of the spec, as `rv-check show` prints them: what an honest report may name first
+    steps: frozenset[str]  # steps of the spec, as `rv-check show` prints them: what an honest report may name first
     seen_in: str = ""  # the repo#issue of the row in mistakes.md
     changes: str = ""  # its letters, as in mistakes.md
     kind: str = "different"  # or "only at the declared input", "init only", "raises"
@@ -92,13 +92,13 @@ class Cases(list[Case]):
 
 
 def he_init(module: nn.Module) -> None:
-    """As torchvision starts a ResNet."""
+    """The start that torchvision gives a ResNet."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def vgg_init(module: nn.Module) -> None:
-    """As torchvision starts a VGG."""
+    """The start that torchvision gives a VGG."""
     he_init(module)
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, 0, 0.01)
@@ -172,7 +172,7 @@ class Bottleneck(nn.Module):
 
 
 class OldBottleneck(Bottleneck):
-    """With the stride on the first 1x1, as published."""
+    """A bottleneck with the stride on the first 1x1, as published."""
 
     def __init__(self, cin: int, planes: int, stride: int = 1):
         super().__init__(cin, planes, stride)
@@ -180,14 +180,14 @@ class OldBottleneck(Bottleneck):
 
 
 class NextBottleneck(Bottleneck):
-    """Of ResNeXt 32x4d."""
+    """The bottleneck of ResNeXt 32x4d."""
 
     groups = 32
     base_width = 4
 
 
 class WideBottleneck(Bottleneck):
-    """Of WRN-50-2."""
+    """The bottleneck of WRN-50-2."""
 
     base_width = 128
 
@@ -325,12 +325,12 @@ def shortcut_last(names: list[str]) -> list[str]:
 
 
 def identity_block(planes: int) -> nn.Module:
-    """As in Keras: a block whose shortcut is its input."""
+    """A block whose shortcut is its input, as in Keras."""
     return Residual(nn.Sequential(ConvNorm(planes, planes, 3), nn.ReLU(), ConvNorm(planes, planes, 3)))
 
 
 def conv_block(cin: int, planes: int, stride: int = 2) -> nn.Module:
-    """As in Keras: a block with a projection."""
+    """A block with a projection, as in Keras."""
     main = nn.Sequential(ConvNorm(cin, planes, 3, stride), nn.ReLU(), ConvNorm(planes, planes, 3))
     return Residual(main, ConvNorm(cin, planes, 1, stride))
 
@@ -424,7 +424,7 @@ class SlimTorchvision(tv.ResNet):
 
 
 class VGG(nn.Module):
-    """From a list of widths, with "M" where it pools."""
+    """A VGG from a list of widths, with "M" where it pools."""
 
     plan: Sequence[int | str] = (4, "M", 8, "M", 16, 16, "M", 32, 32, "M", 32, 32, "M")
     normed = False

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from rv_check.archs.arch import Arch
 from rv_check.archs.tree import Item, Join, Layer, Module, Repeat, Seq
 
-Shape = tuple[int, ...]  # of one image, without the batch axis
+Shape = tuple[int, ...]  # the shape of one image, without the batch axis
 Arguments = tuple[tuple[str, Any], ...]
 INPUT = "input"
 
@@ -151,18 +151,18 @@ class Network:
     # Changes.
 
     def put(self, *steps: Step) -> Network:
-        """With these steps in place of those of the same names."""
+        """The network with these steps in place of those of the same names."""
         new = {step.name: step for step in steps}
         return self.with_steps(new.get(step.name, step) for step in self.steps)
 
     def retarget(self, name: str, slot: int, value: str) -> Network:
-        """With one input of a step reading another value."""
+        """The network with one input of a step reading another value."""
         step = self.step(name)
         inputs = (*step.inputs[:slot], value, *step.inputs[slot + 1 :])
         return self.put(replace(step, inputs=inputs))
 
     def redirect(self, old: str, new: str, but: Iterable[str] = ()) -> Network:
-        """With every reader of one value reading another instead, except the steps named in `but`."""
+        """The network with every reader of one value reading another instead, except the steps named in `but`."""
         kept = {*but}
         steps = (
             step
@@ -180,23 +180,23 @@ class Network:
         return net.with_steps(step for step in net.steps if step.name not in names)
 
     def insert(self, *steps: Step, before: str = "") -> Network:
-        """With these steps in front of a step, or at the end; nobody reads them yet."""
+        """The network with these steps in front of a step, or at the end; nobody reads them yet."""
         at = self.index[before] if before else len(self.steps)
         return self.with_steps((*self.steps[:at], *steps, *self.steps[at:]))
 
     def after(self, step: Step) -> Network:
-        """With this step right behind what it reads; every reader of that reads the step instead."""
+        """The network with this step right behind what it reads; every reader of that reads the step instead."""
         read = step.inputs[0]
         at = self.index[read] + 1 if read != INPUT else 0
         net = self.redirect(read, step.name)
         return net.with_steps((*net.steps[:at], step, *net.steps[at:]))
 
     def before(self, step: Step, reader: str, slot: int = 0) -> Network:
-        """With this step right in front of one reader of what it reads."""
+        """The network with this step right in front of one reader of what it reads."""
         return self.insert(step, before=reader).retarget(reader, slot, step.name)
 
     def with_steps(self, steps: Iterable[Step]) -> Network:
-        """With these steps and the same output."""
+        """The network with these steps and the same output."""
         return Network(self.arch, self.input, tuple(steps), self.output)
 
     # The module.

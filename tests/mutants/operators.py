@@ -116,7 +116,7 @@ def signature(network: Network, block: Block) -> tuple[Any, ...]:
 
 @cache
 def chosen_blocks(network: Network) -> tuple[Block, ...]:
-    """Of every set of equal blocks the middle one."""
+    """The middle one of every set of equal blocks."""
     sets: dict[tuple[Any, ...], list[Block]] = {}
     for block in network.blocks:
         sets.setdefault(signature(network, block), []).append(block)
@@ -619,7 +619,7 @@ def skip_added(network: Network) -> Iterator[Mutant]:
 
 
 def _summed(network: Network, added: Step) -> Network:
-    """With a new sum behind what it reads first; who read that reads the sum."""
+    """The network with a new sum behind what it reads first; who read that reads the sum."""
     mutated = network.redirect(added.inputs[0], added.name)
     at = network.index[added.inputs[0]] + 1
     following = network.steps[at].name if at < len(network.steps) else ""
@@ -877,7 +877,7 @@ def unused_layer(network: Network) -> Iterator[Mutant]:
 
 
 def _registered(network: Network, added: Step) -> Network:
-    """With a step that is never called, in front of the one beside which it stands."""
+    """The network with a step that is never called, in front of the one beside which it stands."""
     return network.insert(added, before=added.name.rpartition("_")[0])
 
 

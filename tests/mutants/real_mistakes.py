@@ -92,7 +92,7 @@ class SubsampledSkip(Bottleneck):
 
 @CASES(R50, "layer1.2.conv2 layer1.2.sum layer2.0.conv2", "S-inside F R E", seen_in="tensorflow/tensorflow#9387")
 class SlimStrides(ResNet50):
-    """As in TF-slim: the last block of each of the first three stages strides."""
+    """The last block of each of the first three stages strides, as in TF-slim."""
 
     block = SubsampledSkip
 
@@ -147,7 +147,7 @@ class Projection2x2(BasicBlock):
 
 @CASES(R50, "layer4.0.conv2 layer4.0.downsample.0", "R E", seen_in="YudeWang/deeplabv3plus-pytorch#54")
 class StrideGoneDilationForgotten(ResNet50):
-    """For segmentation: the resolution is kept, the field of view is not."""
+    """The resolution is kept for segmentation, the field of view is not."""
 
     def make_stage(self, k: int) -> nn.Module:
         stage = super().make_stage(k)
@@ -196,7 +196,7 @@ class PaddingForgotten(ResNet18):
 
 @CASES(R34, "avgpool 9 fc", "Z X", seen_in="pytorch/vision#633", kind=AT_224)
 class AvgPool7(ResNet34):
-    """As torchvision had it at first."""
+    """The last pool is as torchvision had it at first."""
 
     def __init__(self):
         super().__init__()
@@ -274,7 +274,7 @@ class DeadFirst(nn.Module):
     order=shortcut_last,
 )
 def second_conv_takes_the_input() -> nn.Module:
-    """In the identity blocks; those with a projection are right."""
+    """The identity blocks are wrong; those with a projection are right."""
     return sequential_resnet18(DeadFirst)
 
 
@@ -301,7 +301,7 @@ class Conv3TakesConv1(CaffeVGG16):
 
 @CASES.block(R18, "layer1.0.bn2 layer1.0.sum layer1.0.5", "E", seen_in="fastai/fastbook#1")
 class ReluBeforeAdd(BasicBlock):
-    """And none after."""
+    """There is a relu before the addition, and none after."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.main(x)) + self.shortcut(x)
@@ -783,7 +783,7 @@ def replace_stride_with_dilation() -> nn.Module:
 
 @CASES(R50, "bn1", "P T G B", seen_in="torchvision norm_layer=FrozenBatchNorm2d")
 def frozen_batch_norm() -> nn.Module:
-    """As in the detectors: buffers, no parameters."""
+    """A norm of buffers without parameters, as in the detectors."""
     return SlimTorchvision(tv.Bottleneck, (3, 4, 6, 3), norm_layer=FrozenBatchNorm2d)
 
 

@@ -231,7 +231,7 @@ def shortcut(kit: Kit, inputs: int, out: int, stride: int) -> nn.Module | None:
 
 @dataclass(frozen=True)
 class Shape:
-    """Which ResNet."""
+    """The numbers that tell one ResNet from another."""
 
     block: type[Basic] = Basic
     depths: tuple[int, ...] = (2, 2, 2, 2)
@@ -700,7 +700,7 @@ class FunctionalConv(nn.Module):
 
 
 class UnfoldConv(FunctionalConv):
-    """As a matrix product over the unfolded input."""
+    """A convolution as a matrix product over the unfolded input."""
 
     def forward(self, x: Tensor) -> Tensor:
         size = self.weight.shape[-1]
@@ -710,7 +710,7 @@ class UnfoldConv(FunctionalConv):
 
 
 class Conv3dConv(FunctionalConv):
-    """As a convolution of one frame."""
+    """A convolution as one of a single frame."""
 
     def forward(self, x: Tensor) -> Tensor:
         stride, padding = (1, self.stride, self.stride), (0, self.padding, self.padding)
@@ -730,7 +730,7 @@ class KerasConv(FunctionalConv):
 
 
 class ShiftedConv(FunctionalConv):
-    """As a sum of shifted 1x1 convolutions."""
+    """A convolution as a sum of shifted 1x1 convolutions."""
 
     def forward(self, x: Tensor) -> Tensor:
         size, s = self.weight.shape[-1], self.stride
@@ -1256,7 +1256,7 @@ class AffineApart(FunctionalNorm):
 
 
 class HandNorm(FunctionalNorm):
-    """From the definition."""
+    """A batch norm from the definition."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
@@ -1273,7 +1273,7 @@ class HandNorm(FunctionalNorm):
 
 
 class VarMeanNorm(FunctionalNorm):
-    """From var_mean and rsqrt, statistics by lerp."""
+    """A batch norm from var_mean and rsqrt, statistics by lerp."""
 
     def forward(self, x: Tensor) -> Tensor:
         mean, var = self.running_mean[:, None, None], self.running_var[:, None, None]
@@ -1286,7 +1286,7 @@ class VarMeanNorm(FunctionalNorm):
 
 
 class ScaledInEval(nn.BatchNorm2d):
-    """In eval one scale and one shift, in train as usual."""
+    """A norm that is one scale and one shift in eval, and as usual in train."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
@@ -1332,7 +1332,7 @@ class TableNorm1d(nn.BatchNorm1d):
 
 
 class FrameNorm3d(nn.BatchNorm3d):
-    """Of one frame."""
+    """A batch norm of one frame."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x[:, :, None])[:, :, 0]
@@ -1542,7 +1542,7 @@ class Unit(nn.Module):
 
 
 def unit_names(state: State) -> State:
-    """From torchvision's names to those of Unit, below its block."""
+    """The names of Unit for torchvision's, below its block."""
     conv = renamed(
         (r"conv(\d)\.", lambda m: f"body.{int(m[1]) - 1}.conv."),  # type: ignore[arg-type]
         (r"bn(\d)\.", lambda m: f"body.{int(m[1]) - 1}.norm."),  # type: ignore[arg-type]

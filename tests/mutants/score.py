@@ -43,7 +43,7 @@ from tests.mutants.network import INPUT, Network, Step
 
 RATES = Path(__file__).with_name("rates.json")
 LEAST = 6  # mutants of an operator in a sample
-LEAST_EQUAL = 2  # and of those of an operator that change nothing
+LEAST_EQUAL = 2  # mutants of an operator that change nothing, in a sample
 DEEP = ("resnet101", "resnet152", "resnext101", "wide_resnet101")  # drawn a quarter as often: slow, and like resnet50
 
 
@@ -121,7 +121,7 @@ def all_mutants(archs: Sequence[Arch] | None = None) -> list[Item]:
 
 
 def sample(items: Iterable[Item], share: float, least: int = LEAST, least_equal: int = LEAST_EQUAL) -> list[Item]:
-    """That share of every group, the wrong and the equal ones apart, and no less than so many; always the same.
+    """A share of every group, the wrong and the equal ones apart, and no less than so many; always the same.
 
     Those of the deep archs come later.
     """
@@ -218,7 +218,7 @@ def structure(subject: Subject) -> Verdict:
         return Verdict(False)
     title = found[0].message.partition("\n")[0]
     step = INPUT if found[0].step == "" else found[0].step
-    places = {step, found[0].module} if found[0].kind == "moved" else {step}  # from there, and to where
+    places = {step, found[0].module} if found[0].kind == "moved" else {step}  # it was moved from there, and to there
     return Verdict(True, len(found), bool(places & subject.item.steps), f"at {step}: {title}")
 
 
@@ -283,7 +283,7 @@ Field = tuple[tuple[int, int, int], ...]
 
 def field_of(network: Network) -> Field:
     """The field of the last feature map that the output comes from."""
-    fields: dict[str, tuple[Field, bool]] = {INPUT: (((1, 1, 0), (1, 1, 0)), False)}  # and whether it has collapsed
+    fields: dict[str, tuple[Field, bool]] = {INPUT: (((1, 1, 0), (1, 1, 0)), False)}  # field and whether it collapsed
     for step in network.steps:
         read = [fields[name] for name in step.inputs]
         maps = [field for field, collapsed in read if not collapsed] or [field for field, _ in read]
@@ -317,7 +317,7 @@ def _union(fields: list[Field]) -> Field:
 
 @cache
 def graph_of_arch(arch: Arch) -> tuple[list[str], list[list[int]]]:
-    """Of the model that the spec builds."""
+    """The graph of the model that the spec builds."""
     return graph_of(build(arch), arch.input)
 
 
@@ -465,7 +465,7 @@ def table(found: dict[str, Any]) -> str:
     return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True, colalign=["left", *["right"] * 9])
 
 
-TOLD = ("names the place", "one difference")  # of what level structure catches
+TOLD = ("names the place", "one difference")  # columns for what level structure catches
 
 
 def _judged(counts: dict[str, Any]) -> str:

@@ -93,13 +93,13 @@ def train_step(net: nn.Module, order: Order | None) -> tuple[list[Tensor | None]
 
 @cache
 def right_forward(arch: str, shape: tuple[int, ...], seed: int = 7) -> Tensor:
-    """Of the right network."""
+    """The outputs of the right network."""
     return forward(right(arch), shape, seed)
 
 
 @cache
 def right_step(arch: str) -> tuple[list[Tensor | None], list[Tensor | None], list[Tensor]]:
-    """Of the right network."""
+    """The outputs, gradients and buffers of the right network in a step."""
     return train_step(right(arch), None)
 
 
@@ -133,7 +133,7 @@ def differences(net: nn.Module, arch: str, order: Order | None) -> Iterator[str]
 
 
 def start(net: nn.Module, order: Order | None) -> list[tuple[float, float, int]]:
-    """Of each parameter: its mean and its deviation at the start, and how many others start the same."""
+    """The mean and the deviation of each parameter at the start, and how many others start the same."""
     params = [p.detach().double() for p in tensors(net, order)[0]]
     same = [sum(p.shape == q.shape and p.dim() > 1 and torch.equal(p, q) for q in params) for p in params]
     return [(p.mean().item(), p.std().item(), n) for p, n in zip(params, same, strict=True)]

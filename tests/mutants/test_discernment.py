@@ -17,10 +17,10 @@ from tests.mutants import operators, rewrites, score
 from tests.mutants.network import Network
 from tests.mutants.score import EQUAL, LEVELS, RATES, REWRITES, Item, Row, Verdict
 
-QUICK = ("resnet18", "plain18", "vgg11_bn")  # of the default run
+QUICK = ("resnet18", "plain18", "vgg11_bn")  # archs of the default run
 DEEPER = ("resnet34", "resnet101", "resnet152", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2")
 DEEPER += ("resnet101_v1", "resnet152_v1", "plain34", "wide_resnet50_2")  # the blocks of another, more, or wider
-SLOWER = ("resnet50", "resnext50_32x4d")  # and a few of these
+SLOWER = ("resnet50", "resnext50_32x4d")  # archs of which the default run takes a few mutants
 
 # Where rv_check says something else than that a network is wrong, and where: what it says, and why. Each is held to
 # still occur.
@@ -132,7 +132,7 @@ def test_every_case_is_caught_at_its_place(part: int) -> None:
 
 
 def hold_cases(items: Iterable[Item]) -> None:
-    """But for the known exceptions."""
+    """The cases are as they should be, but for the known exceptions."""
     known = {item.id for item in cases() if item.name in CASES}
     assert {name: words for name, words in wrongly(items).items() if name not in known} == {}
 
@@ -156,7 +156,7 @@ def test_a_sample_of_rewrites_is_not_flagged() -> None:
 
 @pytest.mark.parametrize("name", [*FLAGGED])
 def test_known_flags_still_occur(name: str) -> None:
-    """As for the cases."""
+    """What is known still occurs, as with the cases."""
     (rewrite,) = [one for one in rewrites.REWRITES if one.name == name]
     assert complains(rewrite)
 
@@ -216,7 +216,7 @@ def test_a_level_that_dies_has_caught_nothing(some: list[Item]) -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11_bn"])
 def test_no_level_complains_of_the_arch_itself(name: str) -> None:
-    """So that what catches a mutant is the mutant."""
+    """The arch itself passes, so that what catches a mutant is the mutant."""
     arch = operators.narrow(name)
     network = Network.of(arch)
     row = score.judge(Item("arch", "", arch, network.module, wrong=False, network=network))

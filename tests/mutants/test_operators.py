@@ -35,7 +35,7 @@ def test_the_unmutated_network_is_the_arch(name: str, renamed: bool) -> None:
 
 
 def test_every_operator_finds_a_place() -> None:
-    """In a residual network, a deep one or one with dropout."""
+    """It finds one in a residual network, a deep one or one with dropout."""
     found = Counter(m.operator for name in ("resnet18", "resnet50", "vgg11_bn") for m in mutants(narrow(name)))
     assert found.keys() == OPERATORS.keys()
 
@@ -97,7 +97,7 @@ def test_every_mutant_is_another_network(arch: Arch, wanted: range) -> None:
 
 @pytest.mark.parametrize(("arch", "wanted"), SOME)
 def test_every_equivalent_mutant_is_the_same_network(arch: Arch, wanted: range) -> None:
-    """In outputs, gradients and running statistics, in eval and in training, at an odd size."""
+    """It is the same in outputs, gradients and running statistics, in eval and in training, at an odd size."""
     network = Network.of(arch)
     for mutant in all_mutants(arch):
         if mutant.equivalent and part_of(mutant) in wanted:

@@ -111,7 +111,7 @@ def close(ours: Tensor, theirs: Tensor, what: str) -> None:
 
 @pytest.mark.parametrize("rewrite", SOME)
 def test_same(rewrite: Rewrite) -> None:
-    """In eval at two sizes and in train at one: output, all gradients, state."""
+    """Output, all gradients and state are the same, in eval at two sizes and in train at one."""
     _, state = ground(rewrite.arch)
     net = with_state(rewrite, state)
     sizes = DECLARED if rewrite.only_at_declared_input else SIZES

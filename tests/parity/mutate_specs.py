@@ -645,7 +645,7 @@ class Mutated:
     mutant: Mutant
     folder: Path
     changed: list[str] = field(default_factory=list)  # archs whose signature is not that of the shipped one
-    run: ArchRun | None = None  # of one arch at a time: it holds models
+    run: ArchRun | None = None  # that of one arch at a time: it holds models
 
     @cached_property
     def archs(self) -> dict[str, Arch]:
@@ -665,7 +665,7 @@ class Mutated:
         return None
 
 
-Caught = tuple[str, str]  # by what, and its words
+Caught = tuple[str, str]  # what caught it, and its words
 Stage = Callable[[Mutated], Caught | None]
 
 

@@ -218,7 +218,7 @@ TORCHVISION: dict[str, tuple[str, Callable[[], nn.Module]]] = {
 
 @pytest.mark.parametrize(("name", "reference"), TORCHVISION.values(), ids=TORCHVISION)
 def test_torchvision_is_the_variant(name: str, reference: Callable[[], nn.Module]) -> None:
-    """As many parameters and the same operations, in both modes and at several sizes."""
+    """Both have as many parameters and the same operations, in both modes and at several sizes."""
     arch = variant(name)
     with torch.device("meta"):
         module = reference()
@@ -285,7 +285,7 @@ def shallow(name: str) -> str:
 @pytest.mark.implementations
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_is_the_variant(name: str) -> None:
-    """As many parameters, the same operations at several sizes in both modes, and the same names, in any order."""
+    """Parameters are as many, operations the same at several sizes in both modes, and names, too, in any order."""
     timm = pytest.importorskip("timm")
     text, arguments = TIMM[name]
     arch = variant(text)
@@ -444,7 +444,7 @@ def test_a_broken_variant_is_found(one: Break) -> None:
 
 
 def test_a_batch_norm_for_each_is_no_group_norm() -> None:
-    """As many parameters, and another network: torchvision's own is not the one with norms of groups."""
+    """It has as many parameters, and is another network: torchvision's own is not the one with norms of groups."""
     arch = variant("groupnorm.yaml::resnet50_gn(depths=[1, 1, 1, 1])", SMALL)
     with torch.device("meta"):
         module = ResNet(Bottleneck, [1, 1, 1, 1])

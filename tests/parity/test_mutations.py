@@ -29,7 +29,7 @@ def survivors(verdicts: list[Verdict]) -> list[str]:
 
 
 def test_a_sample_of_mutants_is_caught(all_mutants: list[Mutant]) -> None:
-    """Of every kind of change, over all files; by checks of every level."""
+    """Mutants of every kind of change, over all files, are caught, and by checks of every level."""
     verdicts = sweep(spread(all_mutants, SAMPLE))
     assert len(verdicts) == SAMPLE
     assert survivors(verdicts) == []

@@ -191,7 +191,7 @@ def test_a_looser_tolerance_is_found() -> None:
 
 
 def test_a_verdict_on_a_figure_that_holds_is_found() -> None:
-    """Also where it cannot be true: the three numbers of a receptive field are not cut off."""
+    """It is found also where it cannot be true: the three numbers of a receptive field are not cut off."""
     at = [entry.metric for entry in shipped("vgg16").entry.published].index("receptive_field")
     found = differences(changed("vgg16", at, verdict="truncated"), transcription())
     assert found == ["vgg16 receptive_field 212/32/90 holds, and is said to be truncated"]

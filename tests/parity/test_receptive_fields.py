@@ -11,7 +11,7 @@ from rv_check.archs.load import archs, load, load_archs
 from rv_check.language.files import shipped_folder
 from rv_check.modules.observe import Subject
 from rv_check.receptive_fields.formula import graph_lines
-from rv_check.receptive_fields.measured import Measured, compare_fields, measured_field, measured_lines, observed
+from rv_check.receptive_fields.measured import MeasuredField, compare_fields, measured_field, measured_lines, observed
 
 LARGE = ("resnet101", "resnet152", "resnext101", "wide_resnet101", "resnet_v1_101", "resnet_v1_152", "resnet_v1_200")
 SLIM = load_archs(shipped_folder() / "studies" / "tf_slim.yaml")
@@ -38,7 +38,7 @@ def test_measured_is_what_the_spec_says(arch: Arch) -> None:
         assert (steps[step][1].rows, steps[step][1].columns) == (stated[step].rows, stated[step].columns), step
 
 
-def of_torchvision(name: str, step: str, size: int = 224, **arguments: object) -> Measured:
+def of_torchvision(name: str, step: str, size: int = 224, **arguments: object) -> MeasuredField:
     """A part of a torchvision model, measured."""
     with torch.device("meta"):
         model = models.get_model(name, weights=None, **arguments)
@@ -106,5 +106,5 @@ LAST = {
 
 @pytest.mark.parametrize("name", LAST)
 def test_last_maps(name: str) -> None:
-    """As recomputed by other code from the networks' definitions."""
+    """The last maps are as recomputed by other code from the networks' definitions."""
     assert str(load(name).receptive_field) == LAST[name]

@@ -36,7 +36,7 @@ def seen(module: nn.Module, *x: int) -> list[Operation]:
 
 
 def test_every_rule_has_its_counter() -> None:
-    """And every counter its rule; the versions are those that were run."""
+    """Every counter has its rule, too; the versions are those that were run."""
     assert set(TOOLS) == set(RECORDED["totals"]) == set(conventions()) - FROM_PAPER
     for name, tool in TOOLS.items():
         assert RECORDED["versions"][tool.package].startswith(conventions()[name].version)

@@ -50,7 +50,7 @@ def imported(*command_lines: list[str], first: str = "") -> dict[str, list[str]]
 
 
 def test_the_help_imports_no_command() -> None:
-    """Nor what commands are made of: no spec is read and no check is known."""
+    """It imports nothing that commands are made of either: no spec is read and no check is known."""
     found = imported(["--help"])
     assert found["--help"] == []
     assert not {"archs", "graphs", "language", "modules", "report"} & set(found["others"])
@@ -179,7 +179,7 @@ OBJECTS = [
 def test_objects(
     arguments: list[str], schema: str, keys: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of commands that had none, or had it by --format alone, which means the same."""
+    """Commands that had no object, or had it by --format alone, which means the same, have one."""
     monkeypatch.chdir(ROOT)
     assert main([*arguments, "--json"]) == 0
     out = capsys.readouterr().out
@@ -263,7 +263,7 @@ DIFFERENT = {
 
 
 def test_an_option_of_several_commands_is_written_once() -> None:
-    """But for those that mean something else in each."""
+    """Only those are written twice that mean something else in each."""
     found: dict[str, set[str]] = {}
     for path in CLI.rglob("*.py"):
         for name in names_of_options(path):

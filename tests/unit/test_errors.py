@@ -131,7 +131,7 @@ def test_a_problem_is_told_once() -> None:
 
 
 def test_many_problems_are_cut() -> None:
-    """So many are shown, and that there may be more is said."""
+    """A number of them is shown, and that there may be more is said."""
     shown = str(SpecError([Problem(str(number)) for number in range(MAX_PROBLEMS + 1)])).split("\n\n")
     assert shown[-2:] == ["99", "These are the first 100 problems; there may be more."]
     assert len(shown) == MAX_PROBLEMS + 1
@@ -150,7 +150,7 @@ ERRORS = {
 def test_an_error_survives_the_way_to_another_process(
     error: RvCheckError, again: Callable[[RvCheckError], RvCheckError]
 ) -> None:
-    """With its class, its text, its problems, its notes and all else that it has."""
+    """It arrives with its class, its text, its problems, its notes and all else that it has."""
     error = pickle.loads(pickle.dumps(error))  # the table's own stays as it is
     error.add_note("a note")
     found = again(error)

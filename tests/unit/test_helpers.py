@@ -12,7 +12,7 @@ from tests.unit.work import lines_of
 
 @pytest.mark.parametrize("n", [1, 10, 23])
 def test_every_seed_is_run_once(n: int) -> None:
-    """From 0 to n - 1, ten to an item, with the fixtures that the test takes."""
+    """Seeds run from 0 to n - 1, ten to an item, with the fixtures that the test takes."""
     ran: list[tuple[int, str]] = []
 
     @seeds(n)

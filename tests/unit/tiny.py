@@ -107,7 +107,7 @@ class Net(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def features(self, x: Tensor) -> Tensor:
-        """To the last feature map."""
+        """The last feature map."""
         return self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
 
     def forward(self, x: Tensor) -> Tensor:

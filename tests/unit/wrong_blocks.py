@@ -23,7 +23,7 @@ def projection(in_channels: int, out_channels: int, stride: int) -> nn.Module:
 
 
 class BasicBlock(nn.Module):
-    """As articles write it: two 3x3 convolutions, and a shortcut that is a module in every case."""
+    """A block as articles write it: two 3x3 convolutions, and a shortcut that is a module in every case."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
         super().__init__()
@@ -35,7 +35,7 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity() if same else projection(in_channels, out_channels, stride)
 
     def first(self, x: Tensor) -> Tensor:
-        """To the activation in the middle."""
+        """The value up to the activation in the middle."""
         return torch.relu(self.norm_a(self.conv_a(x)))
 
     def branch(self, x: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class BasicBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """As articles write it: 1x1, 3x3, 1x1, the inner width a quarter of the output."""
+    """A bottleneck as articles write it: 1x1, 3x3, 1x1, the inner width a quarter of the output."""
 
     stride_at = 1
 
@@ -370,7 +370,7 @@ class NamesADevice(BasicBlock):
 
 
 class Doubled(torch.autograd.Function):
-    """Whose gradient has no gradient."""
+    """A module whose gradient has no gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

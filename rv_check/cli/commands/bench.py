@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rv_check.bench import results as bench_results
 from rv_check.bench import tables
 from rv_check.bench.cases import Group, Selection, parse_batches, parse_input, parse_shard, parse_words, select, shard
-from rv_check.bench.results import SCHEMA, Results, Verdict
+from rv_check.bench.results import SCHEMA, BaselineVerdict, Results
 from rv_check.cli import options as shared
 from rv_check.cli.console import DID_NOT_HOLD, HELD, WRONG_QUESTION, Answer, Console
 from rv_check.costs.memory import OPTIMISERS
@@ -87,7 +87,7 @@ class Baseline:
     where: str
 
     def see(self, session: Session, ids: Sequence[str] | None) -> None:
-        """That it is of this device, and has what is to be timed, is known before anything is. Raises: RvCheckError.
+        """See that it is of this device, and has what is to be timed, before anything is. Raises: RvCheckError.
 
         Args: `ids` of the cases; None where these are found by timing.
         """
@@ -97,7 +97,10 @@ class Baseline:
 
 
 def run(options: argparse.Namespace, console: Console) -> Answer | None:
-    """Time what was asked for, or merge what was; None in other processes than the first of torchrun's."""
+    """Time what was asked for, or merge what was; None in other processes than the first of torchrun's.
+
+    Raises: RvCheckError, CannotRun.
+    """
     if options.merge:
         if options.subject or options.baseline:
             raise RvCheckError("--merge times nothing", expected="--merge FILE FILE, with -o FILE or --json")
@@ -129,7 +132,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer | None:
         baseline = Baseline(bench_results.read(path), shown_path(path))
     from rv_check.bench import devices
     from rv_check.bench import run as bench_run
-    from rv_check.bench.timing import Plan
+    from rv_check.bench.timing import TimingPlan
 
     with _ranks(options.data_parallel, options.device) as ranks:
         device = devices.device_of(
@@ -142,7 +145,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer | None:
         session = bench_run.Session(
             device,
             *_started(device, output),
-            plan=Plan(options.seconds, options.rounds),
+            plan=TimingPlan(options.seconds, options.rounds),
             stages=options.stages,
             ranks=ranks,
             say=console.note if ranks.first else lambda text: None,
@@ -236,17 +239,17 @@ def _measured(
 ) -> Answer:
     """The table or the object, the verdicts, and the status."""
     results, machine = session.results, session.machine
-    verdicts: Sequence[Verdict] = []
+    verdicts: Sequence[BaselineVerdict] = []
     if baseline is not None:
         verdicts = bench_results.against(results, machine, baseline.results, baseline.where)
     if verdicts and console.form == "json":
         console.note("\n" + tables.of_verdicts(verdicts))
-    mine = [one for id_, one in results.of(machine).items() if id_ in ids]
-    failed = [one for one in mine if one["status"] == "failed"]
+    timed = [one for id_, one in results.of(machine).items() if id_ in ids]
+    failed = [one for one in timed if one["status"] == "failed"]
     for one in failed:
         console.note(f"rv-check: failed: {one['id']}\n  {one['reason']}")
     status = DID_NOT_HOLD if failed or any(verdict.regressed for verdict in verdicts) else HELD
-    too_large = [one["id"] for one in mine if one["status"] == "does not fit"]
+    too_large = [one["id"] for one in timed if one["status"] == "does not fit"]
     if status == HELD and too_large and batch_was_asked_for:
         message = f"a batch that was asked for does not fit: {listed(too_large)}"
         console.note(f"rv-check: {RvCheckError(message, expected='a smaller --batch')}")

@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> Answer:
-    """One arch with findings as they come, or one module."""
+    """One arch with findings as they come, or one module. Raises: RvCheckError."""
     asked = evidence_of(options)
     if not is_module(options.subject):
         given = [f"--{name.replace('_', '-')}" for name in OF_MODULES if getattr(options, name)]

@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> Answer:
-    """Two archs without torch; two modules, or one of each, with it."""
+    """Two archs without torch; two modules, or one of each, with it. Raises: RvCheckError, CannotRun."""
     asked = evidence_of(options)
     modules = [is_module_name(name) for name in (options.a, options.b)]
     if asked.level == "spec":

@@ -20,8 +20,8 @@ from rv_check.ops.op import Shape
 from rv_check.receptive_fields import formula, inputs, pictures
 from rv_check.receptive_fields import measured as measured_fields
 from rv_check.receptive_fields import published as published_fields
-from rv_check.receptive_fields.formula import Line
-from rv_check.receptive_fields.measured import Measured
+from rv_check.receptive_fields.formula import FieldLine
+from rv_check.receptive_fields.measured import MeasuredField
 from rv_check.report import layers, tables
 from rv_check.text import quote, shown_shape
 
@@ -67,11 +67,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Runs:
-    """Of which networks an effective field is the mean."""
+    """The networks of which an effective field is the mean."""
 
     number: int
     seed: int
-    statistics: Literal["frozen", "batch"]  # of batch norms
+    statistics: Literal["frozen", "batch"]  # the statistics of batch norms
 
     def __str__(self) -> str:
         how = "frozen batch statistics" if self.statistics == "frozen" else "batch statistics as in training"
@@ -80,7 +80,7 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Part:
+class AnswerPart:
     """What is told of one thing that was asked: keys of the object, and lines of the text."""
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -111,7 +111,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
             pictures.draw(effective, picture, f"{name}: effective receptive field, {runs}")
         parts.append(_table(name, network.input, lines, measured, effective, runs))
         if picture is not None:
-            parts.append(Part(lines=(f"the picture is in {picture}",)))
+            parts.append(AnswerPart(lines=(f"the picture is in {picture}",)))
         if options.fits:
             parts.append(_fits(network, options.fits))
     if published:
@@ -120,12 +120,12 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     return Answer(partial(as_json, parts), partial(text, parts), status)
 
 
-def as_json(parts: Sequence[Part]) -> dict[str, Any]:
+def as_json(parts: Sequence[AnswerPart]) -> dict[str, Any]:
     """The object of schema rv-check/receptive-field/1."""
     return {"schema": SCHEMA, **{key: value for part in parts for key, value in part.data.items()}}
 
 
-def text(parts: Sequence[Part]) -> str:
+def text(parts: Sequence[AnswerPart]) -> str:
     """One part below the other."""
     return "\n".join(line for part in parts for line in part.lines)
 
@@ -136,11 +136,11 @@ def text(parts: Sequence[Part]) -> str:
 def _table(
     name: str,
     input: Shape,
-    lines: Sequence[Line],
-    measured: Sequence[Measured | None],
+    lines: Sequence[FieldLine],
+    measured: Sequence[MeasuredField | None],
     effective: Sequence[Effective],
     runs: Runs | None,
-) -> Part:
+) -> AnswerPart:
     """A line a step, by formula and by all else that was asked for."""
     by_step = {one.step: one for one in effective}
     told = [f"{name}  input {shown_shape(input)}  (pixels; pixel 0 is at 0)", _rows(lines, measured, by_step)]
@@ -153,11 +153,11 @@ def _table(
         told.append(f"\n{what}; {runs}")
     steps = [_line_json(line, m, by_step.get(line.name)) for line, m in zip(lines, measured, strict=True)]
     holds = all(m.agrees(line.field) for line, m in zip(lines, measured, strict=True) if m)
-    return Part({"subject": name, "input": list(input), "steps": steps}, tuple(told), holds)
+    return AnswerPart({"subject": name, "input": list(input), "steps": steps}, tuple(told), holds)
 
 
-def _effective(network: _Network, lines: Sequence[Line], runs: Runs) -> list[Effective]:
-    """Of those steps that give a map. Raises: RvCheckError where none does."""
+def _effective(network: _FieldNetwork, lines: Sequence[FieldLine], runs: Runs) -> list[Effective]:
+    """The effective fields of the steps that give a map. Raises: RvCheckError where none does."""
     from rv_check.receptive_fields.effective import effective_fields
 
     chosen = network.parts([line for line in lines if not line.field.collapsed])
@@ -166,8 +166,8 @@ def _effective(network: _Network, lines: Sequence[Line], runs: Runs) -> list[Eff
     return effective_fields(network.make, chosen, network.input, runs.number, 2, runs.seed, runs.statistics)
 
 
-def _fits(network: _Network, size: int) -> Part:
-    """Which stage fits an input of that size, and the smallest input that the network takes."""
+def _fits(network: _FieldNetwork, size: int) -> AnswerPart:
+    """The stage that fits an input of that size, and the smallest input that the network takes."""
     within, beyond = inputs.fits(network.lines(None), size)
     data: dict[str, Any] = {"fits": {"size": size, "step": within and within.name, "next": beyond and beyond.name}}
     words = f"no stage fits an input of {size}"
@@ -179,7 +179,7 @@ def _fits(network: _Network, size: int) -> Part:
         data["smallest_input"] = {"size": smallest.size, "below": smallest.below}
         why = f"; at {smallest.size - 1}: {smallest.below}" if smallest.below else ""
         lines.append(f"the smallest input that it takes: {smallest.size} x {smallest.size}{why}")
-    return Part(data, tuple(lines))
+    return AnswerPart(data, tuple(lines))
 
 
 # What is published
@@ -195,7 +195,7 @@ def _published(subject: str | None) -> list[published_fields.Against]:
     return [one for one in found if one.network in networks]
 
 
-def _compared(found: Sequence[published_fields.Against], first: bool) -> Part:
+def _compared(found: Sequence[published_fields.Against], first: bool) -> AnswerPart:
     """The published table beside ours. `first`: nothing stands above it."""
     data = [
         {"network": f.network, "published": f.published, "source": f.source, "arch": f.arch, "what": f.what}
@@ -208,13 +208,13 @@ def _compared(found: Sequence[published_fields.Against], first: bool) -> Part:
     lines.append(tables.table(headers, rows, "llllll"))
     if any(f.network.startswith("resnet") for f in found):
         lines += ["", published_fields.WHY]
-    return Part({"published": data}, tuple(lines))
+    return AnswerPart({"published": data}, tuple(lines))
 
 
 # Networks
 
 
-def _network(name: str, size: str | None, kwargs: str | None) -> _Network:
+def _network(name: str, size: str | None, kwargs: str | None) -> _FieldNetwork:
     """An arch, or a module that is run once. Raises: RvCheckError."""
     if not is_module(name, kwargs):
         return _OfArch(load(name, size))
@@ -227,17 +227,17 @@ class _OfArch:
     def __init__(self, arch: Arch):
         self.arch, self.input = arch, arch.input
 
-    def lines(self, depth: int | None) -> list[Line]:
+    def lines(self, depth: int | None) -> list[FieldLine]:
         return formula.arch_lines(self.arch, depth)
 
-    def step(self, name: str) -> list[Line]:
+    def step(self, name: str) -> list[FieldLine]:
         return [formula.arch_line(self.arch, name)]
 
-    def measured(self, lines: Sequence[Line]) -> list[Measured | None]:
+    def measured(self, lines: Sequence[FieldLine]) -> list[MeasuredField | None]:
         found = {step: measured for step, _, measured in measured_fields.compare_lines(self.arch, lines)}
         return [found.get(line.name) for line in lines]
 
-    def parts(self, lines: Sequence[Line]) -> dict[str, ReceptiveField]:
+    def parts(self, lines: Sequence[FieldLine]) -> dict[str, ReceptiveField]:
         return {line.name: line.field for line in lines if self.arch.step(line.name) is not None}
 
     def make(self) -> nn.Module:
@@ -260,17 +260,17 @@ class _OfModule:
         self.module, self.fresh = candidate.module, candidate.fresh
         self.graph: Graph = measured_fields.observed(Subject(self.module), input)
 
-    def lines(self, depth: int | None) -> list[Line]:
+    def lines(self, depth: int | None) -> list[FieldLine]:
         return formula.graph_lines(self.graph, depth)
 
-    def step(self, name: str) -> list[Line]:
+    def step(self, name: str) -> list[FieldLine]:
         node = formula.node_of(self.graph, name)
-        return [Line(name, "part", node.shape[1:], formula.graph_field(self.graph, node), node=node)]
+        return [FieldLine(name, "part", node.shape[1:], formula.graph_field(self.graph, node), node=node)]
 
-    def measured(self, lines: Sequence[Line]) -> list[Measured | None]:
+    def measured(self, lines: Sequence[FieldLine]) -> list[MeasuredField | None]:
         return measured_fields.measured_lines(self.graph, lines)
 
-    def parts(self, lines: Sequence[Line]) -> dict[str, ReceptiveField]:
+    def parts(self, lines: Sequence[FieldLine]) -> dict[str, ReceptiveField]:
         known, parts = formula.ends(self.graph), dict(self.module.named_modules())
         return {ln.name: ln.field for ln in lines if ln.name in parts and known.get(ln.name) is ln.node}
 
@@ -285,7 +285,7 @@ class _OfModule:
         return None  # a module would have to be run at every size
 
 
-_Network = _OfArch | _OfModule
+_FieldNetwork = _OfArch | _OfModule
 
 
 # Words
@@ -295,7 +295,9 @@ def _number(value: float | tuple[float, float]) -> str:
     return f"{value[0]:g} x {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
 
 
-def _rows(lines: Sequence[Line], measured: Sequence[Measured | None], effective: Mapping[str, Effective]) -> str:
+def _rows(
+    lines: Sequence[FieldLine], measured: Sequence[MeasuredField | None], effective: Mapping[str, Effective]
+) -> str:
     headers = ["name", "op", "out", "size", "stride", "padding", "centre"]
     headers += ["measured"] if any(measured) else []
     headers += ["effective", "share", "deviation"] if effective else []
@@ -314,7 +316,7 @@ def _rows(lines: Sequence[Line], measured: Sequence[Measured | None], effective:
     return "\n".join(map(str.rstrip, tables.table([*headers, "notes"], rows, align).splitlines()))
 
 
-def _measured_words(line: Line, measured: Measured | None) -> str:
+def _measured_words(line: FieldLine, measured: MeasuredField | None) -> str:
     if measured is None:
         return ""
     if measured.agrees(line.field):
@@ -322,7 +324,7 @@ def _measured_words(line: Line, measured: Measured | None) -> str:
     return f"{measured.field.in_full}, DIFFERENT"
 
 
-def _notes(line: Line, effective: Effective | None = None) -> str:
+def _notes(line: FieldLine, effective: Effective | None = None) -> str:
     notes = ["global"] if line.field.is_global else []
     notes += [] if line.field.aligned else ["paths not aligned"]
     notes += [line.field.by_phase] if line.field.by_phase else []
@@ -342,7 +344,7 @@ def _field_json(field: ReceptiveField) -> dict[str, Any]:
     return {**layers.field_json(field), "centre": field.centre}
 
 
-def _line_json(line: Line, m: Measured | None, e: Effective | None) -> dict[str, Any]:
+def _line_json(line: FieldLine, m: MeasuredField | None, e: Effective | None) -> dict[str, Any]:
     found: dict[str, Any] = {"name": line.name, "op": line.op, "out": list(line.out), **_field_json(line.field)}
     found["branches"] = {label: _field_json(field) for label, field in line.branches}
     if m is not None:

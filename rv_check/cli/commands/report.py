@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> Answer:
-    """The comparison table; every number in it has been held against its source by the checks."""
+    """The comparison table; every number in it has been held against its source by the checks. Raises: RvCheckError."""
     asked, how = evidence_of(options), form_of(options)
     if options.sources and how in ("json", "latex"):
         raise RvCheckError("--sources comes as text, markdown or csv; the json report holds the sources anyway")
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     path = writable(options.output) if options.output else None
     chosen = [load(name) for name in options.arch] or archs()
     reports = check_archs(chosen, asked, console)
-    lines = [comparison.Line(arch, found) for arch, found in zip(chosen, reports, strict=True)]
+    lines = [comparison.ComparisonRow(arch, found) for arch, found in zip(chosen, reports, strict=True)]
     failed = [f for found in reports for f in found.findings if f.status in ("failed", "blocked")]
     for finding in failed:
         console.note("\n".join(finding.lines()))

@@ -16,9 +16,9 @@ from rv_check.bench import samples
 from rv_check.bench import tables as bench_tables
 from rv_check.bench.cases import Point
 from rv_check.bench.samples import Rounds
-from rv_check.bench.timing import Plan
+from rv_check.bench.timing import TimingPlan
 from rv_check.blocks import swap
-from rv_check.blocks.swap import BATCH, Gradient, Variant
+from rv_check.blocks.swap import BATCH, StartGradient, Variant
 from rv_check.cli import options as shared
 from rv_check.cli.console import Answer, Console
 from rv_check.costs import memory
@@ -33,7 +33,7 @@ from rv_check.text import listed, quote_plain, shown_shape
 SCHEMA = "rv-check/swap/1"
 SEEDS = 5
 PASSES = ("forward", "backward")
-PLAN = Plan(seconds=2)  # of --time, for each variant and pass
+PLAN = TimingPlan(seconds=2)  # how long --time takes for each variant and pass
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -66,18 +66,18 @@ class Column:
     """All that is known of one variant."""
 
     variant: Variant
-    gradient: Gradient | None
+    gradient: StartGradient | None
     kept: int | None  # bytes
-    times: Mapping[str, Rounds] | None = None  # by pass
+    times: Mapping[str, Rounds] | None = None  # the times by pass
     on_front: bool = False
 
     @property
     def costs(self) -> tuple[float, ...]:
         """What should be low: costs, and the field of the last stage with its sign turned."""
-        facts = self.variant.facts
-        last = facts.fields[self.variant.stages[-1]]
+        totals = self.variant.totals
+        last = totals.fields[self.variant.stages[-1]]
         times = [samples.summary(rounds).median for rounds in self.times.values()] if self.times else []
-        return facts.params, facts.macs, facts.activations, -last.rows.size, -last.columns.size, *times
+        return totals.params, totals.macs, totals.activations, -last.rows.size, -last.columns.size, *times
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def text(found: Swap, form: str) -> str:
     shown = shown_shape(arch.input)
     notes = [f"{arch.name}  input {shown}, one image; differences from its own block, {names[0]}", "", table, ""]
     notes += [f"{c.variant.block} is called with {c.variant.call}" for c in columns if c.variant.call]
-    if any(field.is_global for column in columns for field in column.variant.facts.fields.values()):
+    if any(field.is_global for column in columns for field in column.variant.totals.fields.values()):
         notes.append("global: a gate or a norm sees the whole map; the numbers are those of the convolutional path")
     gradient = columns[0].gradient
     if gradient is not None:
@@ -200,14 +200,14 @@ def text(found: Swap, form: str) -> str:
 
 def _cells(column: Column, own: Column) -> dict[str, str]:
     """What is printed of a variant, by name, with differences from the arch's own block."""
-    facts, other = column.variant.facts, own.variant.facts
+    totals, other = column.variant.totals, own.variant.totals
     cells = {
-        "params": _with_change(facts.params, other.params),
-        "MACs": _with_change(facts.macs, other.macs),
-        "activations": _with_change(facts.activations, other.activations),
-        "depth": str(facts.depth),
-        "skips": str(facts.skips),
-        "field by stage": _fields(list(facts.fields.values())),
+        "params": _with_change(totals.params, other.params),
+        "MACs": _with_change(totals.macs, other.macs),
+        "activations": _with_change(totals.activations, other.activations),
+        "depth": str(totals.depth),
+        "skips": str(totals.skips),
+        "field by stage": _fields(list(totals.fields.values())),
     }
     if column.gradient is not None:
         norms = column.gradient.norms
@@ -216,14 +216,14 @@ def _cells(column: Column, own: Column) -> dict[str, str]:
         cells["kept for backward, bytes"] = _with_change(column.kept, own.kept)
     if column.times is not None and own.times is not None:
         for name in PASSES:
-            mine = samples.summary(column.times[name])
-            words = [bench_tables.milliseconds(mine.median)]
+            summary = samples.summary(column.times[name])
+            words = [bench_tables.milliseconds(summary.median)]
             words += (
                 []
                 if column is own
                 else [f"x {bench_tables.ratio(samples.paired(own.times[name], column.times[name]))}"]
             )
-            cells[f"{name}, ms"] = " ".join([*words, *["noisy"] * mine.noisy])
+            cells[f"{name}, ms"] = " ".join([*words, *["noisy"] * summary.noisy])
     cells["pareto"] = "*" if column.on_front else ""
     return cells
 
@@ -249,15 +249,15 @@ def as_json(found: Swap) -> dict[str, Any]:
 
 
 def _variant_json(column: Column) -> dict[str, Any]:
-    facts = column.variant.facts
+    totals = column.variant.totals
     fields = {
         step: {"size": f.size, "stride": f.stride, "padding": f.padding, "global": f.is_global}
-        for step, f in facts.fields.items()
+        for step, f in totals.fields.items()
     }
     return {
         "block": column.variant.block,
         "call": column.variant.call or None,
-        **{name: getattr(facts, name) for name in ("params", "macs", "activations", "depth", "skips")},
+        **{name: getattr(totals, name) for name in ("params", "macs", "activations", "depth", "skips")},
         "fields": fields,
         "gradient_norms": column.gradient and list(column.gradient.norms),
         "kept_for_backward": column.kept,

@@ -14,7 +14,7 @@ from rv_check.cli.options import StepOptions
 from rv_check.costs import memory
 from rv_check.errors import CannotRun
 from rv_check.report import tables
-from rv_check.weights.transfer import Plan, plan
+from rv_check.weights.transfer import TransferPlan, plan
 
 SCHEMA = "rv-check/transfer/1"
 
@@ -53,13 +53,13 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     return Answer(partial(as_json, made, step, kept, checked), shown, DID_NOT_HOLD if failed else HELD)
 
 
-def _on_the_module(made: Plan, weights: str | None, names: str | None) -> Report:
+def _on_the_module(made: TransferPlan, weights: str | None, names: str | None) -> Report:
     from rv_check.weights.finetune import check_plan
 
     return check_plan(made, weights, names)
 
 
-def text(made: Plan, step: StepOptions, kept: memory.Memory, checked: Report | None, reason: str) -> str:
+def text(made: TransferPlan, step: StepOptions, kept: memory.Memory, checked: Report | None, reason: str) -> str:
     """The parts, what they cost, what is easily missed, and whether the module does as planned, or why not told."""
     rows = [
         (part.name, f"{part.trainable + part.frozen:,}", f"{part.trainable:,}", f"{part.frozen:,}")
@@ -97,7 +97,7 @@ def _checked_lines(checked: Report) -> Sequence[str]:
     ]
 
 
-def as_json(made: Plan, step: StepOptions, kept: memory.Memory, checked: Report | None) -> dict[str, Any]:
+def as_json(made: TransferPlan, step: StepOptions, kept: memory.Memory, checked: Report | None) -> dict[str, Any]:
     """The object of schema rv-check/transfer/1."""
     macs, backward = made.macs()
     how = {"batch": step.batch, "dtype": step.dtype, "optimiser_name": step.optimiser}

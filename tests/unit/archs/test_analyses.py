@@ -877,7 +877,7 @@ def test_a_block_in_many_places_is_analysed_once(folder: Folder, monkeypatch: py
         "skips": 0,
     }
     assert arch.receptive_field.size == 1 + 2 * 2**16
-    assert sorted(asked) == ["macs", "macs", "params", "params", "window", "window"]  # of the two in the innermost
+    assert sorted(asked) == ["macs", "macs", "params", "params", "window", "window"]  # the two in the innermost
 
 
 def test_depth_costs_nothing() -> None:
@@ -972,5 +972,5 @@ def test_a_step_is_found_by_its_name() -> None:
 
 
 def test_names_under_the_root() -> None:
-    """For suggestions: the names that a contract can begin with."""
+    """The names that a contract can begin with are there for suggestions."""
     assert listings.names(load("vgg11").tree.root) == ["features", "avgpool", "2", "classifier"]

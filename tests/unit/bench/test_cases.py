@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from rv_check.bench.cases import (
+    BenchSubject,
     Group,
     Selection,
-    Subject,
     at,
     parse_batches,
     parse_input,
@@ -54,7 +54,7 @@ def spec(tmp_path: Path) -> str:
 
 
 def ids(groups: list[Group]) -> list[str]:
-    """Of all cases."""
+    """The ids of all cases."""
     return [case.id for group in groups for case in group.cases]
 
 
@@ -133,7 +133,7 @@ def test_an_arch_at_the_input_of_the_point(spec: str) -> None:
     arch = at(group.subjects[0], group.point).arch
     assert arch is not None
     assert arch.macs == 4 * 27 * 8 * 8  # 3x3 over 3 channels, 8x8 outputs, 4 filters
-    assert at(Subject("m.py:N"), group.point) == Subject("m.py:N")
+    assert at(BenchSubject("m.py:N"), group.point) == BenchSubject("m.py:N")
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from rv_check.bench import devices, run, samples, workloads
-from rv_check.bench.cases import Group, Point, Subject
+from rv_check.bench.cases import BenchSubject, Group, Point
 from rv_check.bench.results import Results
-from rv_check.bench.timing import Plan, in_turn, times, warm_up
+from rv_check.bench.timing import TimingPlan, in_turn, times, warm_up
 from rv_check.cli.main import main
 from tests import ROOT
 
@@ -60,7 +60,7 @@ def net() -> torch.nn.Module:
 @pytest.mark.parametrize("pass_", ["inference", "forward", "backward", "step"])
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "float16", "bfloat16", "autocast"])
 def test_every_case_runs(dtype: str, pass_: str) -> None:
-    """In both formats, eager and as a graph; times are above 0."""
+    """Cases run in both formats, eager and as a graph; times are above 0."""
     device = devices.Cuda(0)
     for format_ in ("contiguous", "channels_last"):
         for mode in ("eager", "graph"):
@@ -136,7 +136,7 @@ def test_events_agree_with_a_clock_that_waits() -> None:
 
 
 def test_the_flush_is_of_the_caches_size() -> None:
-    """And is left out for a warm cache."""
+    """The flush is left out for a warm cache."""
     device = devices.Cuda(0)
     flush = device.stopwatch().flush
     assert flush.numel() == torch.cuda.get_device_properties(0).L2_cache_size
@@ -154,8 +154,8 @@ def test_agreement_with_triton_and_torch() -> None:
         model = torchvision.models.resnet18()
         made = workloads.make(model, Point("cuda:0", "float32", "contiguous", "eager", "inference", 64, (3, 224, 224)))
         clock = device.stopwatch()
-        warm = warm_up(made.workload, clock, Plan(), device.reserved)
-        (rounds,) = in_turn([made.workload], clock, Plan(), [warm.last])
+        warm = warm_up(made.workload, clock, TimingPlan(), device.reserved)
+        (rounds,) = in_turn([made.workload], clock, TimingPlan(), [warm.last])
         ours = samples.summary(rounds).median
         theirs = testing.do_bench(made.workload.run, return_mode="median") * 1e-3
         torchs = Timer("run()", globals={"run": made.workload.run}).blocked_autorange(min_run_time=2).median
@@ -187,10 +187,10 @@ def test_the_largest_batch_and_its_end() -> None:
     torch.cuda.set_per_process_memory_fraction(0.1)
     try:
         results = Results({"here": {"device": {}, "software": {}, "rooflines": {}}}, [])
-        session = run.Session(device, "here", results, Plan(seconds=0.2, rounds=2))
+        session = run.Session(device, "here", results, TimingPlan(seconds=0.2, rounds=2))
         where = Point("cuda:0", "float32", "contiguous", "eager", "step", 1, (3, 224, 224))
         held = device.allocated()
-        groups, refused = run.scaled(session, Group((Subject("nets.py:net"),), where))
+        groups, refused = run.scaled(session, Group((BenchSubject("nets.py:net"),), where))
         assert device.allocated() == held
         assert refused[0]["status"] == "does not fit"
         assert groups[-1].point.batch < refused[0]["batch"]
@@ -215,7 +215,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_two_devices_share_a_step(folder: Path) -> None:
-    """By nccl, under torchrun."""
+    """Two devices share a step by nccl, under torchrun."""
     if torch.cuda.device_count() < 2:
         pytest.skip("one CUDA device here; a shared step needs two")
     command = [

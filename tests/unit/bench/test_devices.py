@@ -76,7 +76,7 @@ def flags() -> list[Any]:
 
 
 def test_settings_are_set_recorded_and_put_back() -> None:
-    """Also after an error; float32 is exact, tf32 is not, and a collection of garbage is no part of a time."""
+    """They are put back after an error, too; float32 is exact, tf32 is not, and no time has garbage collected in it."""
     before = flags()
     with settings(Cpu(1), "tf32") as recorded:
         assert flags() == ["tf32", "tf32", "tf32", "ieee", "ieee", True, True, False, 1, False]
@@ -149,7 +149,7 @@ def test_a_device_by_its_name() -> None:
 
 
 def test_no_cuda_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what is wrong: torch without it, or no device; and which numbers there are."""
+    """It is said with what is wrong: torch without it, or no device; and which numbers there are."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(RvCheckError, match="there is no CUDA here: torch is built without it"):

@@ -26,7 +26,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_items_are_timed_stored_compared_and_held_against_a_baseline(tmp_path: Path) -> None:
-    """By pytest-benchmark's own options; a case that was a hundred times faster is a regression."""
+    """They are so by pytest-benchmark's own options; a case that was a hundred times faster is a regression."""
     one = f"tests/bench/test_standard.py::test_case[{ITEM}]"
     done = run(tmp_path, one, "--benchmark-autosave", f"--benchmark-json={tmp_path}/now.json")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -41,7 +41,7 @@ def result(id_: str = "net inference", machine: str = "here", median: float = 0.
 
 
 def results(*cases: dict[str, Any], device: dict[str, Any] = CPU, machine: str = "here") -> Results:
-    """Of one machine."""
+    """The results of one machine."""
     return Results({machine: {"device": device, "software": SOFTWARE, "rooflines": {}}}, list(cases))
 
 
@@ -175,7 +175,7 @@ def test_another_device_by_one_name_is_refused(tmp_path: Path) -> None:
 
 
 def verdict_of(before: float, now: float, tolerance: float = 0.05) -> tuple[bool, str]:
-    """Of one case whose median changes."""
+    """The verdict of one case whose median changes."""
     (found,) = against(
         results(result(median=now, tolerance=tolerance)), "here", results(result(median=before)), "base.json"
     )
@@ -230,7 +230,7 @@ def test_a_baseline_of_another_device_is_refused() -> None:
 
 
 def test_a_baseline_without_these_cases_is_refused() -> None:
-    """Or it would hold of everything."""
+    """A baseline without them would hold of everything."""
     with pytest.raises(RvCheckError, match=r"base has none of these cases\n  expected: one of net inference"):
         against(results(result("new step")), "here", results(result()), "base")
 
@@ -242,7 +242,7 @@ def test_names_of_machines() -> None:
 
 
 def test_a_result_takes_the_place_of_an_earlier_one() -> None:
-    """Of the same case and machine only."""
+    """It takes the place of one of the same case and machine only."""
     found = results(result(status="failed", samples=None))
     found.add(result())
     found.add(result(machine="there"))

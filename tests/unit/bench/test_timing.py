@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rv_check.bench.timing import PATIENCE, Plan, in_turn, times, warm_up
+from rv_check.bench.timing import PATIENCE, TimingPlan, in_turn, times, warm_up
 from rv_check.errors import RvCheckError
 
 
@@ -53,18 +53,18 @@ def test_nothing_is_timed_but_the_run() -> None:
 def test_a_warm_up_lasts_its_time_and_its_count() -> None:
     """0.5 s of 10 ms are 50 iterations at least; a fast device needs the same time, a slow one the same count."""
     fake = Fake()
-    found = warm_up(fake, fake, Plan(), lambda: 0)
+    found = warm_up(fake, fake, TimingPlan(), lambda: 0)
     assert found.settled
     assert found.seconds >= 0.5
     assert found.count == fake.runs >= 50
     slow = Fake(lambda run: 2.0)
-    assert warm_up(slow, slow, Plan(), lambda: 0).count == 6  # two batches: one alone cannot be known to be settled
+    assert warm_up(slow, slow, TimingPlan(), lambda: 0).count == 6  # two batches, since one alone says nothing
 
 
 def test_a_warm_up_waits_for_the_choice_of_an_algorithm() -> None:
     """Slow iterations at the start, as cudnn's measuring or a compiler makes them, do not settle it."""
     fake = Fake(lambda run: 2.0 if run <= 3 else 0.05)
-    found = warm_up(fake, fake, Plan(), lambda: 0)
+    found = warm_up(fake, fake, TimingPlan(), lambda: 0)
     assert found.settled
     assert found.last == 0.05
     assert found.count >= 9  # the batch that held them, and two alike after it
@@ -74,18 +74,18 @@ def test_a_warm_up_waits_for_the_allocator() -> None:
     """While more and more memory is taken, it goes on; and is given up in the end, which is said."""
     taken = iter(range(10**6))
     fake = Fake()
-    found = warm_up(fake, fake, Plan(), lambda: next(taken))
+    found = warm_up(fake, fake, TimingPlan(), lambda: next(taken))
     assert not found.settled
     assert found.seconds >= PATIENCE * 0.5
     growing = Fake(lambda run: 0.01 * 1.2**run)
-    assert not warm_up(growing, growing, Plan(), lambda: 0).settled
+    assert not warm_up(growing, growing, TimingPlan(), lambda: 0).settled
 
 
 def test_processes_that_agree_about_samples_stop_together() -> None:
     """The slowest one's samples decide: one that is faster by itself goes on as long as it."""
     slow, fast = Fake(lambda run: 0.04), Fake(lambda run: 0.01)
-    a = warm_up(slow, slow, Plan(), lambda: 0)
-    b = warm_up(fast, fast, Plan(), lambda: 0, agree=lambda samples: [0.04 for _ in samples])
+    a = warm_up(slow, slow, TimingPlan(), lambda: 0)
+    b = warm_up(fast, fast, TimingPlan(), lambda: 0, agree=lambda samples: [0.04 for _ in samples])
     assert (a.count, a.seconds) == (b.count, b.seconds)
 
 
@@ -94,7 +94,7 @@ def test_rounds_are_interleaved() -> None:
     calls: list[str] = []
     clock = Fake()
     a, b = Fake(calls=calls, name="A"), Fake(calls=calls, name="B")
-    rounds = in_turn([a, b], clock, Plan(seconds=0.06, rounds=3), [0.01, 0.01])
+    rounds = in_turn([a, b], clock, TimingPlan(seconds=0.06, rounds=3), [0.01, 0.01])
     assert [call for call in calls if call.startswith("run")] == [
         *["runA"] * 4, *["runB"] * 8, *["runA"] * 8, *["runB"] * 4
     ]  # fmt: skip
@@ -106,7 +106,7 @@ def test_each_round_has_its_own_place_in_memory() -> None:
     calls: list[str] = []
     a, b = Fake(calls=calls, name="A"), Fake(calls=calls, name="B")
     anew = [lambda: calls.append("moveA"), lambda: calls.append("moveB")]
-    in_turn([a, b], Fake(), Plan(seconds=0.001, rounds=2), [1.0, 1.0], anew=anew)
+    in_turn([a, b], Fake(), TimingPlan(seconds=0.001, rounds=2), [1.0, 1.0], anew=anew)
     assert [call for call in calls if not call.startswith("prepare")] == [
         *["moveA", "moveB", *["runA"] * 3, *["runB"] * 3],
         *["moveB", "moveA", *["runB"] * 3, *["runA"] * 3],
@@ -116,11 +116,11 @@ def test_each_round_has_its_own_place_in_memory() -> None:
 def test_one_workload_keeps_every_iteration() -> None:
     """Nothing else has been at the caches; a slow one has one iteration a round, a fast one no more than the most."""
     fake = Fake()
-    (rounds,) = in_turn([fake], fake, Plan(seconds=0.06, rounds=3), [0.01])
+    (rounds,) = in_turn([fake], fake, TimingPlan(seconds=0.06, rounds=3), [0.01])
     assert (sum(map(len, rounds)), fake.runs) == (6, 6)
-    (rounds,) = in_turn([fake], fake, Plan(rounds=3), [100.0])
+    (rounds,) = in_turn([fake], fake, TimingPlan(rounds=3), [100.0])
     assert [len(some) for some in rounds] == [1, 1, 1]
-    (rounds,) = in_turn([fake], fake, Plan(rounds=2, most=7), [1e-9])
+    (rounds,) = in_turn([fake], fake, TimingPlan(rounds=2, most=7), [1e-9])
     assert [len(some) for some in rounds] == [7, 7]
 
 
@@ -128,4 +128,4 @@ def test_one_workload_keeps_every_iteration() -> None:
 def test_no_time_is_a_bad_question(seconds: float) -> None:
     """It is said which option is wrong."""
     with pytest.raises(RvCheckError, match="--seconds takes a number above 0"):
-        Plan(seconds=seconds)
+        TimingPlan(seconds=seconds)

@@ -168,8 +168,8 @@ def test_one_cause_is_one_failure() -> None:
         ("residual", "failed"),
         ("shortcut", "blocked"),
         ("highway", "blocked"),
-        ("gradients", "failed"),  # of the projection, which is there at a stride, and never used,
-        ("statistics", "failed"),  # as is its norm
+        ("gradients", "failed"),  # the projection is there at a stride, and never used
+        ("statistics", "failed"),  # its norm is not used either
     ]
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from rv_check import load
 from rv_check.archs.arch import Arch
 from rv_check.bench import run
-from rv_check.bench.timing import Plan
+from rv_check.bench.timing import TimingPlan
 from rv_check.blocks.swap import BATCH, Variant, first_gradient, own_block, pareto, standard, with_block, with_class
 from rv_check.cli.commands import swap
 from rv_check.cli.main import main
@@ -25,7 +25,7 @@ FILE = Path(wrong_blocks.__file__)
 
 def same(variant: Variant, arch: Arch) -> None:
     """The facts are those of another network."""
-    found = variant.facts
+    found = variant.totals
     numbers = (found.params, found.macs, found.activations, found.depth, found.skips)
     assert numbers == (arch.params, arch.macs, arch.activations, arch.depth, arch.skip_connections)
     rows = {name: arch.step(name) for name in found.fields}
@@ -82,9 +82,9 @@ def test_some_stages() -> None:
     arch = load("resnet50")
     variant = with_block(arch, "bottleneck_v1", ["4"])
     saved = (14 * 14 - 7 * 7) * 1024 * 512
-    assert variant.facts.macs == arch.macs - saved == 4_012_113_920
-    assert variant.facts.params == arch.params
-    assert with_block(arch, "bottleneck_v1", ["layer4"]).facts == variant.facts
+    assert variant.totals.macs == arch.macs - saved == 4_012_113_920
+    assert variant.totals.params == arch.params
+    assert with_block(arch, "bottleneck_v1", ["layer4"]).totals == variant.totals
     assert variant.block == "bottleneck_v1 in layer4"
     same(with_block(arch, "bottleneck_v1", ["1", "2", "3", "4"]), load("resnet50_v1"))
 
@@ -142,7 +142,7 @@ class Narrows(nn.Conv2d):
     ],
 )
 def test_what_does_not_fit(arch: str, block: str, stages: list[str], words: str) -> None:
-    """With what would."""
+    """What does not fit is refused, with what would."""
     with pytest.raises(RvCheckError) as error:
         with_block(load(arch), block, stages)
     assert words in str(error.value)
@@ -162,7 +162,7 @@ def test_a_class_that_fits_some_places_alone() -> None:
 
 
 def test_a_class_that_does_not_fit() -> None:
-    """Of which no call gives the shapes; and one that is called so that it breaks on the way, with the line."""
+    """No call gives the shapes of one; another is called so that it breaks on the way, and the line is said."""
     with pytest.raises(RvCheckError, match=r"no call of a:Narrows gives the shapes of bottleneck, basic"):
         with_class(load("resnet50"), "a:Narrows", Narrows)
     with pytest.raises(RvCheckError, match=r"(?s)Narrows .* does not run at .*layer1"):
@@ -216,7 +216,7 @@ TIMED = [
 
 def test_times(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Asked for, they are of every round; of another device they are a wrong question."""
-    monkeypatch.setattr(swap, "PLAN", Plan(seconds=0.05, rounds=8, warm_seconds=0.01))
+    monkeypatch.setattr(swap, "PLAN", TimingPlan(seconds=0.05, rounds=8, warm_seconds=0.01))
     assert main([*TIMED, "--json"]) == 0
     own, other, _ = json.loads(capsys.readouterr().out)["variants"]
     assert len(own["times"]["forward"]) == len(other["times"]["backward"]) == 8

@@ -1,4 +1,4 @@
-"""Facts of a graph: of every arch those that its tree has, and of graphs that no tree can make."""
+"""Totals of a graph: of every arch those that its tree has, and of graphs that no tree can make."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import archs, load_archs
-from rv_check.blocks.totals import facts
+from rv_check.blocks.totals import totals
 from rv_check.graphs.builder import Form
 from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import graph_of
@@ -21,7 +21,7 @@ EVERY = [*archs(), *(arch for path in family_files(shipped_folder() / "variants"
 @pytest.mark.parametrize("arch", [arch for arch in EVERY if "1202" not in arch.name], ids=lambda arch: arch.name)
 def test_of_every_arch(arch: Arch) -> None:
     """Read off the graph they are what the tree says, which is written independently."""
-    found = facts(graph_of(arch, batch=1, form=Form.AS_RUN), [])
+    found = totals(graph_of(arch, batch=1, form=Form.AS_RUN), [])
     numbers = (found.params, found.macs, found.activations, found.depth, found.skips)
     assert numbers == (arch.params, arch.macs, arch.activations, arch.depth, arch.skip_connections)
 
@@ -72,5 +72,5 @@ class Gated(Net):
 )
 def test_depth_and_skips_by_hand(net: nn.Module, depth: int, skips: int) -> None:
     """A skip is the identity or a projection; a gate makes a network no deeper."""
-    found = facts(Subject(net).observe(At((4, 6, 6), batch=1), Form.AS_RUN), [])
+    found = totals(Subject(net).observe(At((4, 6, 6), batch=1), Form.AS_RUN), [])
     assert (found.params, found.depth, found.skips) == (2 * 4 * 4 * 9, depth, skips)

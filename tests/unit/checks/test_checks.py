@@ -114,7 +114,7 @@ class LastRelu(Block):
 
 
 class Renamed(Net):
-    """With a head of another name."""
+    """A module with a head of another name."""
 
     def __init__(self, classes: int = 10):
         super().__init__(classes)
@@ -126,7 +126,7 @@ class Renamed(Net):
 
 
 class Reordered(Net):
-    """With its head defined first."""
+    """A module with its head defined first."""
 
     def __init__(self, classes: int = 10):
         super().__init__(classes)
@@ -134,14 +134,14 @@ class Reordered(Net):
 
 
 class Detached(Net):
-    """Whose layers before the last block learn nothing."""
+    """A module whose layers before the last block learn nothing."""
 
     def features(self, x: Tensor) -> Tensor:
         return self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))).detach())
 
 
 class Unloadable(Net):
-    """Which takes no state but its own."""
+    """A module which takes no state but its own."""
 
     def load_state_dict(self, state: Any, *arguments: Any, **options: Any) -> Any:
         if not torch.equal(state["conv1.weight"], self.conv1.weight):
@@ -158,7 +158,7 @@ class OtherParts(Net):
 
 
 class FrozenHead(Net):
-    """Whose head does not learn."""
+    """A module whose head does not learn."""
 
     def __init__(self, classes: int = 10):
         super().__init__(classes)
@@ -166,14 +166,14 @@ class FrozenHead(Net):
 
 
 class ExtraOutput(Net):
-    """Which gives its features besides."""
+    """A module which gives its features besides."""
 
     def forward(self, x: Tensor) -> Any:
         return {"out": super().forward(x), "features": self.features(x)}
 
 
 class FrozenNorm(Net):
-    """Whose first norm keeps its statistics."""
+    """A module whose first norm keeps its statistics."""
 
     def train(self, mode: bool = True) -> FrozenNorm:
         super().train(mode)
@@ -586,7 +586,7 @@ def test_settings_of_the_caller(caller: Callable[[], Any], world: World) -> None
 
 
 def test_a_check_that_fails_leaves_the_settings_alone(world: World) -> None:
-    """Also where a module raises in the middle."""
+    """The settings are left alone also where a module raises in the middle."""
 
     class Raising(Net):
         def features(self, x: Tensor) -> Tensor:

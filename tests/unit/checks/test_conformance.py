@@ -94,7 +94,7 @@ class Rearranged(Net):
 
 
 class Hidden(Net):
-    """With what makes no difference: a buffer that is not saved, a module that is never called, a hook."""
+    """A module with what makes no difference: a buffer that is not saved, a module that is never called, a hook."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Hidden(Net):
 
 
 class Returning(Net):
-    """Which returns its output in something."""
+    """A module which returns its output in something."""
 
     within: Callable[[Tensor], Any]
 
@@ -114,7 +114,7 @@ class Returning(Net):
 
 @dataclass
 class Output:
-    """As libraries return it."""
+    """An output as libraries return it."""
 
     logits: Tensor
     loss: Tensor | None = None
@@ -132,7 +132,7 @@ def returning(within: Callable[[Tensor], Any]) -> type[Returning]:
 
 
 class Choosing(Net):
-    """Whose Python looks at the values of its input."""
+    """A module whose Python looks at the values of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.abs().sum() < 0:
@@ -141,14 +141,14 @@ class Choosing(Net):
 
 
 class Stubborn(Net):
-    """Which cannot be copied."""
+    """A module which cannot be copied."""
 
     def __deepcopy__(self, memo: Any) -> Any:
         raise TypeError("one of a kind")
 
 
 def patched(net: Net) -> Net:
-    """Whose forward is bound to it, so that a copy still runs the original's."""
+    """A module whose forward is bound to it, so that a copy still runs the original's."""
     net.forward = net.forward  # type: ignore[method-assign]
     return net
 
@@ -178,7 +178,7 @@ SAME: list[tuple[str, Callable[[], nn.Module]]] = [
 
 
 def lazy(net: Net) -> Net:
-    """With a layer that has not seen its input yet."""
+    """A module with a layer that has not seen its input yet."""
     net.conv1 = nn.LazyConv2d(4, 3, padding=1, bias=False)
     return net
 
@@ -207,7 +207,7 @@ def test_the_same_network_passes(make: Callable[[], nn.Module], world: World) ->
 
 
 def test_numbers_are_compared_at_even_and_odd_sizes(world: World) -> None:
-    """As between a spec and its reference, also where the network's own size is the small one."""
+    """Both are compared as between a spec and its reference, also where the network's own size is the small one."""
     compared = [
         f.message.partition(",")[0] for f in check(Net(), world.arch()).findings if f.check in ("eval", "train")
     ]
@@ -348,7 +348,7 @@ def test_v1_is_not_v1_5() -> None:
 
 
 class ShallowShortcut(Net):
-    """Whose block forgets its shortcut."""
+    """A module whose block forgets its shortcut."""
 
     def features(self, x: Tensor) -> Tensor:
         y = self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -357,7 +357,7 @@ class ShallowShortcut(Net):
 
 
 class SharedNorm(Net):
-    """With one norm in two places."""
+    """A module with one norm in two places."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -365,7 +365,7 @@ class SharedNorm(Net):
 
 
 class TwiceConv(Net):
-    """With one convolution in two places; the other one is left over."""
+    """A module with one convolution in two places; the other one is left over."""
 
     def features(self, x: Tensor) -> Tensor:
         one, y = self.layer1, self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -374,7 +374,7 @@ class TwiceConv(Net):
 
 
 class Listed(Net):
-    """Whose head is in a Python list, so that it is no part of the module."""
+    """A module whose head is in a Python list, so that it is no part of the module."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -393,7 +393,7 @@ class LateRelu(Net):
 
 
 class FrozenNorm(Net):
-    """Whose first norm keeps its statistics."""
+    """A module whose first norm keeps its statistics."""
 
     def train(self, mode: bool = True) -> FrozenNorm:
         super().train(mode)
@@ -402,21 +402,21 @@ class FrozenNorm(Net):
 
 
 class OneImage(Net):
-    """Which forgets that a batch may be one image."""
+    """A module which forgets that a batch may be one image."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).squeeze()
 
 
 class OneSize(Net):
-    """Which takes images of one size."""
+    """A module which takes images of one size."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).view(x.shape[0], 10) if x.shape[2] == 32 else self.fc(x)
 
 
 class Masked(Net):
-    """With a mask that is nowhere registered."""
+    """A module with a mask that is nowhere registered."""
 
     mask = (torch.linspace(0, 1, 8),)
 
@@ -425,28 +425,28 @@ class Masked(Net):
 
 
 class NanOutput(Net):
-    """Which divides by zero."""
+    """A module which divides by zero."""
 
     def features(self, x: Tensor) -> Tensor:
         return super().features(x) * torch.tensor(0.0) / torch.tensor(0.0)
 
 
 class Pair(Net):
-    """Which returns two."""
+    """A module which returns two."""
 
     def forward(self, x: Tensor) -> Any:
         return super().forward(x), x
 
 
 class Raising(Net):
-    """Which raises in its forward."""
+    """A module which raises in its forward."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(x)
 
 
 class NoGrad(Net):
-    """Whose forward turns gradients off."""
+    """A module whose forward turns gradients off."""
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -454,14 +454,14 @@ class NoGrad(Net):
 
 
 class Normalising(Net):
-    """Which normalises its input in place."""
+    """A module which normalises its input in place."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.sub_(0.5))
 
 
 class Overwriting(Net):
-    """Which uses the memory of its input for something else."""
+    """A module which uses the memory of its input for something else."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
@@ -470,7 +470,7 @@ class Overwriting(Net):
 
 
 class TrainOnly(Net):
-    """Which has lost its way to training."""
+    """A module which has lost its way to training."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
@@ -479,7 +479,7 @@ class TrainOnly(Net):
 
 
 class NoTensor(Net):
-    """Which returns text."""
+    """A module which returns text."""
 
     def forward(self, x: Tensor) -> Any:
         return str(super().forward(x).shape)
@@ -498,7 +498,7 @@ class Straight(torch.autograd.Function):
 
 
 class StraightBlock(Block):
-    """With a gradient of its own making."""
+    """A module with a gradient of its own making."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = Straight.apply(self.bn1(self.conv1(x)))
@@ -506,35 +506,35 @@ class StraightBlock(Block):
 
 
 class Detached(Net):
-    """Whose layers before the last block learn nothing."""
+    """A module whose layers before the last block learn nothing."""
 
     def features(self, x: Tensor) -> Tensor:
         return self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))).detach())
 
 
 class TwoArguments(Net):
-    """Which takes more than an image."""
+    """A module which takes more than an image."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(x * mask)
 
 
 class Endless(Net):
-    """Which never ends."""
+    """A module which never ends."""
 
     def features(self, x: Tensor) -> Tensor:
         return self.features(x)
 
 
 class Squeezing(Net):
-    """Which adds an axis."""
+    """A module which adds an axis."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x)[:, None]
 
 
 class Downcast(Net):
-    """Which computes in float32 whatever it is given."""
+    """A module which computes in float32 whatever it is given."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.float()) if x.dtype == torch.float32 else super().forward(x).float()
@@ -830,7 +830,7 @@ class Trunk(Net):
 
 
 class Maps(Trunk):
-    """With every feature map, as for detection."""
+    """A module with every feature map, as for detection."""
 
     def forward(self, x: Tensor) -> Any:
         stem = self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -926,7 +926,7 @@ def test_what_is_none_of_the_known() -> None:
 
 
 def test_error_what_does_not_run_is_not_identified() -> None:
-    """At the input of the known archs."""
+    """It does not run at the input of the known archs."""
     with pytest.raises(RvCheckError, match=r"the module does not run at 3 224 224: RuntimeError: mat1"):
         check(Raising())
 
@@ -1106,7 +1106,7 @@ def test_a_snapshot_sees_each_change(change: Callable[[Net], Any]) -> None:
 
 
 def test_surroundings_see_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is what it might leave behind in torch."""
+    """What a run might leave behind in torch is seen."""
     before = surroundings()
     assert surroundings() == before
     with torch.no_grad():

@@ -18,7 +18,7 @@ IMAGE = (3, 32, 32)
 
 
 class Old(nn.Module):
-    """With operators that no spec knows: attention, layer norms, gelu."""
+    """A module with operators that no spec knows: attention, layer norms, gelu."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,35 +110,35 @@ def test_the_map_of_a_refactoring() -> None:
 
 
 class Tanh(New):
-    """With the other gelu."""
+    """A module with the other gelu."""
 
     def activation(self, x: Tensor) -> Tensor:
         return functional.gelu(x, approximate="tanh")
 
 
 class Silu(New):
-    """With another activation."""
+    """A module with another activation."""
 
     def activation(self, x: Tensor) -> Tensor:
         return functional.silu(x)
 
 
 class Causal(New):
-    """Which looks back only."""
+    """A module which looks back only."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
 class Swapped(New):
-    """With keys for queries."""
+    """A module with keys for queries."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return super().attend(k, q, v)
 
 
 class OtherEps(New):
-    """With the eps of another library in its norms."""
+    """A module with the eps of another library in its norms."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class OtherEps(New):
 
 
 class OneNorm(New):
-    """With one norm in two places."""
+    """A module with one norm in two places."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class OneNorm(New):
 
 
 class NoDropout(Functional):
-    """Which drops in evaluation, too."""
+    """A module which drops in evaluation, too."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(x))), 3, 2, 1)
@@ -163,7 +163,7 @@ class NoDropout(Functional):
 
 
 class NoRelu(Functional):
-    """Which lost its first activation."""
+    """A module which lost its first activation."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.max_pool2d(self.bn1(self.conv1(x)), 3, 2, 1)
@@ -258,7 +258,7 @@ def test_a_batch_of_one_that_neither_takes() -> None:
 
 
 def test_error_no_module() -> None:
-    """On either side."""
+    """The one or the other side is no module."""
     for pair in ((Net, Net()), (Net(), "net")):
         with pytest.raises(RvCheckError, match="is not a module"):
             compare_modules(*pair, IMAGE)  # type: ignore[arg-type]

@@ -266,7 +266,7 @@ FILES = [
 
 @pytest.mark.parametrize(("text", "message"), FILES)
 def test_error_file(text: str, message: str, tmp_path: Path) -> None:
-    """So is what is no file of claims."""
+    """What is no file of claims is refused."""
     (tmp_path / "said.yaml").write_text(text)
     with pytest.raises(SpecError) as caught:
         load_claims(tmp_path / "said.yaml")

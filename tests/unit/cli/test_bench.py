@@ -15,10 +15,10 @@ import torch
 
 from rv_check.bench import devices, roofline, run, workloads
 from rv_check.bench import results as bench_results
-from rv_check.bench.cases import Case, Group, Point, Subject
+from rv_check.bench.cases import BenchCase, BenchSubject, Group, Point
 from rv_check.bench.devices import Cpu
 from rv_check.bench.results import Results
-from rv_check.bench.timing import Plan
+from rv_check.bench.timing import TimingPlan
 from rv_check.cli.main import main
 from tests import ROOT
 
@@ -71,14 +71,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "nets.py").write_text(NETS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(roofline.SIZES, "cpu", (2**16, 64))
-    monkeypatch.setattr(Plan, "__init__", brief(Plan.__init__))
+    monkeypatch.setattr(TimingPlan, "__init__", brief(TimingPlan.__init__))
     return tmp_path
 
 
 def brief(init: Any) -> Any:
     """A plan whose warm-up is short."""
 
-    def made(self: Plan, *arguments: Any, **more: Any) -> None:
+    def made(self: TimingPlan, *arguments: Any, **more: Any) -> None:
         init(self, *arguments, **{"warm_seconds": 0.01, **more})
 
     return made
@@ -105,7 +105,7 @@ def test_all_passes_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """Each with samples by round, what it costs, and what was set; a step does more than its parts need at least."""
     found = timed(capsys, "nets.py:net", "--pass", "inference,forward,backward,step", "--batch", "2")
     assert list(found) == [f"nets.py:net {name}" for name in ("inference", "forward", "backward", "step")]
-    macs = 4 * 27 * 30 * 30 + 4 * 2  # of an image: 3x3 over 3 channels to 30x30 of 4, and 4 x 2
+    macs = 4 * 27 * 30 * 30 + 4 * 2  # those of an image: 3x3 over 3 channels to 30x30 of 4, and 4 x 2
     backward = 4 * 27 * 30 * 30 + 2 * 4 * 2  # gradients of both weights, and of the linear layer's input
     for name, expected in {"inference": macs, "forward": macs, "backward": backward, "step": macs + backward}.items():
         one = found[f"nets.py:net {name}"]
@@ -126,7 +126,7 @@ def test_bytes_of_a_forward_pass_by_hand() -> None:
     module = torch.nn.Linear(32, 2)
     for dtype, size in (("float32", 4), ("bfloat16", 2)):
         point = Point("cpu", dtype, "contiguous", "eager", "inference", 5, (32,))
-        found = workloads.cost(Case(Subject("m.py:L"), point), module)
+        found = workloads.cost(BenchCase(BenchSubject("m.py:L"), point), module)
         assert (found.macs, found.moved, found.params) == (5 * 64, size * (5 * 32 + 64 + 2 + 5 * 2), 66)
         assert found.least(2.0, 1e12) == pytest.approx(2 * 5 * 64 / 2)  # bound by arithmetic
         assert found.least(1e12, 2.0) == pytest.approx((found.moved or 0) / 2)  # bound by memory
@@ -216,7 +216,7 @@ def test_the_backward_pass_alone() -> None:
     made.workload.run()
     first = module.bias.grad
     assert first is not None
-    assert torch.equal(first, torch.full((2,), 3.0))  # of an all-ones gradient over three images
+    assert torch.equal(first, torch.full((2,), 3.0))  # the sum of an all-ones gradient over three images
     made.workload.prepare()
     assert module.bias.grad is None
     made.workload.run()
@@ -258,7 +258,7 @@ def test_those_multiply_adds_are_torchs() -> None:
 
 
 def test_what_cannot_be_counted_is_timed_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the reason in place of numbers."""
+    """It is timed with the reason in place of numbers."""
     one = timed(capsys, "nets.py:Strange")["nets.py:Strange inference"]
     assert one["status"] == "measured"
     assert one["macs"] is one["flop_per_second"] is None
@@ -350,8 +350,8 @@ def test_the_largest_batch_is_searched_for() -> None:
     """With a module that runs out of memory above two images: 1 and 2 are left to be measured, 3 did not fit."""
     point = Point("cpu", "float32", "contiguous", "eager", "inference", 1, (3, 32, 32))
     results = Results({"here": {"device": {}, "software": {}, "rooflines": {}}}, [])
-    session = run.Session(Cpu(1), "here", results, Plan())
-    groups, refused = run.scaled(session, Group((Subject("nets.py:Hungry"),), point))
+    session = run.Session(Cpu(1), "here", results, TimingPlan())
+    groups, refused = run.scaled(session, Group((BenchSubject("nets.py:Hungry"),), point))
     assert [group.point.batch for group in groups] == [1, 2]
     assert [(one["batch"], one["status"]) for one in refused] == [(3, "does not fit")]
 

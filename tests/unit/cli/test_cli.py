@@ -90,7 +90,7 @@ def test_check_a_spec(capsys: Captured, net: str) -> None:
 
 
 def test_check_up_to_a_level(capsys: Captured, net: str) -> None:
-    """That level and the cheaper ones alone."""
+    """The level and the cheaper ones alone are checked."""
     _, out, _ = ask(capsys, "check", net, "--level", "spec")
     assert out.splitlines()[-1] == "net against its own spec: holds (9 passed)"
     _, out, _ = ask(capsys, "check", net, "--level", "structure")
@@ -778,7 +778,7 @@ def test_no_stdout_at_all() -> None:
 
 
 def test_any_name_can_be_printed(world: World) -> None:
-    """Also on a terminal that knows only ASCII."""
+    """It can be printed also on a terminal that knows only ASCII."""
     path = world.write(("source: a test", "source: Über die Netze"), name="é.yaml")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "rv_check", "check", f"{path}::net", "--level", "spec"]
@@ -886,7 +886,7 @@ def test_without_torch_what_is_required_fails(tmp_path: Path) -> None:
 
 
 def test_error_without_torch_a_module_cannot_be_checked(tmp_path: Path) -> None:
-    """Nor can a device be used: status 2, with what would help."""
+    """Without torch no module is checked and no device used: status 2, with what would help."""
     for arguments in (
         ["check", "net.py:Net", "--as", "resnet18"],
         ["net.py:Net"],

@@ -66,7 +66,7 @@ def test_by_stage(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_by_op_and_module(capsys: pytest.CaptureFixture[str]) -> None:
-    """By kind of operation, and by module."""
+    """The rows go by kind of operation, and by module."""
     found = lines(out(capsys, "resnet50", "--by", "op"))
     assert (found["conv"][0], found["linear"][0]) == ("4,087,136,256", "2,048,000")
     assert lines(out(capsys, "resnet50", "--by", "module"))["layer1.0.conv2"][0] == "115,605,504"
@@ -149,7 +149,7 @@ def test_a_wrong_question(arguments: list[str], message: str, capsys: pytest.Cap
 
 @pytest.mark.parametrize("arguments", [["--batch", "0"], ["--compare", "--memory"], ["--by", "layer"]])
 def test_options_that_do_not_fit(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """As everywhere: what is wrong, and exit status 2."""
+    """Such options end as everywhere: with what is wrong, and exit status 2."""
     with pytest.raises(SystemExit, match="2"):
         main(["macs", "resnet50", *arguments])
     assert "rv-check macs: error: argument " in capsys.readouterr().err

@@ -23,7 +23,7 @@ from tests.unit.measured_memory import measured_for_backward, measured_peak
 
 
 def kept(name: str, batch: int = 2, side: int = 224, size: int = 4) -> int:
-    """By the formula."""
+    """The bytes that are kept, by the formula."""
     graph = graph_of(load(name).at((3, side, side)), training=True, batch=batch, form=Form.AS_RUN)
     return sum(bytes_ for _, bytes_ in kept_for_backward(graph, size))
 
@@ -55,7 +55,7 @@ def test_what_autograd_keeps_of_every_arch(name: str) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "vgg11_bn(width=16)"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_autograd_keeps_on_the_cpu(name: str, dtype: torch.dtype) -> None:
-    """On real tensors, too."""
+    """Autograd keeps that on real tensors, too."""
     model = build(load(name)).to(dtype).train()
     x = torch.zeros((3, 3, 64, 64), dtype=dtype)
     assert kept(name, 3, 64, dtype.itemsize) == measured_for_backward(model, x)

@@ -114,7 +114,7 @@ def test_same_by_another_name(seed: int) -> None:
 
 @seeds(60)
 def test_same_in_another_order(seed: int) -> None:
-    """Nor does the order of the terms of a sum matter."""
+    """The order of the terms of a sum does not matter."""
     chance = random.Random(seed)
     network = by_chance(chance, 4 + seed % 20)
     found = match(graph_of(network), graph_of(network, renamed, chance))
@@ -421,7 +421,7 @@ def test_one_cause_is_one_difference(case: tuple[str, Callable[[], nn.Module], s
     assert words in told[0].title
     assert told[0].count == 1
     if path:
-        if kind != "missing":  # of which the module has no path: it is that of what stands there
+        if kind != "missing":  # the module has no path of it: it is that of what stands there
             assert told[0].path.startswith(path)
         assert path in told[0].step or told[0].step.startswith(path)
 
@@ -584,7 +584,7 @@ def of_image(function: Function, **parts: Any) -> Callable[[], nn.Module]:
 
 
 def mask(x: Tensor) -> Tensor:
-    """Of chance."""
+    """A mask of chance."""
     return torch.empty_like(x).bernoulli_(0.5)
 
 

@@ -15,9 +15,10 @@ from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
 from rv_check.graphs.builder import RULES, Builder, Form
-from rv_check.graphs.graph import Graph, Node, Shape
+from rv_check.graphs.graph import Graph, Node
 from rv_check.graphs.network import At
 from rv_check.modules.observe import Subject
+from rv_check.ops.op import Shape
 
 Function = Callable[[Any, Tensor], Tensor]
 Parts = Callable[[], dict[str, Any]]
@@ -740,7 +741,7 @@ class Miss:
 
     @property
     def rule(self) -> str:
-        """For the test's name."""
+        """The rule, for the test's name."""
         return self.name
 
 
@@ -1379,7 +1380,7 @@ def runs(net: Net, x: Shape, training: bool) -> Any:
 def test_near_miss(row: Miss) -> None:
     """What computes other numbers has another key, by whatever rules there are."""
     one, other = nets(row.parts, row.one, row.other)
-    if "inference" not in row.name:  # which has no gradients
+    if "inference" not in row.name:  # inference mode has no gradients
         assert differ(one, other, row.x, row.training)
     assert runs(one, row.x, row.training)[0] != runs(other, row.x, row.training)[0]
 

@@ -117,7 +117,7 @@ VALUES: list[tuple[str, Any]] = [
     ("True and True and True", True),
     ("False or True", True),
     ("False or False", False),
-    ("True or False and False", True),  # and binds tighter
+    ("True or False and False", True),  # `and` binds tighter
     # lists
     ("[]", ()),
     ("[1, 2]", (1, 2)),
@@ -312,7 +312,7 @@ def test_every_kind_of_syntax_is_either_evaluated_or_refused() -> None:
     import ast
 
     tried = {type(node) for c in [v[0] for v in VALUES] + list(FORBIDDEN.values()) for node in ast.walk(ast_of(c))}
-    newer = {"TemplateStr", "Interpolation"}  # of Python 3.14
+    newer = {"TemplateStr", "Interpolation"}  # nodes of Python 3.14
     expressions = {c for c in ast.expr.__subclasses__() if c.__name__ not in newer}
     operators = {c for base in (ast.operator, ast.unaryop, ast.cmpop, ast.boolop) for c in base.__subclasses__()}
     assert set() == {c.__name__ for c in (expressions | operators) - tried - {ast.FormattedValue}}

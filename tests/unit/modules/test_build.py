@@ -393,7 +393,7 @@ class Hand:
         return functional.conv2d(x, weight, self.parameters.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
 
     def linear(self, name: str, x: Tensor) -> Tensor:
-        """On the last axis."""
+        """A linear layer on the last axis."""
         return functional.linear(x, self.parameters[f"{name}.weight"], self.parameters.get(f"{name}.bias"))
 
     def norm(self, name: str, x: Tensor) -> Tensor:

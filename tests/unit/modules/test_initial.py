@@ -104,12 +104,12 @@ def test_start_of(case: tuple[str, str, dict[str, tuple[int, ...]], InitRule | N
 
 
 def kaiming(mode: str, nonlinearity: str = "relu") -> Draw:
-    """As torchvision initialises convolutions."""
+    """A start as torchvision gives convolutions."""
     return lambda w: init.kaiming_normal_(w, mode=mode, nonlinearity=nonlinearity)  # type: ignore[arg-type]
 
 
 def default(w: Tensor) -> None:
-    """As torch's layers do."""
+    """A start as torch's layers have it."""
     init.kaiming_uniform_(w, a=math.sqrt(5))
 
 
@@ -141,7 +141,7 @@ def test_fresh_values_fit(shape: tuple[int, ...], draw: Draw, given: InitRule | 
 
 @pytest.mark.parametrize("features", [1, 2, 10, 29, 31, 499, 501, 1000])
 def test_fresh_biases_fit(features: int) -> None:
-    """Nor is a bias, of a few values or of many."""
+    """A fresh bias is no finding, of a few values or of many."""
     start = start_of("bias", {"weight": (features, 64), "bias": (features,)}, None)
     draw: Draw = lambda b: init.uniform_(b, -1 / 8, 1 / 8)  # noqa: E731  # 1/sqrt(64)
     assert all(start.fits(drawn((features,), draw, seed)) for seed in range(SEEDS))
@@ -269,7 +269,7 @@ def test_statistics(values: Tensor, words: str) -> None:
 
 
 def test_statistics_say_the_standard_deviation() -> None:
-    """With four digits, and the mean with two."""
+    """They say it with four digits, and the mean with two."""
     for std in (1e-3, 0.01, 1.0, 100.0):
         text = statistics(drawn((300, 300), lambda w, std=std: init.normal_(w, 0, std), 1))  # type: ignore[misc]
         shape, mean, deviation = text.split(", ")

@@ -18,7 +18,7 @@ from rv_check.modules import trace as modules_trace
 from rv_check.modules.build import build
 from rv_check.modules.generic_point import generic_point
 from rv_check.modules.torch_state import seeded, steady
-from rv_check.modules.trace import Difference, Trace, compare, differences
+from rv_check.modules.trace import TensorDifference, Trace, compare, differences
 
 NAN, INF = math.nan, math.inf
 TOLERANCE = modules_trace.TOLERANCE[torch.float64]
@@ -96,16 +96,17 @@ def test_compare_names_the_place() -> None:
     found[1, 0] = 3.5
     found[0, 2] = 2.25
 
-    def detail(expected: Tensor | None, found: Tensor | None) -> str:
-        return compare("it", expected, found).detail
+    def detail(expected: Tensor | None, found: Tensor | None) -> tuple[str, str]:
+        difference = compare("it", expected, found)
+        return difference.found, difference.expected
 
-    assert detail(expected, found) == "it: 3.5 at [1, 0], expected 3"
-    assert detail(expected, expected * NAN) == "it: nan at [0, 0], expected 0"
-    assert detail(torch.tensor(3), torch.tensor(4)) == "it: 4 at [], expected 3"
-    assert detail(expected, expected[0]) == "it: shape [3], expected [2, 3]"
-    assert detail(expected, expected.float()) == "it: torch.float32, expected torch.float64"
-    assert detail(expected, None) == "it: nothing, expected a tensor"
-    assert detail(None, expected) == "it: a tensor, expected nothing"
+    assert detail(expected, found) == ("3.5 at [1, 0]", "3")
+    assert detail(expected, expected * NAN) == ("nan at [0, 0]", "0")
+    assert detail(torch.tensor(3), torch.tensor(4)) == ("4 at []", "3")
+    assert detail(expected, expected[0]) == ("shape [3]", "[2, 3]")
+    assert detail(expected, expected.float()) == ("torch.float32", "torch.float64")
+    assert detail(expected, None) == ("nothing", "a tensor")
+    assert detail(None, expected) == ("a tensor", "nothing")
 
 
 def test_a_floor_is_the_least_that_counts() -> None:
@@ -119,9 +120,9 @@ def test_a_floor_is_the_least_that_counts() -> None:
 
 def test_within_is_safe() -> None:
     """A difference of NaN is within no tolerance, and one at the tolerance is within it."""
-    assert not Difference("it", NAN).within(INF)
-    assert Difference("it", 1e-9).within(1e-9)
-    assert not Difference("it", 1.1e-9).within(1e-9)
+    assert not TensorDifference("it", NAN).within(INF)
+    assert TensorDifference("it", 1e-9).within(1e-9)
+    assert not TensorDifference("it", 1.1e-9).within(1e-9)
 
 
 def test_compare_leaves_its_tensors_alone() -> None:
@@ -225,7 +226,7 @@ class Net(nn.Module):
         return self.down(x)
 
     def pool(self, x: Tensor) -> Tensor:
-        """To features."""
+        """The map as features."""
         return x.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -544,12 +545,12 @@ STEADY = {
 
 
 def set_precision(part: Any, precision: str) -> None:
-    """By torch's newer settings."""
+    """Set it by torch's newer settings."""
     part.fp32_precision = precision
 
 
 def allow_tf32(part: Any, allowed: bool) -> None:
-    """By torch's older settings."""
+    """Set it by torch's older settings."""
     part.allow_tf32 = allowed
 
 
@@ -580,7 +581,7 @@ def restored() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
     torch.use_deterministic_algorithms(False)
     assert settings() == before
-    assert torch.backends.cudnn.allow_tf32  # which raises where older and newer settings disagree
+    assert torch.backends.cudnn.allow_tf32  # reading it raises where older and newer settings disagree
 
 
 @pytest.mark.usefixtures("restored")

@@ -19,12 +19,13 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 from torchvision.ops import StochasticDepth
 
 from rv_check.graphs.builder import Builder, Form
-from rv_check.graphs.graph import Graph, Node, Shape, State
+from rv_check.graphs.graph import Graph, Node, State, TensorShape
 from rv_check.graphs.match import match
 from rv_check.graphs.network import At
 from rv_check.modules import aten
 from rv_check.modules.observe import Subject, pick, record, tensors_of
 from rv_check.ops import kinds
+from rv_check.ops.op import Shape
 
 F = functional
 Function = Callable[[Any, Tensor], Any]
@@ -385,7 +386,7 @@ def test_product_of_deep_values_is_quick(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_product_after_a_long_chain() -> None:
-    """Nor does it matter how long the chain is that a factor comes from."""
+    """It does not matter how long the chain is that a factor comes from."""
 
     def deep(s: Any, x: Tensor) -> Tensor:
         for _ in range(1500):
@@ -410,7 +411,7 @@ def test_compiled_runs_as_written() -> None:
 
 
 def test_compiled_function_runs_as_written() -> None:
-    """Nor is a function, or a method, that a forward calls."""
+    """A function, or a method, that a forward calls is not compiled either."""
 
     def refuse(*arguments: Any) -> Any:
         raise AssertionError("compiled")
@@ -451,7 +452,7 @@ def test_traced(make: Callable[[], nn.Module]) -> None:
 
 @pytest.mark.parametrize("make", [case[1] for case in TRACED if "freeze" not in case[0]])
 def test_traced_parameters_keep_their_names(make: Callable[[], nn.Module]) -> None:
-    """And has its parameters by their names."""
+    """A traced module has its parameters by their names."""
     graph = Subject(make()).observe(At(IMAGE))
     assert set(graph.state) == {"0.weight", "0.bias"}
     assert say(graph.outputs[""]) == PLAIN
@@ -511,7 +512,7 @@ def test_returned(function: Function, where: list[str]) -> None:
 
 
 def deciding(s: Any, x: Tensor) -> Tensor:
-    """Which Python decides by a value."""
+    """A forward in which Python decides by a value."""
     return s.c(x) if float((x * 0).sum()) == 0 else x  # type: ignore[no-any-return]
 
 
@@ -596,7 +597,7 @@ def test_tensor_of_a_graph_kept_on_the_module() -> None:
 
 
 def counting(s: Any, x: Tensor) -> Tensor:
-    """Which counts its runs, and keeps a mean."""
+    """A module which counts its runs, and keeps a mean."""
     s.steps += 1
     s.seen.mul_(0.9).add_(x.mean((0, 2, 3)), alpha=0.1)
     return s.c(x)  # type: ignore[no-any-return]
@@ -634,7 +635,7 @@ def test_own_hooks_run() -> None:
 
 
 class Failing(nn.Module):
-    """Whose part raises."""
+    """A module whose part raises."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -790,7 +791,7 @@ def own_mask(s: Any, x: Tensor) -> Tensor:
 
 
 def drop_path(s: Any, x: Tensor) -> Tensor:
-    """As timm writes it."""
+    """Drop path as timm writes it."""
     shape = (x.shape[0],) + (1,) * (x.ndim - 1)
     keep = x.new_empty(shape).bernoulli_(0.8)
     keep.div_(0.8)
@@ -798,7 +799,7 @@ def drop_path(s: Any, x: Tensor) -> Tensor:
 
 
 def drop_connect(s: Any, x: Tensor) -> Tensor:
-    """As the EfficientNets write it."""
+    """Drop connect as the EfficientNets write it."""
     keep = 0.8 + torch.rand((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device)
     return x / 0.8 * keep.floor()
 
@@ -935,14 +936,14 @@ def test_batch_norm(case: tuple[str, Callable[[], nn.Module], bool, dict[str, An
 
 
 class AlwaysTraining(nn.BatchNorm2d):
-    """Which uses the batch's statistics in eval mode, too, and moves its own."""
+    """A module which uses the batch's statistics in eval mode, too, and moves its own."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum)
 
 
 class Frozen(nn.BatchNorm2d):
-    """Which never leaves eval mode."""
+    """A module which never leaves eval mode."""
 
     def train(self, mode: bool = True) -> nn.Module:
         return super().train(False)
@@ -1087,7 +1088,7 @@ def test_select() -> None:
 
 
 def test_unbind() -> None:
-    """So is a part of unbind."""
+    """A part of unbind is known as well."""
     end = seen(of(lambda s, x: x.unbind(1)[1])).outputs[""]
     assert say(end) == "reshape(slice(x))"
     assert end.inputs[0].attributes == {"axis": 1, "start": 1, "stop": 2, "step": 1}
@@ -1288,7 +1289,7 @@ def test_reader_is_reached(name: str, function: Function, monkeypatch: pytest.Mo
     names: list[str] = []
     read = aten.read
 
-    def spy(b: Builder, name: str, arguments: Any, shape: Shape) -> Node:
+    def spy(b: Builder, name: str, arguments: Any, shape: TensorShape) -> Node:
         names.append(name)
         return read(b, name, arguments, shape)
 
@@ -1303,8 +1304,8 @@ def test_reader_is_reached(name: str, function: Function, monkeypatch: pytest.Mo
 
 
 UNREAD = {  # kinds without a row that readers pass on because they do not know what they come to
-    "addmm",  # of a factor, or of a computed weight
-    "bernoulli",  # of chances that are computed
+    "addmm",  # one of a factor, or of a computed weight
+    "bernoulli",  # one of chances that are computed
 }
 
 

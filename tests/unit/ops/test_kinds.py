@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import rv_check
 from rv_check.archs.load import load
-from rv_check.blocks.totals import facts
+from rv_check.blocks.totals import totals
 from rv_check.costs.memory import kept_for_backward
 from rv_check.costs.operations import macs_of, operations
 from rv_check.errors import RvCheckError
@@ -205,7 +205,7 @@ def observed(kind: str) -> Graph:
 
 
 def test_every_row_has_a_sample() -> None:
-    """So that all that follows is of every row."""
+    """Every row has one, so that all that follows is of every row."""
     assert set(KINDS) == {*SAMPLES, *ELSEWHERE}
 
 
@@ -299,7 +299,7 @@ ROW = ("sees", "keeps", "multiplies")
 
 
 def test_of_an_unknown_kind_all_is_unknown() -> None:
-    """And it is an error in each, never a zero."""
+    """An unknown kind is an error in each, never a zero."""
     row = kind_of("cumprod")
     assert [getattr(row, of) for of in ROW] == ["unknown"] * 3
     graph = Subject(Sample(lambda x: x.cumprod(1))).observe(At((4, 6, 6), batch=2, training=True), Form.AS_RUN)
@@ -344,7 +344,7 @@ def test_what_readers_and_rules_make_has_a_row(module: object) -> None:
     source = Path(str(module.__file__)).read_text(encoding="utf-8")  # type: ignore[attr-defined]
     kinds = made_kinds(source) - set(LEAVES)
     assert len(kinds) > 5
-    assert sorted(kinds - set(KINDS) - {"addmm", "bernoulli"}) == []  # of what the readers do not know
+    assert sorted(kinds - set(KINDS) - {"addmm", "bernoulli"}) == []  # the readers do not know these two
     assert "odd" in made_kinds(source + "\n\ndef f(b, x):\n    return b.make('odd', x)\n")
 
 
@@ -375,7 +375,7 @@ PIECES: dict[str, str] = {  # each op of the language where 4 channels go in and
     "pad_channels": "pad_channels(4)",
 }
 GATE = "conv(4, kernel=1, bias=True)"
-ENDS = ("adaptive_avgpool(1)", "flatten", "linear(3, bias=True)")  # and those that end a map
+ENDS = ("adaptive_avgpool(1)", "flatten", "linear(3, bias=True)")  # steps that end a map
 
 
 def by_chance(chance: random.Random) -> str:
@@ -419,7 +419,7 @@ def test_trees_and_graphs_agree(tens: int, tmp_path: Path) -> None:
         expected = (arch.params, arch.macs, arch.activations, arch.depth, arch.skip_connections)
         at = At(arch.input, batch=1, training=False)
         for graph in (graph_of(arch, batch=1, form=Form.AS_RUN), Subject(build(arch)).observe(at, Form.AS_RUN)):
-            found = facts(graph, [])
+            found = totals(graph, [])
             met |= {node.kind for node in graph.nodes}
             numbers = (found.params, found.macs, found.activations, found.depth, found.skips)
             assert numbers == expected, f"seed {seed}\n{text}"
@@ -454,7 +454,7 @@ def test_trees_and_graphs_disagree_where_a_row_is_wrong(
     path = tmp_path / "net.yaml"
     path.write_text(SPEC.format(body=SUM.format(conv=PIECES["conv"], other=PIECES[kind]).format(flag="True")))
     arch = load(f"{path}::net")
-    found = facts(graph_of(arch, batch=1, form=Form.AS_RUN), [])
+    found = totals(graph_of(arch, batch=1, form=Form.AS_RUN), [])
     assert (found.activations, found.skips) != (arch.activations, arch.skip_connections)
 
 

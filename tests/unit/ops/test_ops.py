@@ -687,7 +687,7 @@ def test_an_op_agrees_with_torch(name: str) -> None:
 
 
 def influence(module: nn.Module, x: Shape, axis: int) -> torch.Tensor:
-    """Which output rows (or columns) change with which input row: (inputs, outputs) of booleans."""
+    """The output rows (or columns) that change with each input row: (inputs, outputs) of booleans."""
     images = torch.zeros(x[axis] + 1, *x)  # the last one is left at 0
     for i in range(x[axis]):
         images[i].select(axis, i).fill_(1)
@@ -801,7 +801,7 @@ def test_a_fresh_output_may_be_overwritten(text: str, x: Shape, _: Shape, monkey
     assert not may_be_overwritten(op, x, training=True)
 
 
-NEEDED = [  # with the mode in which the output is the input itself, or needed for the gradient
+NEEDED = [  # each with the mode in which the output is the input itself, or needed for the gradient
     ("relu", True),
     ("sigmoid", True),
     ("flatten", True),

@@ -117,7 +117,7 @@ def test_choosing(arguments: list[str], chosen: list[str], pytester: pytest.Pyte
 
 
 def test_only_its_own_files_are_claimed(pytester: pytest.Pytester) -> None:
-    """Of a repository full of YAML, the families in specs/ and nothing else; not the blocks, which have no archs."""
+    """The families in specs/ are claimed, and nothing else of a repository full of YAML: blocks have no archs."""
     family = write(pytester)
     for name in (
         ".github/workflows/ci.yml",
@@ -286,7 +286,7 @@ def pytest_runtestloop(session):
 
 
 def test_what_holds_passes(pytester: pytest.Pytester) -> None:
-    """Also with warnings as errors, without xdist, and with the numbers of real models."""
+    """It passes also with warnings as errors, without xdist, and with the numbers of real models."""
     write(pytester)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:xdist", "--rv-require", "numbers")
     result.assert_outcomes(passed=12)
@@ -324,7 +324,7 @@ def test_all_findings_of_a_check_are_one_failure(pytester: pytest.Pytester) -> N
 
 
 def test_an_unreadable_spec_is_one_failure(pytester: pytest.Pytester) -> None:
-    """With every error in it; the other files are run."""
+    """The failure has every error in it; the other files are run."""
     write(pytester)
     write(pytester, TWO.replace("conv(width", "covn(width").replace("flatten", "flaten"), "specs/bad.yaml")
     result = pytester.runpytest_inprocess("--rv-level", "spec")
@@ -436,7 +436,7 @@ def test_a_known_deviation_is_an_expected_failure(pytester: pytest.Pytester) -> 
 
 
 def test_a_deviation_that_does_not_occur_any_more_fails(pytester: pytest.Pytester) -> None:
-    """At its own line, under the id of the check."""
+    """It fails at its own line, under the id of the check."""
     write(pytester)
     write(pytester, KNOWN.format("specs/tiny.yaml::net::params"), "known.yaml")
     result = pytester.runpytest_inprocess("--rv-level", "spec", "--rv-deviations", "known.yaml")
@@ -487,7 +487,7 @@ def test_where_the_deviations_are(pytester: pytest.Pytester, monkeypatch: pytest
 
 
 def test_a_deviation_that_matches_nothing_reads_like_a_finding(pytester: pytest.Pytester) -> None:
-    """With its file and line; also under xdist, where every worker finds it."""
+    """It has its file and line, also under xdist, where every worker finds it."""
     write(pytester)
     write(pytester, KNOWN.format("nett::params"), "known.yaml")
     for workers in ([], ["-n", "2"]):
@@ -578,7 +578,7 @@ CANDIDATES = [*of("nets.py:Net"), *of("wide")]
 
 
 def test_candidates_are_collected_with_the_project(pytester: pytest.Pytester) -> None:
-    """By plain `pytest`, by its folder, and by their file; not where some files or folders alone are asked for."""
+    """Plain `pytest`, its folder and their file collect them; not where some files or folders alone are asked for."""
     write_candidates(pytester)
     pytester.makepyfile(test_it="def test_it(): pass")
     write(pytester, TWO, "specs/tiny.yaml")
@@ -591,7 +591,7 @@ def test_candidates_are_collected_with_the_project(pytester: pytest.Pytester) ->
 
 
 def test_candidates_are_chosen_like_any_test(pytester: pytest.Pytester) -> None:
-    """By `-k`, `-m`, level and id."""
+    """They are chosen by `-k`, `-m`, level and id."""
     write_candidates(pytester)
     assert collected(pytester, "-k", "wide and logits") == of("wide", "logits")
     assert collected(pytester, "-m", "rv_check(check='init')") == [*of("nets.py:Net", "init"), *of("wide", "init")]
@@ -690,7 +690,7 @@ BAD_TABLES: list[tuple[str, str, str]] = [
 
 @pytest.mark.parametrize(("line", "words"), [row[1:] for row in BAD_TABLES], ids=[row[0] for row in BAD_TABLES])
 def test_a_table_that_is_wrong_is_one_failure(line: str, words: str, pytester: pytest.Pytester) -> None:
-    """With its line of the pyproject.toml; the other tests are run."""
+    """The failure has its line of the pyproject.toml; the other tests are run."""
     write_candidates(pytester, line)
     pytester.makepyfile(test_it="def test_it(): pass")
     result = pytester.runpytest_inprocess()
@@ -703,7 +703,7 @@ def test_a_table_that_is_wrong_is_one_failure(line: str, words: str, pytester: p
 
 @pytest.mark.parametrize("arch", ["resnet5", "tiny.yaml::nett", "none.yaml::net", "resnet18(clases=3)"])
 def test_a_candidate_of_no_arch_is_one_failure(arch: str, pytester: pytest.Pytester) -> None:
-    """With the line that asks for it; the other candidates are checked."""
+    """The failure has the line that asks for it; the other candidates are checked."""
     write_candidates(pytester, f'x = {{ module = "nets.py:Net", as = "{arch}" }}')
     result = pytester.runpytest_inprocess("-k", "x or (wide and structure)")
     result.assert_outcomes(failed=1, passed=1, deselected=13)
@@ -719,7 +719,7 @@ def test_a_known_deviation_of_a_candidate(pytester: pytest.Pytester) -> None:
 
 
 def test_collecting_candidates_does_not_import_torch(pytester: pytest.Pytester) -> None:
-    """Nor the user's module, which may take its time."""
+    """It imports neither torch nor the user's module, which may take its time."""
     write_candidates(pytester, nets="import sys; sys.exit('imported')\n")
     assert "torch" not in started(pytester, "--collect-only")
 
@@ -751,7 +751,7 @@ def test_junit(pytester: pytest.Pytester) -> None:
         properties = {p.get("name"): p.get("value") for p in case.iter("property")}
         assert properties == {"file": "specs/tiny.yaml", "line": "32"}
         contract = {p.get("name"): p.get("value") for p in cases["contract"].iter("property")}
-        assert contract["line"] == "29"  # of what failed, behind two lines that hold
+        assert contract["line"] == "29"  # the line of what failed, behind two lines that hold
         failure = case.find("failure")
         assert failure is not None
         assert failure.get("message") == "params 1_151 is wrong: found 1,150, expected 1_151"
@@ -861,7 +861,7 @@ def write_blocks(pytester: pytest.Pytester, more: str = "") -> None:
 
 
 def test_blocks_are_an_item_for_each_property(pytester: pytest.Pytester) -> None:
-    """And one for the structure where the contract has a body; by level and by name."""
+    """There is one more for the structure where the contract has a body; they are chosen by level and by name."""
     write_blocks(pytester)
     assert collected(pytester) == [
         *of("blocks.py:BasicBlock", *OF_BASIC), *of("wrong", *(name for name in OF_BASIC if name != "structure"))

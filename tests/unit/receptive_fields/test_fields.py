@@ -413,7 +413,7 @@ PHASED: dict[str, tuple[Subject, tuple[tuple[int, int, int], ...], tuple[tuple[i
 
 
 def phases_of(field: ReceptiveField) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-    """Of rows and columns, as plain numbers."""
+    """The phases of rows and columns, as plain numbers."""
     return tuple(tuple(map(tuple, axis.phases)) for axis in (field.rows, field.columns))  # type: ignore[misc]
 
 
@@ -667,7 +667,7 @@ def test_a_measured_phase_that_differs_is_told(tmp_path: Path, capsys: pytest.Ca
     """A formula that is right in the largest unit and wrong in another one does not hold."""
     right = formula.arch_lines
 
-    def one_wrong(arch: Arch, depth: int | None) -> list[formula.Line]:
+    def one_wrong(arch: Arch, depth: int | None) -> list[formula.FieldLine]:
         wrong = Phases((Axis(11, 2, 6), Axis(11, 2, 5)))
         return [replace(line, field=replace(line.field, rows=wrong)) for line in right(arch, depth)]
 
@@ -731,7 +731,7 @@ def test_the_smallest_gradient_counts(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(measured_fields, "MAX_SQUARE", 100)
     graph = graph_of(tower(tmp_path, 700))
     assert str(measured_field(graph, "tower")) == "1401/1/700"
-    monkeypatch.setattr(gradient.Gradient, "_marked", lambda self, x: x)
+    monkeypatch.setattr(gradient.GradientMaps, "_marked", lambda self, x: x)
     assert str(measured_field(graph, "tower")) != "1401/1/700"
 
 

@@ -22,7 +22,7 @@ from rv_check.report.comparison import (
     CSV_HEADERS,
     HEADERS,
     SOURCE_HEADERS,
-    Line,
+    ComparisonRow,
     comparison,
     comparison_json,
     sources,
@@ -76,7 +76,7 @@ def test_level_reached(
     """Only what passed counts; a level is reached where all of it passed, and every lower one; the cell says it."""
     made = Report("resnet18", against, tuple(findings))
     assert (made.passed, made.failed, made.level) == (passed, failed, level)
-    assert Line(load("resnet18"), made).parity == parity
+    assert ComparisonRow(load("resnet18"), made).parity == parity
 
 
 def test_report_in_words() -> None:
@@ -290,34 +290,34 @@ def test_show_text_says_what_is_special() -> None:
 
 
 @pytest.fixture
-def line(world: World) -> Line:
+def line(world: World) -> ComparisonRow:
     """The small network with its report."""
     return made_line(world.arch())
 
 
-def made_line(arch: Arch, *levels: Level) -> Line:
+def made_line(arch: Arch, *levels: Level) -> ComparisonRow:
     """An arch with its report."""
-    return Line(arch, check_arch(arch, levels or ("spec",)))
+    return ComparisonRow(arch, check_arch(arch, levels or ("spec",)))
 
 
 ROW = ("net", "1,150", "168,016", "17/4/8", "4", "1", "12.50", "spec")
 
 
-def test_table_rows(line: Line) -> None:
+def test_table_rows(line: ComparisonRow) -> None:
     """Exact integers with separators; accuracies as printed."""
     assert table_rows([line]) == [ROW]
     assert len(ROW) == len(HEADERS)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_format_has_every_number(form: str, line: Line) -> None:
+def test_every_format_has_every_number(form: str, line: ComparisonRow) -> None:
     """Whatever the format, all of it is there."""
     text = comparison([line], form)
     for number in ("1150", "168016", "12.50", "net", "spec"):
         assert number in (text if form == "json" else text.replace(",", ""))
 
 
-def test_text(line: Line) -> None:
+def test_text(line: ComparisonRow) -> None:
     """A table and what its columns mean, no line wider than 120."""
     lines = comparison([line], "text").splitlines()
     assert lines[0].split("  ")[0] == "arch"
@@ -357,7 +357,7 @@ def test_csv(world: World) -> None:
     assert rows[-1]["source"] == "made, up"
 
 
-def test_latex(line: Line) -> None:
+def test_latex(line: ComparisonRow) -> None:
     """A booktabs table whose special characters are escaped."""
     text = comparison([made_line(load("resnext50_32x4d"))], "latex")
     assert text.startswith("\\begin{tabular}{lrrlrrll}")
@@ -365,7 +365,7 @@ def test_latex(line: Line) -> None:
     assert "top-1 \\%" in text
 
 
-def test_json(line: Line) -> None:
+def test_json(line: ComparisonRow) -> None:
     """One object; every arch, published number and finding has every key."""
     made = json.loads(comparison([line], "json"))
     assert made["schema"] == "rv-check/report/1"
@@ -409,7 +409,7 @@ def test_every_number_of_the_shipped_table_has_a_source() -> None:
     """No published number of a shipped arch is without one, and each is in the listing of sources."""
     from rv_check.archs.load import archs
 
-    lines = [Line(arch, Report(arch.name, None, ())) for arch in archs()]
+    lines = [ComparisonRow(arch, Report(arch.name, None, ())) for arch in archs()]
     rows = list(csv.DictReader(io.StringIO(sources(lines, "csv"))))
     assert len(rows) == sum(len(arch.entry.published) for arch in archs()) > 150
     assert all(row["source"] and row["verdict"] for row in rows)

@@ -24,7 +24,7 @@ from rv_check.cli.progress import Progress
 from rv_check.language.files import shipped_folder
 from rv_check.studies import datasets, training
 from rv_check.studies.datasets import Data
-from rv_check.studies.degradation import Result, Trained, arch_of, tasks
+from rv_check.studies.degradation import DegradationResult, Trained, arch_of, tasks
 from rv_check.studies.recipes import RECIPES, Recipe
 from rv_check.studies.training import Epoch, Task, augmented, train
 from rv_check.text import duration
@@ -285,7 +285,7 @@ def images(folder: Path, classes: tuple[str, ...] = ("cat", "dog"), parts: tuple
 
 @pytest.mark.parametrize("test", ["test", "val"])
 def test_a_folder_of_images(tmp_path: Path, test: str) -> None:
-    """By class, in colour, resized."""
+    """Images are read by class, in colour, resized."""
     found = datasets.image_folder(images(tmp_path / "pets", parts=("train", test)), 8)
     assert (found.name, found.classes, found.input) == ("pets", ("cat", "dog"), (3, 8, 8))
     assert found.train_labels.tolist() == [0] * 4 + [1] * 4
@@ -293,7 +293,7 @@ def test_a_folder_of_images(tmp_path: Path, test: str) -> None:
 
 
 def test_error_of_a_folder_that_is_missing_or_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From the command, with status 2."""
+    """The command says so, with status 2."""
     study = ["study", "degradation", "-o", str(tmp_path / "out"), "--data"]
     assert main([*study, "images", "--folder", str(tmp_path / "nowhere")]) == 2
     assert f"there is no folder {tmp_path}/nowhere\n  expected: train/CLASS/IMAGE" in capsys.readouterr().err
@@ -333,7 +333,7 @@ def test_error_of_a_broken_image(tmp_path: Path) -> None:
 
 
 def test_error_of_classes_that_do_not_match(tmp_path: Path) -> None:
-    """Which are on one side only."""
+    """The classes that are on one side only are named."""
     folder = images(tmp_path)
     (folder / "test" / "dog").rename(folder / "test" / "fox")
     with pytest.raises(RvCheckError, match="do not match: 'dog' only in train, 'fox' only in test"):
@@ -361,7 +361,7 @@ def test_cifar_as_torchvision_reads_it(tmp_path: Path, monkeypatch: pytest.Monke
 # Verdicts
 
 
-def of_errors(plain: list[list[float]], residual: list[list[float]]) -> Result:
+def of_errors(plain: list[list[float]], residual: list[list[float]]) -> DegradationResult:
     """What is said of these training errors, by depth and seed."""
     runs = [
         Trained(kind, depth, seed, (Epoch(1, 0.1, 1.0, error, error),))
@@ -369,7 +369,7 @@ def of_errors(plain: list[list[float]], residual: list[list[float]]) -> Result:
         for depth, errors in zip((20, 56), by_depth, strict=True)
         for seed, error in enumerate(errors)
     ]
-    return Result("made", TINY, tuple(runs))
+    return DegradationResult("made", TINY, tuple(runs))
 
 
 @pytest.mark.parametrize(

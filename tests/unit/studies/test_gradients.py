@@ -18,13 +18,13 @@ from rv_check.checks.of_two import compare_archs
 from rv_check.checks.registry import check_arch
 from rv_check.cli.main import main
 from rv_check.language.files import shipped_folder
-from rv_check.studies.gradients import STACKS, Measured, Run, measure, study, twins
+from rv_check.studies.gradients import STACKS, GradientRun, MeasuredStack, measure, study, twins
 
 STUDIES = shipped_folder() / "studies"
 
 
 @cache
-def measured(stack: str, depth: int) -> Measured:
+def measured(stack: str, depth: int) -> MeasuredStack:
     """All of its seeds: 50, as the facts have them."""
     (found,) = study([STACKS[stack]], [depth])
     return found
@@ -61,7 +61,7 @@ def test_one_block_depends_on_the_seed() -> None:
     [("mlp-bn", 10, 0.5), ("mlp-bn", 20, 0.076), ("mlp-bn-relu", 10, 0.18), ("mlp-bn-relu", 20, 0.0075)],
 )
 def test_with_batch_norm_it_reverses(stack: str, depth: int, ratio: float) -> None:
-    """On every seed, and most with a ReLU after the addition; the medians to 15 %, which other draws differ by."""
+    """It does on every seed, and most with a ReLU after the addition; the medians to 15 %, as other draws differ."""
     found = measured(stack, depth)
     assert found.ratios[-1] < 1
     assert found.verdict == "smaller"
@@ -69,7 +69,7 @@ def test_with_batch_norm_it_reverses(stack: str, depth: int, ratio: float) -> No
 
 
 def test_the_relu_after_the_addition_makes_it_worse() -> None:
-    """On the same seeds, weights and data, in all 50 of them."""
+    """It is worse on the same seeds, weights and data, in all 50 of them."""
     with_relu, without = measured("mlp-bn-relu", 20), measured("mlp-bn", 20)
     assert all(a.ratio < b.ratio for a, b in zip(with_relu.runs, without.runs, strict=True))
 
@@ -155,10 +155,10 @@ def test_steps_change_what_is_measured_and_the_generator_stays() -> None:
 # Verdicts
 
 
-def of_ratios(*pairs: tuple[float, float]) -> Measured:
+def of_ratios(*pairs: tuple[float, float]) -> MeasuredStack:
     """What is said of these gradients, with shortcuts and without."""
-    runs = (Run(seed, {"a": a}, {"a": b}, 1.0, 0.0) for seed, (a, b) in enumerate(pairs))
-    return Measured(STACKS["mlp"], 1, 0, tuple(runs))
+    runs = (GradientRun(seed, {"a": a}, {"a": b}, 1.0, 0.0) for seed, (a, b) in enumerate(pairs))
+    return MeasuredStack(STACKS["mlp"], 1, 0, tuple(runs))
 
 
 def test_verdicts_come_from_the_numbers() -> None:

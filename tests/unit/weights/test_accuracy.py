@@ -97,7 +97,7 @@ def test_images_and_their_labels_belong_together(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_goes_on(made: tuple[Path, Path], tmp_path: Path) -> None:
-    """To the same counts, from where it was; not with other images, nor from a state that is broken."""
+    """It goes on from where it was to the same counts; not with other images, nor from a state that is broken."""
     weights, data = made
     arch, state = load(ARCH, "3 32 32"), tmp_path / "state.json"
 
@@ -141,7 +141,7 @@ def test_what_lies_within() -> None:
 
 
 def test_what_is_published_of_weights() -> None:
-    """By their name; of a file, and of other arguments, nothing is."""
+    """Numbers are published by the name of weights; of a file, and of other arguments, nothing is."""
     found = published(load("resnet50"), "IMAGENET1K_V1")
     assert {name: entry.printed for name, entry in found.items()} == {"top1": "76.130", "top5": "92.862"}
     assert published(load("resnet50"), "some.pth") == {}

@@ -375,12 +375,12 @@ def saved(tmp_path: Path, tiny: str) -> Callable[..., Path]:
 
 
 def same(state: dict) -> dict:
-    """As it is."""
+    """The state as it is."""
     return state
 
 
 def prefixed(state: dict) -> dict:
-    """As DataParallel saves it, in a training script's checkpoint."""
+    """The state as DataParallel saves it, in a training script's checkpoint."""
     return {"epoch": 3, "state_dict": {f"module.{name}": value for name, value in state.items()}}
 
 

@@ -25,7 +25,7 @@ from rv_check.writing import write_text
 
 if TYPE_CHECKING:
     from rv_check.studies.datasets import Data
-    from rv_check.studies.degradation import Result
+    from rv_check.studies.degradation import DegradationResult
     from rv_check.studies.training import Epoch, Task
 
 SCHEMA = "rv-check/study-degradation/1"
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer | None:
         if not ranks.first:
             return None
     progress.close()
-    result = degradation.Result(data.name, recipe, runs)
+    result = degradation.DegradationResult(data.name, recipe, runs)
     found = degradation.as_json(result)
     write_text(folder / "degradation.json", json.dumps(found, indent=2) + "\n")
     if not options.no_picture:
@@ -118,7 +118,7 @@ def _data(name: str, folder: str | None, size: int | None, download: bool) -> Da
     return datasets.cifar(int(name.removeprefix("cifar")), Path(folder), download)
 
 
-def text(result: Result, by_epoch: bool = False) -> str:
+def text(result: DegradationResult, by_epoch: bool = False) -> str:
     """A line for each network: training and test error after the last epoch, median and range over the seeds."""
     recipe = result.recipe
     rows = []
@@ -135,7 +135,7 @@ def text(result: Result, by_epoch: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def _by_epoch(result: Result) -> str:
+def _by_epoch(result: DegradationResult) -> str:
     """Training and test error of each network by epoch, medians over the seeds."""
     networks = result.by_network()
     headers = ["epoch", *(f"{kind} {depth}" for kind, depth in networks)]

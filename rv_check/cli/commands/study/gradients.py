@@ -21,7 +21,7 @@ from rv_check.report import tables
 from rv_check.writing import write_text
 
 if TYPE_CHECKING:
-    from rv_check.studies.gradients import Measured, Stack
+    from rv_check.studies.gradients import MeasuredStack, Stack
 
 SCHEMA = "rv-check/study-gradients/1"
 
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
 
 def _measure(
     stacks: Sequence[Stack], depths: Sequence[int] | None, seeds: int | None, after: Sequence[int], rate: float
-) -> list[Measured]:
+) -> list[MeasuredStack]:
     """After each number of steps. `depths` and `seeds`: the stack's own where none are given."""
     from rv_check.studies.gradients import study
 
@@ -79,7 +79,7 @@ def _measure(
     return found
 
 
-def text(found: Sequence[Measured], along: bool = False) -> str:
+def text(found: Sequence[MeasuredStack], along: bool = False) -> str:
     """A line for each stack and depth: medians over the seeds, and the smallest and largest ratio."""
     rows = [_row(one) for one in found]
     headers = (
@@ -103,7 +103,7 @@ def text(found: Sequence[Measured], along: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def _row(one: Measured) -> tuple[str, ...]:
+def _row(one: MeasuredStack) -> tuple[str, ...]:
     first = next(iter(one.runs[0].plain))
     norms = [f"{one.along(kind)[first]:.2g}" for kind in ("residual", "plain")]
     ratios = (
@@ -114,7 +114,7 @@ def _row(one: Measured) -> tuple[str, ...]:
     return (one.stack.name, depth, str(one.steps), *norms, *ratios, *counts)
 
 
-def _along(one: Measured) -> str:
+def _along(one: MeasuredStack) -> str:
     """Every weight of the main path."""
     residual, plain = one.along("residual"), one.along("plain")
     rows = [(name, f"{residual[name]:.2g}", f"{plain[name]:.2g}") for name in plain]
