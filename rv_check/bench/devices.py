@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import platform
@@ -19,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from rv_check.errors import CannotRun, RvCheckError
+from rv_check.modules.allocator import freed_memory_kept
 from rv_check.text import quote
 
 T = TypeVar("T")
@@ -344,45 +344,6 @@ def synchronised_clock(device: str) -> Callable[[], float]:
 
 
 # Settings
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt(3)
-MALLOC_DEFAULTS = {M_TRIM_THRESHOLD: 128 * 1024, M_MMAP_MAX: 65536}
-MALLOC_KEEPS = {M_TRIM_THRESHOLD: 2**31 - 1, M_MMAP_MAX: 0}
-
-
-@contextmanager
-def freed_memory_kept() -> Iterator[bool]:
-    """What is freed stays with the process, as with CUDA's allocator; false where it does not, or where glibc is not.
-
-    Otherwise every large tensor is made of new pages, which the kernel clears in the time of whoever touches them: half
-    of a backward pass of VGG-11. Whether one finds a hole in the heap instead depends on what the process did before,
-    and of two equal networks one has been seen to, so that the other took 1.9 times as long. Not to be nested.
-
-    It does not where memory once ran out: glibc then gives the thread another arena, which holds no large tensor.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        yield False
-        return
-    libc = ctypes.CDLL(None)
-    taken = [libc.mallopt(parameter, value) for parameter, value in MALLOC_KEEPS.items()]
-    try:
-        yield all(taken) and not _is_mapped(libc, 2**26)
-    finally:
-        for parameter, value in MALLOC_DEFAULTS.items():
-            libc.mallopt(parameter, value)
-        libc.malloc_trim(0)
-
-
-def _is_mapped(libc: ctypes.CDLL, size: int) -> bool:
-    """Whether so many bytes have a mapping of their own, gone when they are freed, by glibc's own mark before them."""
-    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-    libc.free.argtypes = [ctypes.c_void_p]
-    block = libc.malloc(size)
-    if not block:
-        return True
-    marked = ctypes.c_size_t.from_address(block - ctypes.sizeof(ctypes.c_size_t)).value & 2
-    libc.free(block)
-    return bool(marked)
 
 
 @contextmanager

@@ -17,9 +17,10 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from structure import CLOCKS
@@ -34,6 +35,7 @@ from rv_check.checks.registry import CHECKS
 from rv_check.checks.sizes import input_sizes
 from rv_check.graphs.builder import Form
 from rv_check.graphs.network import At
+from rv_check.modules import torch_state
 from rv_check.modules.build import build
 from rv_check.modules.reference import build_reference
 
@@ -141,16 +143,23 @@ def depths(rounds: int) -> None:
 
 
 def numbers(rounds: int) -> None:
-    """The numbers checks of resnet50 against building both models and running their forward and backward."""
-    arch = load("resnet50")
-    wanted = [c for c in CHECKS if c.name in ("init", "state_dict", "logits", "eval", "train")]
+    """The numbers checks of resnet50 against building both models and running their forward and backward.
 
-    def checks() -> None:
+    And those of vgg11, whose tensors are large, against the same where memory that is freed goes back to the system.
+    """
+    arch = load("resnet50")
+    asked = [c for c in CHECKS if c.name in ("init", "state_dict", "logits", "eval", "train")]
+
+    def checks(arch: Arch = arch) -> None:
         run = ArchRun(arch)
-        for check in wanted:
+        for check in asked:
             assert all(f.status == "passed" for f in run_check(check, run))
 
     def bare() -> None:
+        with torch_state.steady():
+            run_bare()
+
+    def run_bare() -> None:
         pair = Pair.of_reference(arch, "cpu")
         models = (pair.expected, pair.found)
         with torch.no_grad():
@@ -163,6 +172,14 @@ def numbers(rounds: int) -> None:
                     model(torch.randn(2, *size, dtype=torch.float64, requires_grad=True)).sum().backward()
 
     compare("`numbers` checks of resnet50 / building and running both models", checks, bare, rounds)
+    vgg = load("vgg11")
+
+    def given_back() -> None:
+        with mock.patch.object(torch_state, "freed_memory_kept", nullcontext):
+            checks(vgg)
+
+    claim = "`numbers` checks of vgg11, freed memory kept / given back to the system"
+    compare(claim, lambda: checks(vgg), given_back, rounds)
 
 
 def models(rounds: int) -> None:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
-import os
-import platform
-import subprocess
-import sys
 import weakref
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +14,6 @@ from torch import Tensor
 from rv_check.bench import devices
 from rv_check.bench.devices import Cpu, DoesNotFit, EventClock, attempt, device_of, largest, no_memory, settings
 from rv_check.errors import RvCheckError
-from tests import ROOT
 
 
 class Event:
@@ -93,50 +87,6 @@ def test_settings_are_set_recorded_and_put_back() -> None:
     with pytest.raises(ValueError, match="on purpose"):
         fail()
     assert flags() == before
-
-
-FAULTS = """
-import json, resource, sys
-import torch
-from rv_check.bench.devices import Cpu, settings
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.full((2**24,), 1.0)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-try:
-    torch.empty(int(sys.argv[1]), dtype=torch.uint8)
-except RuntimeError:
-    pass
-before = min(faults(), faults())
-with settings(Cpu(1), "float32") as recorded:
-    within = [faults() for _ in range(30)][-1]  # the first find no hole that fits yet
-print(json.dumps([before, within, min(faults(), faults()), recorded["freed_memory_kept"]]))
-"""
-
-
-@pytest.mark.parametrize(("bytes_before", "kept"), [(1, True), (2**60, False)], ids=["fresh", "memory ran out before"])
-def test_freed_memory_is_kept_while_it_is_measured(bytes_before: int, kept: bool) -> None:
-    """64 MiB taken, written and given back again and again come from new pages, but for within the settings.
-
-    In a process of its own: where a tensor comes to lie depends on all that was taken before. Where an exabyte was
-    asked for, nothing is kept any more, and that is recorded. With two threads, since glibc then has a second arena
-    to turn to.
-    """
-    resource = pytest.importorskip("resource")
-    if platform.libc_ver()[0] != "glibc":
-        pytest.skip("the C library is not glibc, whose allocator can be told to keep memory")
-    command = [sys.executable, "-c", FAULTS, str(bytes_before)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    before, within, after, recorded = json.loads(done.stdout)
-    pages = 2**26 // resource.getpagesize()
-    if before < pages // 2:
-        pytest.skip("huge pages here, whose faults are few")
-    assert (within < pages // 100) == kept
-    assert recorded == kept
-    assert after >= pages // 2
 
 
 def test_a_device_by_its_name() -> None:
