@@ -14,16 +14,17 @@ from rv_check.checks.check import Check
 from rv_check.checks.findings import Level
 
 SECONDS = {  # of a check whatever is checked, and more for each million parameters
-    "structure": (4.0, 0.02),
-    "init": (0.0, 0.02),
+    "structure": (1.5, 0.03),
+    "state_dict": (0.0, 0.01),
+    "init": (0.0, 0.005),
     "logits": (0.0, 0.03),
-    "eval": (0.0, 0.32),
-    "train": (0.0, 0.2),
-    "counters": (1.0, 0.01),
+    "eval": (0.0, 0.23),
+    "train": (0.0, 0.16),
+    "counters": (1.5, 0.0),
     "field": (1.5, 0.0),
 }
-BASE_BYTES = 900_000_000  # of a process with torch in it, and the activations of a check
-BYTES_PER_PARAMETER: dict[Level, int] = {"spec": 0, "structure": 10, "numbers": 45}
+BASE_BYTES = 1_000_000_000  # of a process with torch in it, and the activations of a check
+BYTES_PER_PARAMETER: dict[Level, int] = {"spec": 0, "structure": 10, "numbers": 44}
 
 
 def seconds(check: Check, params: int) -> float:

@@ -59,7 +59,7 @@ def as_it_comes(following: Following) -> Above:
     def lines(columns: int, rows: int) -> list[str]:
         cells = []
         for one, row in zip(following.archs, known, strict=True):
-            parity = comparison.Line(one.arch, one.so_far).parity if one.findings else ""
+            parity = comparison.Line(one.arch, one.so_far).parity if one.so_far.findings else ""
             cells.append((*row[:-1], parity))
         for wide in (True, False):
             shown = cells if wide else [(*row[:3], row[-1]) for row in cells]
