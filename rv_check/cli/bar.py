@@ -11,6 +11,7 @@ from typing import Self
 
 from rich import progress as rich
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.styled import Styled
 from rich.table import Column
@@ -23,7 +24,10 @@ BELOW = 3  # rows of the terminal that are not for what stands above: an empty o
 
 
 class Bar(Progress):
-    """The share that is done, the time to go and what it is at: one line, gone at the end."""
+    """The share that is done, the time to go and what it is at: one line, gone at the end.
+
+    It leaves room for the `^C` that a terminal writes, which would go to the next line, and that would stay.
+    """
 
     def __init__(self, parts: float, above: Above | None = None):
         super().__init__(parts)
@@ -33,12 +37,9 @@ class Bar(Progress):
             rich.BarColumn(bar_width=24, complete_style="green"),
             rich.TaskProgressColumn(),
             rich.TextColumn("{task.fields[left]} to go", markup=False),
-            rich.TextColumn(
-                "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
-            ),
+            rich.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=self._console,
             auto_refresh=False,
-            expand=True,
         )
         self._task = self._bar.add_task("", total=parts, left=duration(None))
         self._live = self._drawn()
@@ -79,4 +80,5 @@ class Bar(Progress):
         parts: list[RenderableType] = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
         if parts:
             parts.append(Text())
-        return Styled(Group(*parts, self._bar.get_renderable()), "default")
+        parts.append(Constrain(self._bar.get_renderable(), self._console.width - len("^C") - 1))
+        return Styled(Group(*parts), "default")

@@ -13,6 +13,7 @@ from rv_check.checks.deviations import load_deviations
 from rv_check.checks.effort import seconds
 from rv_check.checks.findings import Finding, Report, up_to
 from rv_check.checks.judge import Judge
+from rv_check.cli import machine
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
 from rv_check.cli.following import Following
 from rv_check.cli.jobs import Question, check_at_once
@@ -43,8 +44,8 @@ def check_archs(
     question = question_of(evidence, chosen)
     following = Following(chosen, evidence.levels, seen)
     with following.shown(console, above):
-        if jobs is None and evidence.device != "cpu":
-            jobs = 1  # one GPU has one memory
+        if jobs is None and (evidence.device != "cpu" or machine.cores() == 1):
+            jobs = 1  # a GPU has one memory
         if jobs == 1 or len(chosen) == 1 or evidence.levels == STATIC:
             return [question.answer(index, arch, following) for index, arch in enumerate(chosen)]
         check_at_once(chosen, question, following, jobs)

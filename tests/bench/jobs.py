@@ -1,10 +1,11 @@
 """How long the checks of all archs take one after another, and at once: whole commands, side by side in one run.
 
-    python tests/bench/jobs.py [--jobs 2] [--archs resnet18 ...] [--level structure] [--rounds 1] [-o FILE]
+    python tests/bench/jobs.py [--jobs 2] [--before FOLDER] [--archs resnet18 ...] [--rounds 1] [-o FILE]
 
-Runs `rv-check report --jobs 1` and `--jobs N` in turn, A B A B, and sees that both print the same. Prints the ratio of
-each round and, for the machine, what it has. On a machine that others use as well it says nothing: see that the load
-is below 0.1 before it begins, which is printed.
+Runs `rv-check report --jobs 1` and `--jobs N` in turn, A B A B, and sees that both print the same. With `--before`,
+another checkout of rv_check, `rv-check report` as it is there stands for `--jobs 1`. Prints the ratio of each round
+and, for the machine, what it has. On a machine that others use as well it says nothing: the load is printed first, and
+should be below 0.1.
 """
 
 from __future__ import annotations
@@ -21,24 +22,26 @@ from pathlib import Path
 
 from rv_check.cli import machine
 
+ROOT = Path(__file__).parents[2]
 
-def run(arguments: list[str], jobs: int) -> tuple[float, str, int]:
-    """Seconds of one command, what it printed, and the most memory that one of its processes had, in bytes."""
-    import resource  # there is none on Windows
 
-    command = [sys.executable, "-m", "rv_check", "report", *arguments, "--jobs", str(jobs)]
+def run(arguments: list[str], checkout: Path) -> tuple[float, str]:
+    """Seconds of one command, as it is in a checkout, and what it printed."""
+    command = [sys.executable, "-m", "rv_check", "report", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
     start = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=checkout, env=environment)
     took = time.perf_counter() - start
     if done.returncode not in (0, 1):
         sys.exit(f"{' '.join(command)} ended with {done.returncode}")
-    return took, done.stdout, 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return took, done.stdout
 
 
 def main() -> None:
     """Rounds of both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=machine.cores())
+    parser.add_argument("--before", type=Path, metavar="FOLDER", help="a checkout without --jobs, in place of --jobs 1")
     parser.add_argument("--archs", nargs="*", default=[], help="all unless given")
     parser.add_argument("--level", choices=["structure", "numbers"], default="numbers")
     parser.add_argument("--rounds", type=int, default=1)
@@ -48,15 +51,18 @@ def main() -> None:
     load = f"load {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "load not known"
     print(f"{machine.cores()} cores, {free:.1f} GB free, {load}, Python {platform.python_version()}", flush=True)
     arguments = [*options.archs, "--level", options.level]
+    one, many = ["--jobs", "1"], ["--jobs", str(options.jobs)]
+    name = "--jobs 1" if options.before is None else f"report of {options.before}"
     times: list[tuple[float, float]] = []
     for turn in range(options.rounds):
-        (alone, text, _), (beside, other, peak) = run(arguments, 1), run(arguments, options.jobs)
+        alone, text = run([*arguments, *([] if options.before else one)], (options.before or ROOT).resolve())
+        beside, other = run([*arguments, *many], ROOT)
         times.append((alone, beside))
         same = "the same output" if text == other else "OTHER OUTPUT"
-        words = f"{alone:.1f} s with --jobs 1, {beside:.1f} s with --jobs {options.jobs}, ratio {beside / alone:.3f}"
-        print(f"round {turn + 1}: {words}, {same}, {peak / 1e9:.1f} GB at most in a process", flush=True)
+        words = f"{alone:.1f} s by {name}, {beside:.1f} s by --jobs {options.jobs}, ratio {beside / alone:.3f}"
+        print(f"round {turn + 1}: {words}, {same}", flush=True)
     ratio = statistics.median(beside / alone for alone, beside in times)
-    print(f"--jobs {options.jobs} / --jobs 1: ratio {ratio:.3f}, {options.rounds} rounds")
+    print(f"--jobs {options.jobs} / {name}: ratio {ratio:.3f}, {options.rounds} rounds")
     if options.output:
         found = {"jobs": options.jobs, "archs": options.archs, "level": options.level, "seconds": times, "ratio": ratio}
         options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
