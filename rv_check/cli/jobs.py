@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +28,7 @@ from rv_check.cli import machine
 from rv_check.errors import CannotRun, RvCheckError
 from rv_check.optional import need
 
+SHARE = 0.8  # of the memory that is free: others on the machine may come to want some
 ONE_AT_A_TIME = "--jobs 1, which checks one arch at a time and takes the least memory"
 
 
@@ -102,7 +105,7 @@ class Plan:
         self.peaks = [peak_bytes(arch, some) for arch, some in zip(archs, checks, strict=True)]
         self.waiting = sorted(range(len(archs)), key=took.__getitem__, reverse=True)
         self.most, self.is_bounded = most, is_bounded
-        self.free = machine.free_bytes()
+        self.free = SHARE * machine.free_bytes()
 
     def take(self, end: int, held: Mapping[int | None, int]) -> int | None:
         """The next arch below `end`, if it may start now: one may always.
@@ -111,7 +114,7 @@ class Plan:
         """
         at_work = [index for index in held if index is not None]
         bounded = self.is_bounded and bool(at_work)
-        free = machine.free_bytes() if bounded else 0
+        free = SHARE * machine.free_bytes() if bounded else 0
         promised = sum(max(0, self.peaks[index] - held[index]) for index in at_work)
         for index in self.waiting:
             wanted = max(0, self.peaks[index] - held.get(None, 0))
@@ -122,7 +125,7 @@ class Plan:
 
     def threads(self, index: int) -> int:
         """The threads of torch for an arch: the cores, shared by as many archs of its size as fit into memory."""
-        beside = min(self.most, self.free // self.peaks[index]) if self.is_bounded else self.most
+        beside = min(self.most, int(self.free / self.peaks[index])) if self.is_bounded else self.most
         return max(1, machine.cores() // max(1, beside))
 
 
@@ -247,6 +250,7 @@ class Sending:
 def _work(connection: Connection, question: Question) -> None:
     """Check archs until there are no more."""
     sys.stdout = sys.stderr  # what a reference prints is no result
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sending = Sending(connection)
     while True:
         try:
@@ -258,6 +262,14 @@ def _work(connection: Connection, question: Question) -> None:
             question.answer(index, arch, sending)
         except Exception as error:
             sending.send(index, "raised", _portable(error))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that asked is gone, whatever ended it: a check in between may take a minute."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _limit(threads: int) -> None:

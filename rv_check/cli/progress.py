@@ -13,6 +13,7 @@ from typing import Self
 from rv_check.text import duration
 
 EVERY = 30.0  # seconds between two lines where there is no terminal to draw on
+LEAST = 0.05  # of all parts, done before the pace says anything: what comes first is slow, as torch is imported there
 Above = Callable[[int, int], Sequence[str]]  # lines that stand above a bar, for so many columns and rows at most
 
 
@@ -57,9 +58,9 @@ class Progress:
         print(line, file=sys.stderr, flush=True)
 
     def left(self, now: float) -> float | None:
-        """Seconds to go at the pace of the steps so far; None while there is none."""
+        """Seconds to go at the pace of the steps so far; None while too few were done to know it."""
         paced = self.done - self.skipped
-        if not paced:
+        if not paced or paced < LEAST * self.parts:
             return None
         at_the_step = (self.stepped - self.began) * (self.parts - self.done) / paced
         return max(0.0, at_the_step - (now - self.stepped))

@@ -41,6 +41,7 @@ class Screen:
     row: int = 0
     column: int = 0
     cursor: bool = True
+    widest: int = 0  # the last column that was written to
     red: list[str] = field(default_factory=list)  # text that was written in red
 
     def write(self, text: str) -> None:
@@ -65,6 +66,7 @@ class Screen:
                 self.lines[self.row] = line[: self.column] + words + line[self.column + len(words) :]
                 self.column += len(words)
                 assert self.column <= self.columns, words
+                self.widest = max(self.widest, self.column)
                 self.red += [words] if colour == "31" else []
 
     def obey(self, number: str, command: str) -> None:
@@ -250,6 +252,15 @@ def test_time_to_go(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     assert capsys.readouterr().err == "one; 60%, 40 s to go\nthree; 90%, 10 s to go\n"
 
 
+def test_the_first_parts_say_nothing_of_the_pace() -> None:
+    """Below a twentieth there is no time to go, however long it took."""
+    progress = Progress(100)
+    progress.step(4)
+    assert progress.left(1e6) is None
+    progress.step(1)
+    assert progress.left(1e6) is not None
+
+
 def test_the_time_to_go_goes_down_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """But not below nothing: a part that takes longer than the pace says has no time to go."""
     monkeypatch.setattr("rv_check.cli.progress.monotonic", iter([0.0, 30.0]).__next__)
@@ -275,3 +286,14 @@ def test_lines_above_a_bar_fit_the_terminal(monkeypatch: pytest.MonkeyPatch, cap
     screen.write(capsys.readouterr().err.replace("\n", "\r\n"))
     assert set(asked) == {(60, 7)}
     assert screen.text == ""
+
+
+def test_a_bar_leaves_room_for_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """The terminal writes `^C` behind it, and on the next line where there is no room: that line would stay."""
+    monkeypatch.setenv("COLUMNS", "60")
+    screen = Screen(columns=60)
+    with Bar(1) as bar:
+        bar.at("x" * 100)
+        time.sleep(0.3)
+    screen.write(capsys.readouterr().err.replace("\n", "\r\n"))
+    assert 50 < screen.widest <= 57
