@@ -8,8 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,36 +206,61 @@ def is_deaf(process: int) -> bool:
     return any(mask >> (signal.SIGINT - 1) & 1 for mask in masks)
 
 
-@pytest.mark.parametrize(
-    ("sent", "to_group"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)]
-)
-def test_what_ends_the_command_ends_all_processes(sent: signal.Signals, to_group: bool) -> None:
-    """At once, and none is left behind. Ctrl-C comes to each process of a terminal's group, and is told in one line."""
+SLEEPS = """
+import sys, time
+from rv_check import load
+from rv_check.cli.jobs import Question, check_at_once
+
+class Sleeps(Question):
+    def answer(self, index, arch, hearing):
+        print("asleep", file=sys.stderr, flush=True)
+        time.sleep(600)
+
+if __name__ == "__main__":
+    check_at_once([load("resnet18"), load("resnet34")], Sleeps(("structure",)), None, 2)
+"""
+
+
+def heed() -> None:
+    """Have a process hear of Ctrl-C, which a job in the background of a shell, and what it starts, ignores."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_ends_the_command_ends_all_processes(sent: signal.Signals, tmp_path: Path) -> None:
+    """Whatever they do, and whoever may hear of it: nobody holds stderr open after it."""
+    (tmp_path / "sleeps.py").write_text(SLEEPS)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "env": environment, "preexec_fn": heed}
+    with subprocess.Popen([sys.executable, str(tmp_path / "sleeps.py")], **pipes) as running:
+        assert running.stderr is not None
+        assert [running.stderr.readline() for _ in range(2)] == ["asleep\n"] * 2
+        begun = children(running.pid)
+        try:
+            running.send_signal(sent)
+            _, err = running.communicate(timeout=60)
+        finally:
+            for one in begun:
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGKILL)
+    assert running.returncode == -sent
+    assert ("KeyboardInterrupt" in err) == (sent == signal.SIGINT)
+
+
+def test_ctrl_c_is_told_in_one_line() -> None:
+    """It comes to each process of a terminal's group, of which the first alone hears it."""
     level = ["--level", "structure", "--jobs", "2"]
     command = [sys.executable, "-m", "rv_check", "check", "resnet152", "resnet152(classes=10)", *level]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-
-    def heed() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
     with subprocess.Popen(command, cwd=ROOT, preexec_fn=heed, start_new_session=True, **pipes) as running:
         assert running.stdout is not None
-        while running.stdout.readline() != "resnet152::metadata passed: input is 224 224\n":
-            pass
-        time.sleep(1)  # now it observes the structure, for some seconds in which it says nothing
+        assert running.stdout.readline().startswith("resnet152::shapes passed: ")
         begun = children(running.pid)
         assert len(begun) >= 2
         assert all(is_deaf(one) for one in begun)
-        if to_group:
-            os.killpg(running.pid, sent)
-        else:
-            running.send_signal(sent)
-        _, err = running.communicate(timeout=30)
-    assert (running.returncode, err) == ((130, "rv-check: interrupted\n") if to_group else (-sent, ""))
-    deadline = time.monotonic() + 2  # whoever adopts them buries them
-    while (left := [one for one in begun if Path(f"/proc/{one}/exe").exists()]) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left == []
+        os.killpg(running.pid, signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (130, "rv-check: interrupted\n")
 
 
 # How many, and which first
