@@ -255,7 +255,7 @@ def _within(schema: Mapping[str, Any], suffix: str = "") -> Iterator[tuple[Mappi
 def _type(schema: Mapping[str, Any]) -> str:
     """`integer`, `text or null`, `list of number`."""
     if "$ref" in schema:
-        name = schema["$ref"].removesuffix(".json")
+        name = re.sub(r"-\d+$", "", schema["$ref"].removesuffix(".json"))  # a section is called without the number
         return f"[{_read(schema['$ref'])['title']}](#{name})"
     if "const" in schema or "enum" in schema:
         return " or ".join(_shown(one) for one in schema.get("enum", [schema.get("const")]))

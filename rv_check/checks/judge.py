@@ -16,7 +16,7 @@ class Judge:
 
     require: Level | None = None  # a skip at this level or a cheaper one is a failure
     deviations: Sequence[Deviation] = ()
-    starting: Callable[[str], None] = lambda what: None  # "resnet50::eval, 4 of 12"
+    starting: Callable[[str, Sequence[Check], int], None] = lambda subject, checks, index: None
     seen: Callable[[Finding], None] = lambda finding: None
 
     def findings(self, run: Run, checks: Sequence[Check], others: Sequence[Check] = ()) -> tuple[Finding, ...]:
@@ -26,8 +26,8 @@ class Judge:
         for finding in found:
             self.seen(finding)
         required = up_to(self.require) if self.require else ()
-        for index, check in enumerate(checks, 1):
-            self.starting(f"{run.name}::{check.name}, {index} of {len(checks)}")
+        for index, check in enumerate(checks):
+            self.starting(run.name, checks, index)
             deviation = first_match(self.deviations, run.ids(check))
             for finding in settle(run_check(check, run), required, deviation):
                 found.append(finding)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rv_check.cli.progress import Above, Progress, progress
 from rv_check.errors import cannot_write
 from rv_check.writing import put
 
@@ -41,22 +43,31 @@ class Console:
     def __init__(self, form: str = "text"):
         self.form = form
         self._out = sys.stdout
+        self._progress: Progress | None = None
+
+    @contextmanager
+    def progress(self, parts: float, above: Above | None = None) -> Iterator[Progress]:
+        """Tell on stderr how far a long run is, until the end of the block. Args: as for `progress.progress`."""
+        with progress(parts, self.note, above) as self._progress:
+            try:
+                yield self._progress
+            finally:
+                self._progress = None
+
+    def _aside(self) -> AbstractContextManager[None]:
+        """What is drawn on the terminal is away inside."""
+        return self._progress.aside() if self._progress else nullcontext()
 
     def say(self, text: str) -> None:
         """Print a result as it comes, unless the answer is an object, in which it is as well."""
-        self.doing("")
         if self.form != "json" and self._out is not None:
-            print(text, file=self._out, flush=True)
+            with self._aside():
+                print(text, file=self._out, flush=True)
 
     def note(self, text: str) -> None:
         """Print on stderr what is no result."""
-        self.doing("")
-        print(text, file=sys.stderr, flush=True)
-
-    def doing(self, text: str) -> None:
-        """One line on a terminal, rewritten; nothing elsewhere."""
-        if sys.stderr is not None and sys.stderr.isatty():
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        with self._aside():
+            print(text, file=sys.stderr, flush=True)
 
     def shown(self, answer: Answer) -> str:
         """The answer in the form that was asked for."""
@@ -67,7 +78,6 @@ class Console:
 
         Raises: RvCheckError.
         """
-        self.doing("")
         if output is None:
             self._print(text)
             return

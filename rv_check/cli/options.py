@@ -103,6 +103,12 @@ def batch(parser: argparse.ArgumentParser, unless_given: int) -> None:
     parser.add_argument("--batch", type=positive, default=unless_given, metavar="N", help=words)
 
 
+def jobs(parser: argparse._ActionsContainer) -> None:
+    """--jobs: archs that are checked at once."""
+    words = "archs checked at once; unless given as many as there are cores, and as fit into memory; on CUDA 1"
+    parser.add_argument("--jobs", type=positive, metavar="N", help=words)
+
+
 @dataclass(frozen=True)
 class StepOptions:
     """A training step, as far as its memory depends on it: images at a time, type of numbers, optimiser."""

@@ -55,7 +55,7 @@ def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: flo
         return TensorDifference(what, math.inf, f"shape {list(found.shape)}", str(list(expected.shape)))
     if expected.dtype != found.dtype:
         return TensorDifference(what, math.inf, str(found.dtype), str(expected.dtype))
-    if torch.equal(expected, found) and bool(torch.isfinite(expected).all()):
+    if torch.equal(expected, found) and math.isfinite(largest_value(expected)):
         return TensorDifference(what, 0.0)
     expected, found = expected.detach().double(), found.detach().double()
     difference = (expected - found).abs()
@@ -65,6 +65,17 @@ def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: flo
     where = [int(i) for i in torch.unravel_index(torch.tensor(index), expected.shape)] if expected.dim() else []
     values = [f"{float(tensor.flatten()[index]):.17g}" for tensor in (found, expected)]
     return TensorDifference(what, relative, f"{values[0]} at {where}", values[1])
+
+
+def largest_value(tensor: Tensor) -> float:
+    """The largest absolute value; nan where one is, and 0 of an empty tensor.
+
+    It reads the tensor once and makes no other one: of a VGG's gradients that is a third of the time of a comparison.
+    """
+    if not tensor.numel():
+        return 0.0
+    low, high = torch.aminmax(tensor.detach().abs() if tensor.is_complex() else tensor.detach())
+    return max(-float(low), float(high))
 
 
 @dataclass
@@ -168,7 +179,7 @@ def differences(expected: Trace, found: Trace, train: bool) -> Iterator[TensorDi
             yield replace(at, module=name, decides=False)
     yield compare("output", expected.output, found.output)
     known = [gradient for gradient in expected.gradients.values() if gradient is not None]
-    floor = SMALLEST_GRADIENT * max((float(gradient.abs().max()) for gradient in known), default=0.0)
+    floor = SMALLEST_GRADIENT * max(map(largest_value, known), default=0.0)
     for name in reversed(list(expected.gradients | found.gradients)):
         at = compare(f"gradient of {name}", expected.gradients.get(name), found.gradients.get(name), floor)
         yield replace(at, module=name.rpartition(".")[0])

@@ -57,6 +57,7 @@ class ComparisonRow:
 
 
 HEADERS = ("arch", "params", "MACs", "receptive field", "depth", "skips", "top-1 % (quoted)", "parity")
+ALIGN = "lrrlrrll"
 
 
 def table_rows(lines: Sequence[ComparisonRow]) -> list[tuple[str, ...]]:
@@ -101,7 +102,7 @@ def comparison(lines: Sequence[ComparisonRow], form: str, more: Mapping[str, Map
         rows = [(*_csv_row(line), *cells) for line, cells in zip(lines, cells_of, strict=True)]
         return csv_text((*CSV_HEADERS, *added), rows)
     rows = [(*row, *cells) for row, cells in zip(table_rows(lines), cells_of, strict=True)]
-    text = table((*HEADERS, *added), rows, "lrrlrrll" + "r" * len(added), form)
+    text = table((*HEADERS, *added), rows, ALIGN + "r" * len(added), form)
     return f"{text}\n\n{LEGEND}" if form == "text" else text
 
 

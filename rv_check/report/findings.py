@@ -9,6 +9,7 @@ from rv_check.checks.findings import LEVELS, Finding, Report
 from rv_check.text import quote_plain
 
 CHECK_SCHEMA = "rv-check/check/1"
+CHECKS_SCHEMA = "rv-check/checks/1"
 MAP_SCHEMA = "rv-check/map/1"
 
 
@@ -25,6 +26,12 @@ def check_json(report: Report) -> dict[str, Any]:
         "totals": {name: {"found": found, "expected": expected} for name, (found, expected) in report.totals.items()},
         "notes": list(report.notes),
     }
+
+
+def checks_json(reports: Sequence[Report]) -> dict[str, Any]:
+    """Schema rv-check/checks/1: several of rv-check/check/1, in the order that was asked for."""
+    passed = all(report.passed for report in reports)
+    return {"schema": CHECKS_SCHEMA, "passed": passed, "reports": [check_json(report) for report in reports]}
 
 
 def map_json(report: Report) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from rv_check import build, load
 from rv_check.modules.reference import build_reference
 
 RATIOS = Path(__file__).with_name("ratios.py")
+EFFORT = Path(__file__).with_name("effort.py")
+JOBS = Path(__file__).with_name("jobs.py")
 STRUCTURE = Path(__file__).with_name("structure.py")
 
 
@@ -76,3 +78,29 @@ def test_a_cold_run_of_the_structure_script_gives_an_answer() -> None:
     command = [sys.executable, str(STRUCTURE), "--archs", "resnet18", "--answer", "torch.export of both and difflib"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+SMALL = ["resnet18(width=4)", "plain18(width=4)"]
+
+
+def test_the_script_of_archs_at_once_runs(tmp_path: Path) -> None:
+    """It times both ways in turn, and sees that they print the same."""
+    path = tmp_path / "jobs.json"
+    command = [sys.executable, str(JOBS), "--jobs", "2", "--archs", *SMALL, "-o", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "the same output" in done.stdout
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert f"--jobs 2 / --jobs 1: ratio {kept['ratio']:.3f}, 1 rounds" in done.stdout
+    assert len(kept["seconds"]) == 1
+
+
+def test_the_script_of_what_a_check_takes_runs(tmp_path: Path) -> None:
+    """It measures each check of an arch, in a process that has torch in it."""
+    path = tmp_path / "effort.json"
+    command = [sys.executable, str(EFFORT), "--archs", SMALL[0], "-o", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (kept,) = json.loads(path.read_text(encoding="utf-8"))
+    assert list(kept["seconds"]) == ["shapes", "counters", "field"]
+    assert kept["peak_bytes"] > 100_000_000

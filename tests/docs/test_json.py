@@ -113,6 +113,7 @@ COMMANDS = [  # what the examples of the page do not show
     "show vgg11 --json",
     "show resnet18 --input '3 64 96' --depth 2 --json",
     "check vgg11 --level spec --json",
+    "check plain18 resnet50_v1 'resnet18(width=4)' --level spec --json",
     "check net.py:Up --as resnet18 --level structure --json",
     "check resnet18 --level structure --json",
     "diff resnet18 plain18 --json",

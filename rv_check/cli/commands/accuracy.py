@@ -11,7 +11,6 @@ from typing import Any
 from rv_check.archs.load import load
 from rv_check.cli import options as shared
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
-from rv_check.cli.progress import Progress
 from rv_check.errors import RvCheckError
 from rv_check.modules.named import is_module
 from rv_check.optional import need, need_device
@@ -46,24 +45,17 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     need_device(options.device)
     from rv_check.weights import accuracy
 
-    told: list[Progress] = []
-
-    def seen(done: int, images: int) -> None:
-        if not told:
-            told.append(Progress(images))
-            told[0].step(f"{done} of {images} images", done, took_time=False)
-        else:
-            told[0].step(f"{done} of {images} images", done - told[0].done)
-
     printed = accuracy.published(arch, options.weights)
-    try:
-        state = Path(options.state) if options.state else None
+    state = Path(options.state) if options.state else None
+    with console.progress(1) as progress:
+
+        def seen(done: int, images: int) -> None:
+            is_first = not progress.done  # and may have been counted by an earlier run
+            progress.step(done / images - progress.done, f"{done} of {images} images", not is_first)
+
         counts = accuracy.measure(
             arch, options.weights, Path(options.data), options.batch, options.device, state, seen, options.map
         )
-    finally:
-        if told:
-            told[0].close()
     found: dict[str, Any] = {"schema": SCHEMA, "subject": arch.name, "weights": options.weights}
     found |= {"data": options.data, "images": counts.images}
     for name, hits in zip(RANKS, (counts.top1, counts.top5), strict=True):

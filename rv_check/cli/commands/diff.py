@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rv_check.archs.load import load, parse_size
-from rv_check.cli.common import judge_of, of_module
+from rv_check.cli.common import judging, of_module, question_of
 from rv_check.cli.console import Answer, Console
 from rv_check.cli.options import evidence, evidence_of, input_size, json_of, keywords
 from rv_check.errors import RvCheckError
@@ -38,15 +38,16 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     arguments = parse_arguments(options.kwargs)
     chosen = [load(name) for name, is_module in zip((options.a, options.b), modules, strict=True) if not is_module]
     size = parse_size(options.input) if options.input else (3, 224, 224)
-    judge = judge_of(asked, chosen, console)
+    question = question_of(asked, chosen)
     from rv_check.checks.of_module import check
     from rv_check.checks.of_two import compare_modules
 
-    loaded = [load_module(name, arguments).module for name in (options.a, options.b) if is_module_name(name)]
-    if chosen:
-        name = options.b if modules[1] else options.a
-        found = check(loaded[0], chosen[0], asked.device, level=asked.level, judge=judge, name=name)
-    else:
+    with judging(question, console) as (judge, _):
+        loaded = [load_module(name, arguments).module for name in (options.a, options.b) if is_module_name(name)]
+        if chosen:
+            name = options.b if modules[1] else options.a
+            return of_module(check(loaded[0], chosen[0], asked.device, level=asked.level, judge=judge, name=name))
         names = (options.b, options.a)
-        found = compare_modules(loaded[1], loaded[0], size, asked.device, level=asked.level, judge=judge, names=names)
-    return of_module(found)
+        return of_module(
+            compare_modules(loaded[1], loaded[0], size, asked.device, level=asked.level, judge=judge, names=names)
+        )

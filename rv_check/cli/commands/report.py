@@ -11,7 +11,9 @@ from pathlib import Path
 from rv_check.archs.load import archs, load
 from rv_check.cli.common import check_archs
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
-from rv_check.cli.options import ARCH, evidence, evidence_of, form, form_of
+from rv_check.cli.following import Following
+from rv_check.cli.options import ARCH, evidence, evidence_of, form, form_of, jobs
+from rv_check.cli.progress import Above
 from rv_check.errors import RvCheckError
 from rv_check.report import comparison, tables
 from rv_check.writing import writable
@@ -25,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sources", action="store_true", help="every printed number with its source and verdict")
     parser.add_argument("--results", nargs="+", metavar="FILE", help="measured times of `rv-check bench`, as columns")
     evidence(parser)
+    jobs(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> Answer:
@@ -39,7 +42,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     more = _timed(options.results) if options.results else {}
     path = writable(options.output) if options.output else None
     chosen = [load(name) for name in options.arch] or archs()
-    reports = check_archs(chosen, asked, console)
+    reports = check_archs(chosen, asked, console, options.jobs, above=as_it_comes)
     lines = [comparison.ComparisonRow(arch, found) for arch, found in zip(chosen, reports, strict=True)]
     failed = [f for found in reports for f in found.findings if f.status in ("failed", "blocked")]
     for finding in failed:
@@ -47,6 +50,34 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     table = comparison.sources if options.sources else partial(comparison.comparison, more=more)
     status = DID_NOT_HOLD if failed else HELD
     return Answer(partial(comparison.comparison_json, lines), partial(table, lines, how), status, path, reports)
+
+
+def as_it_comes(following: Following) -> Above:
+    """The table while it is made: the last column is filled as levels are reached."""
+    known = comparison.table_rows([comparison.ComparisonRow(one.arch, one.so_far) for one in following.archs])
+
+    def lines(columns: int, rows: int) -> list[str]:
+        cells = []
+        for one, row in zip(following.archs, known, strict=True):
+            parity = comparison.ComparisonRow(one.arch, one.so_far).parity if one.so_far.findings else ""
+            cells.append((*row[:-1], parity))
+        for wide in (True, False):
+            shown = cells if wide else [(*row[:3], row[-1]) for row in cells]
+            headers = comparison.HEADERS if wide else (*comparison.HEADERS[:3], comparison.HEADERS[-1])
+            text = tables.table(headers, shown, comparison.ALIGN if wide else "lrrl")
+            head, below, *body = text.splitlines()
+            if len(head) <= columns:
+                break
+        return [head, below, *_around(body, following.at_work, rows - 2)]
+
+    return lines
+
+
+def _around(body: Sequence[str], at_work: Sequence[int], most: int) -> list[str]:
+    """Of more lines than there is room for, those that are being worked on and the ones next to them."""
+    near = at_work or [0]
+    by_distance = sorted(range(len(body)), key=lambda row: (min(abs(row - one) for one in near), row))
+    return [body[row] for row in sorted(by_distance[: max(most, 0)])]
 
 
 def _timed(names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rv_check import load
 from rv_check.archs.arch import Arch
-from rv_check.checks.check import run_check
+from rv_check.checks.check import Check, run_check
 from rv_check.checks.findings import Finding, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ArchRun
@@ -711,6 +711,10 @@ def test_a_printed_field_holds_as_text() -> None:
 def test_who_listens_hears_of_each_check_and_finding(world: World) -> None:
     """`starting` is told each check before it runs, `seen` each finding as it comes."""
     heard: list[str] = []
-    judge = Judge(starting=heard.append, seen=lambda finding: heard.append(finding.check))
+
+    def starting(subject: str, checks: Sequence[Check], index: int) -> None:
+        heard.append(f"{subject}::{checks[index].name}, {index} of {len(checks)}")
+
+    judge = Judge(starting=starting, seen=lambda finding: heard.append(finding.check))
     check_arch(world.arch(), ["spec"], judge=judge)
-    assert heard[:4] == ["net::shapes, 1 of 6", "shapes", "net::contract, 2 of 6", "contract"]
+    assert heard[:4] == ["net::shapes, 0 of 6", "shapes", "net::contract, 1 of 6", "contract"]

@@ -18,7 +18,7 @@ from rv_check.modules import trace as modules_trace
 from rv_check.modules.build import build
 from rv_check.modules.generic_point import generic_point
 from rv_check.modules.torch_state import seeded, steady
-from rv_check.modules.trace import TensorDifference, Trace, compare, differences
+from rv_check.modules.trace import TensorDifference, Trace, compare, differences, largest_value
 
 NAN, INF = math.nan, math.inf
 TOLERANCE = modules_trace.TOLERANCE[torch.float64]
@@ -116,6 +116,35 @@ def test_a_floor_is_the_least_that_counts() -> None:
     assert compare("it", t(0), t(1e-17), floor=1e-3).relative == pytest.approx(1e-14)
     assert compare("it", t(4), t(5), floor=1e-3).relative == 0.25
     assert compare("it", t(0), t(0), floor=0.0).relative == 0.0
+
+
+@pytest.mark.parametrize(
+    ("values", "largest"),
+    [
+        ([1.0, -3.0, 2.0], 3.0),
+        ([-1.0, -0.5], 1.0),
+        ([0.0, -0.0], 0.0),
+        ([], 0.0),
+        ([1.0, INF], INF),
+        ([1.0, -INF], INF),
+        ([3 + 4j, 1j], 5.0),
+        ([-7, 3], 7.0),
+        ([True, False], 1.0),
+    ],
+)
+def test_the_largest_value(values: list[complex], largest: float) -> None:
+    """Of any type, by its size; an infinite one is the largest."""
+    assert largest_value(torch.tensor(values)) == largest
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("at", [0, 1, 500, 999])
+def test_a_value_that_is_no_number_is_the_largest(at: int, dtype: torch.dtype) -> None:
+    """Wherever it stands, also beside an infinite one."""
+    tensor = torch.linspace(-1, 1, 1000, dtype=dtype)
+    tensor[500] = INF
+    tensor[at] = NAN
+    assert math.isnan(largest_value(tensor))
 
 
 def test_within_is_safe() -> None:

@@ -20,7 +20,6 @@ from torchvision import datasets as torchvision_datasets
 from rv_check import RvCheckError
 from rv_check.archs.load import load
 from rv_check.cli.main import main
-from rv_check.cli.progress import Progress
 from rv_check.language.files import shipped_folder
 from rv_check.studies import datasets, training
 from rv_check.studies.datasets import Data
@@ -439,21 +438,6 @@ def test_the_default_is_a_study_of_three_seeds() -> None:
     """What the README says of it."""
     quick = RECIPES["quick"]
     assert (quick.depths, quick.seeds, quick.epochs, quick.width) == ((20, 32, 56), 3, 20, 8)
-
-
-# Progress
-
-
-def test_time_to_go(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the pace so far, without what was there already; a line each half minute where there is no terminal."""
-    times = iter([0.0, 0.0, 40.0, 60.0, 71.0])
-    monkeypatch.setattr("rv_check.cli.progress.monotonic", lambda: next(times))
-    progress = Progress(10)
-    progress.step("there", 2, took_time=False)
-    progress.step("one", 4)  # 40 s for 4; 4 are left
-    progress.step("two", 2)
-    progress.step("three", 1)  # 71 s for 7; 1 is left
-    assert capsys.readouterr().err == "one; 60%, 40 s to go\nthree; 90%, 10 s to go\n"
 
 
 def test_durations() -> None:

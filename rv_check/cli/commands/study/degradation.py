@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from rv_check.cli import options as shared
 from rv_check.cli.commands.study import draw, folder_of
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
-from rv_check.cli.progress import Progress
 from rv_check.errors import RvCheckError
 from rv_check.optional import need_device
 from rv_check.report import tables
@@ -71,18 +70,19 @@ def run(options: argparse.Namespace, console: Console) -> Answer | None:
     data = _data(options.data, options.folder, options.size, options.download)
     depths, seeds = options.depth or recipe.depths, range(options.seeds or recipe.seeds)
     tasks = degradation.tasks(data, recipe, depths, seeds, folder, options.amp)
-    progress = Progress(sum(task.layers * task.plan.epochs for task in tasks))
-
-    def tell(task: Task, epoch: Epoch, was_there: bool) -> None:
-        errors = f"training error {epoch.train_error:.1f} %, test error {epoch.test_error:.1f} %"
-        where = f"{task.name}, epoch {epoch.epoch} of {task.plan.epochs}"
-        progress.step(f"{where}: {errors}", task.layers, not was_there)
-
+    parts = sum(task.layers * task.plan.epochs for task in tasks)
     with joined(options.device) as ranks:
-        runs = tuple(degradation.study(tasks, ranks, options.fresh, tell))
         if not ranks.first:
+            list(degradation.study(tasks, ranks, options.fresh))
             return None
-    progress.close()
+        with console.progress(parts) as progress:
+
+            def tell(task: Task, epoch: Epoch, was_there: bool) -> None:
+                errors = f"training error {epoch.train_error:.1f} %, test error {epoch.test_error:.1f} %"
+                where = f"{task.name}, epoch {epoch.epoch} of {task.plan.epochs}"
+                progress.step(task.layers, f"{where}: {errors}", not was_there)
+
+            runs = tuple(degradation.study(tasks, ranks, options.fresh, tell))
     result = degradation.DegradationResult(data.name, recipe, runs)
     found = degradation.as_json(result)
     write_text(folder / "degradation.json", json.dumps(found, indent=2) + "\n")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from rv_check.cli import options as shared
 from rv_check.cli.commands.study import draw, folder_of
 from rv_check.cli.console import Answer, Console
-from rv_check.cli.progress import Progress
 from rv_check.errors import unknown
 from rv_check.report import tables
 from rv_check.writing import write_text
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     folder = folder_of(options.output)
     stacks = [stack for name, stack in STACKS.items() if name in (options.stack or STACKS)]
     after = (0, options.steps) if options.steps else (0,)
-    found = _measure(stacks, options.depth, options.seeds, after, options.rate)
+    found = _measure(stacks, options.depth, options.seeds, after, options.rate, console)
     data = as_json(found, options.rate)
     write_text(folder / "gradients.json", json.dumps(data, indent=2) + "\n")
     if not options.no_picture:
@@ -63,19 +62,23 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
 
 
 def _measure(
-    stacks: Sequence[Stack], depths: Sequence[int] | None, seeds: int | None, after: Sequence[int], rate: float
+    stacks: Sequence[Stack],
+    depths: Sequence[int] | None,
+    seeds: int | None,
+    after: Sequence[int],
+    rate: float,
+    console: Console,
 ) -> list[MeasuredStack]:
     """After each number of steps. `depths` and `seeds`: the stack's own where none are given."""
     from rv_check.studies.gradients import study
 
     every = [depth for stack in stacks for depth in depths or stack.depths]
-    progress = Progress(len(after) * sum(every))
     found = []
-    for steps in after:
-        for one in study(stacks, depths, seeds, steps, rate):
-            found.append(one)
-            progress.step(f"{one.stack.name}, {one.depth} {one.stack.unit}", one.depth)
-    progress.close()
+    with console.progress(len(after) * sum(every)) as progress:
+        for steps in after:
+            for one in study(stacks, depths, seeds, steps, rate):
+                found.append(one)
+                progress.step(one.depth, f"{one.stack.name}, {one.depth} {one.stack.unit}")
     return found
 
 
