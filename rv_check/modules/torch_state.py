@@ -43,7 +43,7 @@ def steady() -> Iterator[None]:
     """Torch as it is out of the box inside, whatever the caller has set, and as it was after, its generators included.
 
     Gradients on, autocast off, exact float32, and float32 on the cpu unless said otherwise. Memory that is freed stays
-    with the process meanwhile: what compares the gradients of a VGG takes half the time.
+    with the process meanwhile, so that no large tensor is made of new pages.
     """
     cast = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
     dtype = torch.get_default_dtype()

@@ -66,7 +66,7 @@ def as_it_comes(following: Following) -> Above:
             headers = comparison.HEADERS if wide else (*comparison.HEADERS[:3], comparison.HEADERS[-1])
             text = tables.table(headers, shown, comparison.ALIGN if wide else "lrrl")
             head, below, *body = text.splitlines()
-            if len(head) <= columns:
+            if len(below) <= columns:  # the line of dashes is as wide as the widest row
                 break
         return [head, below, *_around(body, following.at_work, rows - 2)]
 
