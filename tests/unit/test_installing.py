@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import shutil
 import subprocess
@@ -112,14 +113,41 @@ package = skip
 deps = pytest
 install_command = python -c "" {packages}
 [testenv:tests]
+package = editable
 extras = torch, plot
+[testenv:report]
+deps =
+commands = python -c "print('the table')"
+"""
+PYPROJECT = """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "packed"
+version = "1"
+optional-dependencies = { torch = ["torch"], plot = [] }
+"""
+BACKEND = """\
+from zipfile import ZipFile
+
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    with ZipFile(f"{wheel_directory}/packed-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("packed-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: packed\\nVersion: 1\\n")
+        wheel.writestr("packed-1.dist-info/WHEEL", "Wheel-Version: 1.0\\n")
+    return "packed-1-py3-none-any.whl"
 """
 
 
 @pytest.fixture
 def told(tmp_path: Path) -> Any:
-    """What tox prints on stderr of an environment, with this project's toxfile and packages that are not installed."""
-    (tmp_path / "tox.ini").write_text(TOX)
+    """What tox prints on stderr of an environment, with this project's toxfile and packages that are not installed.
+
+    The environment `tests` has a package of its own, which another environment builds.
+    """
+    for name, text in (("tox.ini", TOX), ("pyproject.toml", PYPROJECT), ("backend.py", BACKEND)):
+        (tmp_path / name).write_text(text)
     shutil.copy(ROOT / "toxfile.py", tmp_path)
 
     def run(environment: str) -> str:
@@ -138,3 +166,19 @@ def test_what_takes_long_is_said(told: Any, tmp_path: Path) -> None:
     assert told("tests").startswith(f"Installing torch and torchvision into {folder}, once for all environments:")
     (next(folder.rglob("site-packages")) / "torch").mkdir()
     assert told("tests") == ""
+
+
+def test_what_is_known_is_shown_first(tmp_path: Path) -> None:
+    """Before the command of `report`, and on stderr: stdout is for the table that it makes. Of others nothing is."""
+    package = tmp_path / "rv_check"
+    package.mkdir()
+    (package / "__main__.py").write_text("import sys\nprint('rv_check', *sys.argv[1:], flush=True)\n")
+    for name, text in (("tox.ini", TOX), ("toxfile.py", (ROOT / "toxfile.py").read_text())):
+        (tmp_path / name).write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for name, first in (("report", "rv_check report --level spec\n"), ("small", "")):
+        command = [sys.executable, "-m", "tox", "run", "-qq", "-e", name]
+        pipes: dict[str, Any] = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+        done = subprocess.run(command, check=False, **pipes)
+        assert (done.returncode, done.stderr) == (0, first), done.stdout
+        assert done.stdout == ("the table\n" if first else "")
