@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import rv_check
+from rv_check.archs.arch import Arch
 from rv_check.archs.load import load
 from rv_check.blocks.totals import totals
 from rv_check.costs.memory import kept_for_backward
@@ -24,6 +25,7 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs import rules
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node
+from rv_check.graphs.match import match
 from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import graph_of
 from rv_check.modules import aten
@@ -408,7 +410,7 @@ def by_chance(chance: random.Random) -> str:
 def test_trees_and_graphs_agree(tens: int, tmp_path: Path) -> None:
     """Networks of every op have the same totals read off the tree and off the graph, which are written apart.
 
-    So has the module that is built, observed as it runs.
+    So has the module that is built, observed as it runs; and its graph is that of the spec, to each argument.
     """
     met: set[str] = set()
     for seed in range(10 * tens, 10 * tens + 10):
@@ -417,15 +419,45 @@ def test_trees_and_graphs_agree(tens: int, tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
         arch = load(f"{path}::net")
         expected = (arch.params, arch.macs, arch.activations, arch.depth, arch.skip_connections)
-        at = At(arch.input, batch=1, training=False)
-        for graph in (graph_of(arch, batch=1, form=Form.AS_RUN), Subject(build(arch)).observe(at, Form.AS_RUN)):
+        subject, at = Subject(build(arch)), At(arch.input, batch=1, training=False)
+        for graph in (graph_of(arch, batch=1, form=Form.AS_RUN), subject.observe(at, Form.AS_RUN)):
             found = totals(graph, [])
             met |= {node.kind for node in graph.nodes}
             numbers = (found.params, found.macs, found.activations, found.depth, found.skips)
             assert numbers == expected, f"seed {seed}\n{text}"
             last = next(node for node in reversed(graph.nodes) if node.kind == "adaptive_avgpool")
             assert str(graph_field(graph, last)) == str(arch.receptive_field), f"seed {seed}\n{text}"
+        for training in (False, True):
+            assert differences(arch, subject, training=training) == [], f"seed {seed}\n{text}"
     assert len(met) > 8
+
+
+def differences(arch: Arch, subject: Subject, *, training: bool) -> list[str]:
+    """Where a module's graph is not that of an arch."""
+    observed = subject.observe(At(arch.input, training=training))
+    return [str(one) for one in match(graph_of(arch, training=training), observed).differences]
+
+
+ARGUMENTS = {
+    "conv": "conv(4, kernel=3, padding=1, bias=False, groups=2)",
+    "conv_transpose": "conv_transpose(4, kernel=3, padding=1, bias=True, dilation=1, groups=2)",
+    "groupnorm": "groupnorm(4)",
+    "batchnorm": "batchnorm(eps=0.001)",
+    "maxpool": "maxpool(5, stride=1, padding=2)",
+    "avgpool": "avgpool(5, stride=1, padding=2)",
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_another_argument_is_another_graph(name: str, tmp_path: Path) -> None:
+    """What is held of graphs above can fail: of each op that has arguments there, with another one."""
+    archs = []
+    for at, piece in enumerate((PIECES[name].format(flag="True"), ARGUMENTS[name])):
+        path = tmp_path / f"net{at}.yaml"
+        path.write_text(SPEC.format(body=f"  - step: {piece}"), encoding="utf-8")
+        archs.append(load(f"{path}::net"))
+    assert differences(archs[0], Subject(build(archs[0])), training=True) == []
+    assert differences(archs[0], Subject(build(archs[1])), training=True) != []
 
 
 def test_the_random_networks_have_every_op() -> None:
