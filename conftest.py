@@ -65,6 +65,8 @@ FILE = re.compile(r"# ([\w./-]+\.\w+)(?:, (below|above): (.+))?\n")
 COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.M)
 # The last line of pytest holds how long it took, and so many `=` that it fills the terminal's width.
 TIMES = re.compile(r"(?:^=+ )?(?P<told>\b.*) in \d+\.\d+s(?: \(.*\))?(?: =+)?$", re.M)
+# What a command says each half minute on stderr, on a machine that is slow enough.
+PROGRESS = re.compile(r"^.*; \d+%, .* to go\n", re.M)
 # These change what commands print: in CI pytest cuts no line short, and rv-check marks what failed.
 NOT_PASSED_ON = ("PYTEST_", "COV_", "CI", "BUILD_NUMBER", "GITHUB_ACTIONS")
 
@@ -254,7 +256,7 @@ def run_console(page: Page, example: Example) -> None:
     found = COMMAND.findall(text)
     if "".join(f"$ {command}\n{output}" for command, output in found) != text:
         raise Differs("its first line is no command, as `$ COMMAND`")
-    printed = "".join(f"$ {command}\n{page.run(command)}" for command, _ in found)
+    printed = "".join(f"$ {command}\n{PROGRESS.sub('', page.run(command))}" for command, _ in found)
     if TIMES.sub(r"\g<told>", printed) != TIMES.sub(r"\g<told>", text):
         differs(page, example, printed)
 

@@ -62,6 +62,7 @@ RIGHT = {
     "a command": block("console", "$ rv-check show mine/tiny.yaml::tiny4 | grep ^params\nparams            16"),
     "two of them": block("console", "$ cat net.py | wc -l\n4\n$ rv-check nothing > out 2>&1; echo $?\n2"),
     "how long it took": block("console", "$ echo '=== 2 passed in 0.35s ==='\n== 2 passed in 62.30s (0:01:02) =="),
+    "how far it is": block("console", "$ echo 'resnet18::train; 68%, 14 s to go'; echo 1\n1"),
     "not in CI": block("console", "$ echo $CI$GITHUB_ACTIONS-\n-"),
     "a table": "<!-- table: cat pyproject.toml | head -1 -->\n\n[tool.pytest.ini_options]\n\n<!-- end of table -->\n\n",
 }  # fmt: skip

@@ -105,6 +105,8 @@ def test_nothing_is_said_where_it_succeeds() -> None:
 
 # Meanwhile
 
+# What tox tells the commands that it runs; another tox would take the environments of the first for its own.
+NOT_PASSED_ON = ("TOX_", "COV_", "PYTEST_", "VIRTUAL_ENV")
 TOX = """\
 [tox]
 env_list = tests, small
@@ -151,12 +153,40 @@ def told(tmp_path: Path) -> Any:
     shutil.copy(ROOT / "toxfile.py", tmp_path)
 
     def run(environment: str) -> str:
-        command = [sys.executable, "-m", "tox", "run", "-qq", "--notest", "-e", environment]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = run_tox(tmp_path, environment, "--notest")
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stderr
 
     return run
+
+
+def run_tox(folder: Path, environment: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run tox in a folder, as whoever stands there does."""
+    passed_on = {name: value for name, value in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
+    command = [
+        sys.executable,
+        "-m",
+        "tox",
+        "run",
+        "-qq",
+        *options,
+        "-e",
+        environment,
+        "--workdir",
+        str(folder / ".tox"),
+    ]
+    passed_on["PYTHONPATH"] = str(folder)
+    return subprocess.run(command, cwd=folder, env=passed_on, capture_output=True, text=True, check=False)
+
+
+def test_another_tox_is_left_alone(told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run by a tox, which says in variables where its environments are, the tests touch none of these."""
+    other = tmp_path / "other"
+    for name in ("TOX_WORK_DIR", "TOX_ENV_DIR"):
+        monkeypatch.setenv(name, str(other))
+    told("small")
+    assert not other.exists()
+    assert (tmp_path / ".tox" / "small").is_dir()
 
 
 def test_what_takes_long_is_said(told: Any, tmp_path: Path) -> None:
@@ -175,10 +205,7 @@ def test_what_is_known_is_shown_first(tmp_path: Path) -> None:
     (package / "__main__.py").write_text("import sys\nprint('rv_check', *sys.argv[1:], flush=True)\n")
     for name, text in (("tox.ini", TOX), ("toxfile.py", (ROOT / "toxfile.py").read_text())):
         (tmp_path / name).write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for name, first in (("report", "rv_check report --level spec\n"), ("small", "")):
-        command = [sys.executable, "-m", "tox", "run", "-qq", "-e", name]
-        pipes: dict[str, Any] = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
-        done = subprocess.run(command, check=False, **pipes)
+        done = run_tox(tmp_path, name)
         assert (done.returncode, done.stderr) == (0, first), done.stdout
         assert done.stdout == ("the table\n" if first else "")

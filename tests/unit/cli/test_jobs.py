@@ -60,7 +60,7 @@ def test_the_output_is_that_of_one_after_another(wrong: str, capsys: Captured) -
     for command, *form in (("check", "--json"), ("report", "--format", "csv", "--level", "structure")):
         arguments = (command, SMALL[0], wrong, SMALL[1], *form)
         alone = asked(capsys, *arguments, "--jobs", "1")
-        assert asked(capsys, *arguments, "--jobs", "2") == alone
+        assert asked(capsys, *arguments, "--jobs", "2")[:2] == alone[:2]  # stderr may say how far it is
         assert alone[0] == 1
         if command == "check":
             assert '"difference": 0.00' in alone[1]
