@@ -54,6 +54,8 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     if len(options.subject) > 1:
         raise RvCheckError(f"{modules[0]} is a module, which is checked alone", expected="archs, or one module")
     (subject,) = modules
+    if options.jobs:
+        raise RvCheckError(f"--jobs is for archs, and {subject} is a module", expected="archs, or no --jobs")
     if asked.level == "spec":
         raise RvCheckError("--level spec says nothing of a module", expected="--level structure or numbers, or none")
     arch = load(options.arch) if options.arch is not None else None

@@ -580,6 +580,12 @@ WRONG: list[tuple[str, Callable[[Path, str], list[str]], str]] = [
     ("a step of an arch", lambda m, n: ["check", n, "--only", "layer1"], "--only is for a module"),
     ("the map of an arch", lambda m, n: ["check", n, "--map"], "--map is for a module"),
     ("a saved map of an arch", lambda m, n: ["check", n, "--save-map", "map.json"], "--save-map is for a module"),
+    (
+        "a module among archs",
+        lambda m, n: ["check", n, f"{m}:Net"],
+        "which is checked alone\n  expected: archs, or one module",
+    ),
+    ("jobs of a module", lambda m, n: ["check", f"{m}:Net", "--jobs", "2"], "--jobs is for archs, and "),
     ("a diff of one", lambda m, n: ["diff", n], "the following arguments are required: B"),
     ("a diff with no arch", lambda m, n: ["diff", n, "resnet5"], "unknown arch 'resnet5'"),
     ("a diff with no module", lambda m, n: ["diff", n, f"{m}:Nett"], "has no 'Nett'"),
