@@ -20,8 +20,8 @@ USUAL_COLOUR = "\x1b[39m"  # a tox that runs this one paints red what comes on s
 @impl
 def tox_on_install(tox_env: ToxEnv, arguments: Any, section: str, of_type: str) -> None:
     """Say so before an environment that is to have torch gets its packages, unless it is there already."""
-    if not isinstance(tox_env, RunToxEnv) or of_type != "deps":
-        return  # what builds the package has no extras
+    if not isinstance(tox_env, RunToxEnv) or of_type != "deps" or "extras" not in tox_env.conf:
+        return  # what builds the package has no extras; nor, to an older tox, has what installs no package
     folder = tox_env.env_dir
     if "torch" in tox_env.conf["extras"] and not any(folder.rglob("site-packages/torch")):
         colour = USUAL_COLOUR if sys.stderr.isatty() else ""

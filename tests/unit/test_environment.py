@@ -19,7 +19,7 @@ from packaging.version import Version
 from tests import ROOT
 
 AS_THE_MACHINE_GIVES = {"torch", "torchvision"}
-OF_NO_TEST = {"import-linter", "mypy", "ruff", "types-pyyaml", "types-tabulate"}  # tools, as are those of the site
+OF_NO_TEST = {"mypy", "ruff", "types-pyyaml", "types-tabulate"}  # tools, as are those of the site
 
 
 def tox_ini() -> configparser.ConfigParser:
