@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from math import prod
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,7 @@ def _check_property(
 
     said: dict[str, str] = {}  # words by case, of those that held
     unfit: dict[str, str] = {}
+    all_failed: list[_Failed] = []
 
     def holds(case: BlockCase) -> None:
         key, trial = str(case), checked.trial(case)
@@ -213,14 +215,18 @@ def _check_property(
         except NoSum:
             unfit[key] = "residual"
         except Fails as fails:
-            raise _Failed(case, fails) from fails
+            all_failed.append(_Failed(case, fails))
+            raise all_failed[-1] from fails
 
     try:
         _over_cases(checked, holds, seed, min(examples, one.examples or examples))
     except CannotRun as error:
         return finding("skipped", "could not run", reason=str(error))
-    except _Failed as failed:
+    except (_Failed, _NotAgain) as error:
         again = "the same cases every time" if seed is None else f"seed {seed}"
+        failed = error if isinstance(error, _Failed) else min(all_failed, key=lambda one: one.values)
+        if failed is not error:
+            again = "it does not fail each time"
         message = f"{failed.fails}\ncase: {failed.case} (the smallest found; {again})"
         return finding("failed", message, found=failed.fails.found, expected=failed.fails.expected)
     if not said:
@@ -230,7 +236,7 @@ def _check_property(
         if why:
             return finding("failed", f"it cannot be asked of a block without {why}: see the property {why}")
         return finding("skipped", "says nothing here", reason="no case that was drawn can tell")
-    last = list(said)[-1]  # one of those that matter
+    last = ([str(case) for case in checked.probes() if str(case) in said] or list(said))[-1]
     cases = f"{len(said)} case{'s' * (len(said) != 1)}"
     return finding("passed", f"{said[last]} ({last}; {cases})" if said[last] else f"{one.words}: {cases}")
 
@@ -241,6 +247,11 @@ class _Failed(Exception):
     def __init__(self, case: BlockCase, fails: Any):
         super().__init__(str(fails))
         self.case, self.fails = case, fails
+        self.values = case.batch * prod(case.x)
+
+
+class _NotAgain(Exception):
+    """A property failed in a case, and held when that case was run again."""
 
 
 def guarded_property(one: Property, trial: Trial) -> str | None:
@@ -277,7 +288,6 @@ def _over_cases(checked: CheckedBlock, holds: Callable[[BlockCase], None], seed:
     known = checked.probes()
     settings = hypothesis.settings(
         max_examples=examples,
-        derandomize=seed is None,
         database=None,
         deadline=None,
         phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
@@ -287,11 +297,12 @@ def _over_cases(checked: CheckedBlock, holds: Callable[[BlockCase], None], seed:
         verbosity=hypothesis.Verbosity.quiet,
     )
     given: Any = hypothesis.given
-    drawn: Any = settings(given(checked.strategy())(holds))
-    if seed is not None:
-        drawn = hypothesis.seed(seed)(drawn)
+    drawn: Any = hypothesis.seed(seed or 0)(settings(given(checked.strategy())(holds)))
     with _elsewhere():
-        drawn()
+        try:
+            drawn()
+        except hypothesis.errors.Flaky as error:
+            raise _NotAgain from error
     for case in known:
         holds(case)
 

@@ -1,9 +1,9 @@
 """What every op answers, and the registry of ops. One class holds every rule of one op.
 
-To add an op, add one class to the module of its family and one row of test cases. Shapes are those of one image,
-without the batch axis: `(C, H, W)`, or `(features,)` after a flatten. The names of arguments, parameters and buffers
-are torch's, and so is every default; `bias` has none, since it changes the parameter count and is the classic silent
-difference.
+To add an op, add one class to the module of its family; docs/contributing.md says which tests it comes with. Shapes
+are those of one image, without the batch axis: `(C, H, W)`, or `(features,)` after a flatten. The names of arguments,
+parameters and buffers are torch's, and so is every default; `bias` has none, since it changes the parameter count and
+is the classic silent difference.
 """
 
 from __future__ import annotations

@@ -184,6 +184,24 @@ def test_the_smallest_case_is_told() -> None:
     assert again.notes[-1].endswith("batch 1 to 3; seed 7")
 
 
+def test_what_fails_now_and_then() -> None:
+    """A block that computes something else in every seventh call: what fails and then holds in one case has failed."""
+
+    class Sometimes(BasicBlock):
+        calls = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Sometimes.calls += 1
+            return super().forward(x)[:, :, Sometimes.calls % 7 == 0 :]
+
+    found = finding(check_block(Sometimes, "residual_block", properties=["shape"]), "shape")
+    assert found.status == "failed"
+    assert found.message.startswith("the output is ")
+    assert found.message.endswith("(the smallest found; it does not fail each time)")
+    again = finding(check_block(Sometimes, "residual_block", properties=["shape"], seed=7), "shape")
+    assert (again.status, again.found != again.expected) == ("failed", True)
+
+
 def test_the_input_and_the_arguments_that_are_given() -> None:
     """--as with arguments and --in leave the batch to be drawn; --call says how, by position too."""
     report = check_block(

@@ -1382,7 +1382,7 @@ def test_near_miss(row: Miss) -> None:
     one, other = nets(row.parts, row.one, row.other)
     if "inference" not in row.name:  # inference mode has no gradients
         assert differ(one, other, row.x, row.training)
-    assert runs(one, row.x, row.training)[0] != runs(other, row.x, row.training)[0]
+    assert runs(one, row.x, row.training)[0] != runs(other, row.x, row.training)[0], "two functions have one key"
 
 
 def test_masks_are_shared_or_not() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -316,7 +317,7 @@ INPLACE = {"relu": nn.ReLU(inplace=True), "silu": nn.SiLU(inplace=True)}
 def test_only_some_activations_write_in_place(text: str, x: Shape) -> None:
     """Where the input may be overwritten, relu and silu do so; nothing else changes."""
     op = read(text)
-    expected = INPLACE.get(op.name, op.build(LAYERS, x, inplace=False))
+    expected = INPLACE.get(text, op.build(LAYERS, x, inplace=False))
     assert settings(expected) == settings(op.build(LAYERS, x, inplace=True))
 
 
@@ -630,13 +631,25 @@ def random_arguments(rng: random.Random, name: str) -> dict[str, Any]:
             return {"kernel": pair(1, 5), **optional}
         case "adaptive_avgpool":
             return {"out": pair(1, 9)}
+        case "batchnorm":
+            return some(eps=Fraction(1, 1000), momentum=Fraction(1, 100))
         case "groupnorm":
             return {"groups": rng.choice([1, 2, 3, 6]), **some(eps=Fraction(1, 1000))}
+        case "dropout":
+            return some(p=Fraction(1, 4))
         case "drop_path":
             return {"p": Fraction(1, 4)}
         case "pad_channels":
             return {"out": rng.randint(9, 12), **some(before=rng.randint(0, 3))}
     return {}
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_every_argument_is_drawn(name: str) -> None:
+    """An op with an argument that is never drawn would be tried with its default alone."""
+    rng = random.Random(0)
+    drawn = {argument for _ in range(100) for argument in random_arguments(rng, name)}
+    assert drawn == {field.name for field in fields(OPS[name])}
 
 
 def random_input(rng: random.Random, name: str) -> Shape:

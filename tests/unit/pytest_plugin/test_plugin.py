@@ -13,9 +13,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import pytest
-
 # What a run within this process uses is imported here: pytester forgets what is imported during one.
+import hypothesis.internal.observability  # noqa: F401
+import pytest
 import torch._dynamo  # noqa: F401
 import torchvision.models  # noqa: F401
 
