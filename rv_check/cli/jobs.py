@@ -27,6 +27,7 @@ from rv_check.checks.judge import Judge
 from rv_check.checks.registry import check_arch, checks_of
 from rv_check.cli import machine
 from rv_check.errors import CannotRun, RvCheckError
+from rv_check.modules.allocator import resident_bytes
 from rv_check.optional import need
 
 SHARE = 0.8  # of the memory that is free: others on the machine may come to want some
@@ -157,7 +158,7 @@ class Workers:
         """The memory that each holds, by the arch that it is at; of those that wait the one that is taken next."""
         free = [worker for worker in self.all if worker.index is None][:1]
         busy = [worker for worker in self.all if worker.index is not None]
-        return {worker.index: machine.resident_bytes(worker.process.pid or 0) for worker in (*free, *busy)}
+        return {worker.index: resident_bytes(worker.process.pid or 0) for worker in (*free, *busy)}
 
     def start(self, index: int, arch: Arch, threads: int) -> None:
         """Have an arch checked, by a process that waits, or by a new one."""

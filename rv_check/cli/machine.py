@@ -29,11 +29,6 @@ def free_bytes() -> int:
     return max(0, min(free, default=0))
 
 
-def resident_bytes(process: int) -> int:
-    """The memory that a process holds; 0 where that is not known."""
-    return 1024 * _numbers(PROC / str(process) / "status").get("VmRSS:", 0)
-
-
 def _number(path: Path) -> int | None:
     try:
         return int(path.read_text())

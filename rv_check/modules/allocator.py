@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
 KEEPS = {M_TRIM_THRESHOLD: 2**31 - 1, M_MMAP_MAX: 0}
 # Whoever calls mallopt ends glibc's own adjustment of the two thresholds. These are where it ends of itself, after the
 # largest block that moves them: 4 MiB times the bytes of a `long`, and twice that.
 USUAL = {M_MMAP_THRESHOLD: 32 * 2**20, M_TRIM_THRESHOLD: 64 * 2**20, M_MMAP_MAX: 65536}
+WORTH_A_TRIM = 32 * 2**20  # bytes; a trim looks at each hole of the heap, of which there may be a hundred thousand
 _holding: list[ctypes.CDLL] = []  # the C library while it keeps what is freed; its settings are those of the process
 
 
 @contextmanager
 def freed_memory_kept() -> Iterator[bool]:
-    """What is freed stays with the process inside, as with CUDA's allocator, and goes back to the system at the end.
+    """What is freed stays with the process inside, as with CUDA's allocator; at the end it goes back, if it is much.
 
     Otherwise every large tensor is made of new pages, which the kernel clears in the time of whoever touches them: half
     of a backward pass of VGG-11. Whether one finds a hole in the heap instead depends on what the process did before,
@@ -34,6 +37,7 @@ def freed_memory_kept() -> Iterator[bool]:
     if libc is None:
         yield False
         return
+    before = resident_bytes(os.getpid())
     taken = [libc.mallopt(parameter, value) for parameter, value in KEEPS.items()]
     _holding.append(libc)
     try:
@@ -42,7 +46,17 @@ def freed_memory_kept() -> Iterator[bool]:
         _holding.clear()
         for parameter, value in USUAL.items():
             libc.mallopt(parameter, value)
-        libc.malloc_trim(0)
+        if not before or resident_bytes(os.getpid()) - before > WORTH_A_TRIM:
+            libc.malloc_trim(0)
+
+
+def resident_bytes(process: int) -> int:
+    """The memory that a process holds; 0 where that is not known."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _glibc() -> ctypes.CDLL | None:

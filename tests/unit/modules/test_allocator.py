@@ -7,17 +7,20 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from rv_check.modules import allocator
+from rv_check.modules.allocator import resident_bytes
 from tests import ROOT
 
 FAULTS = """
-import json, resource, sys
-from contextlib import nullcontext
+import json, os, resource, sys
 import torch
 from rv_check.bench.devices import Cpu, settings
-from rv_check.modules.allocator import freed_memory_kept
+from rv_check.modules.allocator import freed_memory_kept, resident_bytes
 from rv_check.modules.torch_state import steady
 
 def faults():
@@ -37,12 +40,16 @@ with settings(Cpu(1), "float32") as recorded:
     within = [settled()]
 outside.append(min(faults(), faults()))
 with steady():
+    pass  # what it imports stays
+before = resident_bytes(os.getpid())
+with steady():
     within.append(settled())
     with freed_memory_kept() as kept:
         within.append(settled())
     within.append(settled())  # what ends within leaves it as it is
+left = resident_bytes(os.getpid()) - before
 outside.append(min(faults(), faults()))
-print(json.dumps([outside, within, [recorded["freed_memory_kept"], kept]]))
+print(json.dumps([outside, within, [recorded["freed_memory_kept"], kept], left]))
 """
 
 
@@ -60,13 +67,36 @@ def test_freed_memory_is_kept(bytes_before: int, kept: bool) -> None:
     command = [sys.executable, "-c", FAULTS, str(bytes_before)]
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    outside, within, said = json.loads(done.stdout)
+    outside, within, said, left = json.loads(done.stdout)
     pages = 2**26 // resource.getpagesize()
     if outside[0] < pages // 2:
         pytest.skip("huge pages here, whose faults are few")
     assert [faults < pages // 100 for faults in within] == [kept] * 4
     assert said == [kept, kept]
+    assert left < 2**25  # the 64 MiB went back
     assert all(faults >= pages // 2 for faults in outside)
+
+
+def test_what_a_process_holds() -> None:
+    """Torch alone is more than 10 MB; of a process that is not there nothing is known."""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("the system does not say in the way of Linux what a process holds")
+    assert resident_bytes(os.getpid()) > 10_000_000
+    assert resident_bytes(2**31 - 1) == 0
+
+
+@pytest.mark.parametrize(("held", "trims"), [((0, 0), 1), ((2**30, 2**30 + 2**24), 0), ((2**30, 2**30 + 2**26), 1)])
+def test_only_much_goes_back(held: tuple[int, int], trims: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trim looks at each hole of the heap: it is done for 64 MiB, not for 16, and where nothing is known of them."""
+    asked: list[int] = []
+    told = iter(held)
+    library = SimpleNamespace(mallopt=lambda parameter, value: 1, malloc_trim=asked.append)
+    monkeypatch.setattr(allocator, "_glibc", lambda: library)
+    monkeypatch.setattr(allocator, "_is_mapped", lambda libc, size: False)
+    monkeypatch.setattr(allocator, "resident_bytes", lambda process: next(told))
+    with allocator.freed_memory_kept() as kept:
+        assert kept
+    assert asked == [0] * trims
 
 
 OTHER = """
