@@ -21,12 +21,14 @@ from rv_check.checks.findings import Finding, Report, failures
 from rv_check.errors import CannotRun, RvCheckError, SpecError, unknown
 from rv_check.modules.guard import run_theirs
 from rv_check.optional import need
+from rv_check.text import first_line
 
 if TYPE_CHECKING:
     from rv_check.blocks.properties import Property
     from rv_check.blocks.trial import BlockCase, Trial
 
 EXAMPLES = 12  # cases of each property, unless it says less
+EVERY_TIME = "the same cases every time"  # the seed where none is given: no number, so that each number draws others
 
 
 def check_block(
@@ -197,6 +199,10 @@ def _check_property(
         place = checked.contract.block.place
         return Finding(checked.name, one.name, one.level, status, message, place=place, **details)
 
+    def failed(one: _Failed, again: str) -> Finding:
+        message = f"{one.fails}\ncase: {one.case} (the smallest found; {again})"
+        return finding("failed", message, found=one.fails.found, expected=one.fails.expected)
+
     said: dict[str, str] = {}  # words by case, of those that held
     unfit: dict[str, str] = {}
     all_failed: list[_Failed] = []
@@ -222,13 +228,12 @@ def _check_property(
         _over_cases(checked, holds, seed, min(examples, one.examples or examples))
     except CannotRun as error:
         return finding("skipped", "could not run", reason=str(error))
-    except (_Failed, _NotAgain) as error:
-        again = "the same cases every time" if seed is None else f"seed {seed}"
-        failed = error if isinstance(error, _Failed) else min(all_failed, key=lambda one: one.values)
-        if failed is not error:
-            again = "it does not fail each time"
-        message = f"{failed.fails}\ncase: {failed.case} (the smallest found; {again})"
-        return finding("failed", message, found=failed.fails.found, expected=failed.fails.expected)
+    except _NotAgain as error:
+        if not all_failed:
+            return finding("skipped", "could not run", reason=f"not each time: {first_line(error)}")
+        return failed(min(all_failed, key=lambda one: one.values), "it does not fail each time")
+    except _Failed as error:
+        return failed(error, "the same cases every time" if seed is None else f"seed {seed}")
     if not said:
         why = next((why for why in unfit.values() if why), "")
         if why and any(other.check == why and other.status == "failed" for other in before):
@@ -251,7 +256,7 @@ class _Failed(Exception):
 
 
 class _NotAgain(Exception):
-    """A property failed in a case, and held when that case was run again."""
+    """What was raised in a case was not raised when that case was run again."""
 
 
 def guarded_property(one: Property, trial: Trial) -> str | None:
@@ -297,12 +302,12 @@ def _over_cases(checked: CheckedBlock, holds: Callable[[BlockCase], None], seed:
         verbosity=hypothesis.Verbosity.quiet,
     )
     given: Any = hypothesis.given
-    drawn: Any = hypothesis.seed(seed or 0)(settings(given(checked.strategy())(holds)))
+    drawn: Any = hypothesis.seed(EVERY_TIME if seed is None else seed)(settings(given(checked.strategy())(holds)))
     with _elsewhere():
         try:
             drawn()
         except hypothesis.errors.Flaky as error:
-            raise _NotAgain from error
+            raise _NotAgain(str(error)) from error
     for case in known:
         holds(case)
 

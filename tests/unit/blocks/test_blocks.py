@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -14,13 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rv_check.blocks.check import check_block
+from rv_check.blocks import check as check_of_blocks
+from rv_check.blocks.check import BlockCheck, check_block
 from rv_check.blocks.contract import BlockArch, block_arch, find_contract
 from rv_check.blocks.properties import PROPERTIES, STACKED
 from rv_check.checks.findings import Finding, Report
 from rv_check.cli.commands import block
 from rv_check.cli.main import answer, parse
-from rv_check.errors import RvCheckError
+from rv_check.errors import CannotRun, RvCheckError
 from rv_check.language.vocabulary import PROPERTIES as NAMES
 from tests.unit import wrong_blocks
 from tests.unit.wrong_blocks import WRONG, BasicBlock, BottleneckBlock, PreActivation, SqueezeExcitation
@@ -198,8 +200,34 @@ def test_what_fails_now_and_then() -> None:
     assert found.status == "failed"
     assert found.message.startswith("the output is ")
     assert found.message.endswith("(the smallest found; it does not fail each time)")
-    again = finding(check_block(Sometimes, "residual_block", properties=["shape"], seed=7), "shape")
-    assert (again.status, again.found != again.expected) == ("failed", True)
+    assert finding(check_block(Sometimes, "residual_block", properties=["shape"], seed=7), "shape").status == "failed"
+
+
+def test_what_cannot_run_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where something keeps a property from running in one call of seven, it is skipped, and never passed."""
+    calls = itertools.count(1)
+
+    def asked(one: object, trial: object) -> str:
+        if next(calls) % 7 == 3:
+            raise CannotRun("the compiler is busy")
+        return ""
+
+    monkeypatch.setattr(check_of_blocks, "guarded_property", asked)
+    found = finding(check_block(BasicBlock, "residual_block", properties=["shape"]), "shape")
+    assert (found.status, found.message) == ("skipped", "could not run")
+    assert found.reason.startswith("not each time: ")
+
+
+def test_every_seed_draws_other_cases() -> None:
+    """0 is a seed as any other: what is drawn without one has none of theirs."""
+
+    def drawn(seed: int | None) -> list[str]:
+        cases: list[str] = []
+        checked = BlockCheck(BasicBlock, "residual_block", seed=seed).checked
+        check_of_blocks._over_cases(checked, lambda case: cases.append(str(case)), seed, 12)
+        return cases
+
+    assert drawn(None) == drawn(None) != drawn(0) == drawn(0) != drawn(1)
 
 
 def test_the_input_and_the_arguments_that_are_given() -> None:
