@@ -27,7 +27,7 @@ from rv_check.errors import Document, Place
 from rv_check.graphs.builder import Builder, Form, Site
 from rv_check.graphs.graph import Caller, Graph, Node, TensorShape
 from rv_check.graphs.network import At
-from rv_check.modules import aten
+from rv_check.modules import aten, meta
 from rv_check.modules.copies import Borrowed, copy_of
 from rv_check.text import first_line
 
@@ -348,7 +348,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     continue
             overwritten = schema.name == "self" and stem in OVERWRITES and written
             arguments[schema.name] = self.values(given) if not overwritten else None
-        result = func(*args, **kwargs)
+        result = meta.run(func, args, kwargs)
         if stem in ("_to_copy", "to") and isinstance(result, Tensor) and result.dtype == args[0].dtype:
             arguments["dtype"] = None  # it may be named, and be the one that the tensor has
         self.note(stem, arguments, written, result)
