@@ -19,6 +19,8 @@ from rv_check.ops.op import Shape
 from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.values import Value, show
 
+SIZES_KEPT = 16  # of an arch: a check of it looks at some five
+
 
 @dataclass(frozen=True, eq=False)
 class Arch:
@@ -32,7 +34,8 @@ class Arch:
     values: dict[str, Value] = field(default_factory=dict)
     overrides: dict[str, Value] = field(default_factory=dict)  # arguments that differ from the arch as declared
     input: Shape = ()  # C, H, W
-    budget: Budget = field(default_factory=Budget, repr=False)  # what expanding may take; load_archs shares it
+    budget: Budget | None = field(default=None, repr=False)  # what expanding may take, where archs share it
+    _elsewhere: dict[Shape, Arch] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -52,8 +55,14 @@ class Arch:
         return not self.overrides and self.input == self.declared_input
 
     def at(self, input: Shape) -> Arch:
-        """The arch at another input size, with a budget of its own."""
-        return self if input == self.input else replace(self, input=input, budget=Budget())
+        """The arch at another input size; the same one again, so that it is expanded once, of the last few."""
+        if input == self.input:
+            return self
+        if input not in self._elsewhere:
+            if len(self._elsewhere) >= SIZES_KEPT:
+                self._elsewhere.clear()
+            self._elsewhere[input] = replace(self, input=input, budget=None)
+        return self._elsewhere[input]
 
     @cached_property
     def tree(self) -> Tree:

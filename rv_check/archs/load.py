@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from rv_check.archs.arch import Arch
@@ -53,11 +54,15 @@ def _typed(text: str) -> Text:
 
 
 def archs() -> list[Arch]:
-    """Every shipped arch, in the order of the files. Raises: SpecError."""
-    found = []
-    for family in families():
-        found += archs_of(family)
-    return found
+    """Every shipped arch, in the order of the files; the same ones as long as these stay. Raises: SpecError."""
+    folder = spec_files.shipped_folder()
+    files = (*spec_files.family_files(folder), *spec_files.block_files(folder))
+    return list(_archs_of_versions(tuple((path, *spec_files.version(path)) for path in files)))
+
+
+@functools.lru_cache(maxsize=1)
+def _archs_of_versions(files: tuple[tuple[Path, int, int], ...]) -> tuple[Arch, ...]:
+    return tuple(arch for family in families() for arch in archs_of(family))
 
 
 def archs_of(family: Family) -> list[Arch]:

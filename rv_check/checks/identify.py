@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rv_check.archs.arch import Arch
 from rv_check.archs.arguments import definition_scope, with_defaults
 from rv_check.archs.load import archs
-from rv_check.archs.trail import Budget
 from rv_check.errors import SpecError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node, State
@@ -21,6 +21,7 @@ from rv_check.modules.guard import run_theirs
 from rv_check.modules.observe import Subject
 from rv_check.ops.op import Shape
 from rv_check.text import shown_shape
+from rv_check.values import Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +55,7 @@ def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity
             words = f"the module does not run at {shown_shape(x)}"
             seen[x] = run_theirs(words, lambda x=x: subject.observe(At(x)))  # type: ignore[misc]
         for fitted in _fitted(arch, seen[x]):
-            scored.append((_likeness(fitted, seen[x]), fitted))
+            scored.append((_likeness(fitted, _layers(seen[x])), fitted))
     scored.sort(key=lambda pair: -pair[0])
     best: tuple[int, Arch] | None = None
     for _, arch in scored[:CANDIDATES]:
@@ -70,38 +71,58 @@ def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity
     return Identity(arch, number, words)
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What is looked at first of an arch: the operations that have parameters, and the width of the first conv."""
+
+    layers: Counter[object]
+    stem: int | None
+
+
+@lru_cache(maxsize=1024)
+def _look(arch: Arch) -> _Look:
+    graph = graph_of(arch)
+    return _Look(_layers(graph), _stem(graph))
+
+
+@lru_cache(maxsize=1024)
+def _with(arch: Arch, overrides: tuple[tuple[str, Value], ...]) -> Arch | None:
+    """The arch with other arguments, once for the same ones; None where there is no such network."""
+    other = replace(arch, overrides=dict(overrides), budget=None)
+    try:
+        _ = other.tree
+    except SpecError:
+        return None
+    return other
+
+
 def _fitted(arch: Arch, graph: Graph) -> list[Arch]:
     """The arch as it is, and with the class count and the width that the module seems to have."""
-    overrides = {}
+    overrides: dict[str, Value] = {}
     ends = [node.shape for node in graph.outputs.values() if len(node.shape) == 2]
     if "classes" in arch.family.argument_names and ends:
         overrides["classes"] = ends[0][1]
-    first = next((node for node in graph.live if node.kind == "conv"), None)
-    own = next((node for node in graph_of(arch).live if node.kind == "conv"), None)
-    if "width" in arch.family.argument_names and first is not None and own is not None:
+    stem, own = _stem(graph), _look(arch).stem
+    if "width" in arch.family.argument_names and stem is not None and own is not None:
         default = arch.family.arguments["width"]
         width = default.evaluate(definition_scope(arch.family, {})) if default is not None else None
-        if isinstance(width, int) and width * first.attributes["out"] % own.attributes["out"] == 0:
-            overrides["width"] = width * first.attributes["out"] // own.attributes["out"]
+        if isinstance(width, int) and width * stem % own == 0:
+            overrides["width"] = width * stem // own
     given = with_defaults(arch.family, arch.values)
-    overrides = {name: value for name, value in overrides.items() if given.get(name) != value}
-    found = [arch, replace(arch, overrides=overrides, budget=Budget())] if overrides else [arch]
-    return [one for one in found if _expands(one)]
+    changed = tuple((name, value) for name, value in overrides.items() if given.get(name) != value)
+    other = _with(arch, changed) if changed else None
+    return [arch] if other is None else [arch, other]
 
 
-def _expands(arch: Arch) -> bool:
-    try:
-        _ = arch.tree
-    except SpecError:
-        return False
-    return True
+def _stem(graph: Graph) -> int | None:
+    """The channels that the first convolution gives."""
+    return next((node.attributes["out"] for node in graph.live if node.kind == "conv"), None)
 
 
-def _likeness(arch: Arch, seen: Graph) -> float:
+def _likeness(arch: Arch, layers: Counter[object]) -> float:
     """How many of the operations with parameters two networks have in common, from 0 to 1."""
-    expected, found = _layers(graph_of(arch)), _layers(seen)
-    both = sum((expected & found).values())
-    return both / max(1, sum((expected | found).values()))
+    expected = _look(arch).layers
+    return (expected & layers).total() / max(1, (expected | layers).total())
 
 
 def _layers(graph: Graph) -> Counter[object]:

@@ -18,7 +18,6 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.trail import Budget
 from rv_check.checks.check import Check
 from rv_check.checks.deviations import Deviation
 from rv_check.checks.effort import peak_bytes, seconds
@@ -165,7 +164,7 @@ class Workers:
         worker = next((worker for worker in self.all if worker.index is None), None) or self._new()
         worker.arch, worker.index = arch, index
         # The tree is made again there, and is not sent: its parts are nested as deep as the network is.
-        worker.connection.send((index, replace(arch, budget=Budget()), threads))
+        worker.connection.send((index, replace(arch, budget=None), threads))
 
     def hear(self) -> Iterator[tuple[int, str, object]]:
         """What those at work say, at least one thing. Raises: RvCheckError where one has ended."""
