@@ -167,28 +167,31 @@ def _best(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[int, int]]:
     if not n or not m:
         return
     band = max(NARROWEST, MOST_CELLS // n, abs(n - m) + NARROWEST) if n * m > MOST_CELLS else m
-    ids: dict[Any, int] = {}
-    a_ids = [ids.setdefault(_signature(node), len(ids)) for node in a]
-    b_ids = [ids.setdefault(_signature(node), len(ids)) for node in b]
-    worth: dict[tuple[int, int], float] = {}
+    kinds: dict[Any, int] = {}
+    a_kinds = [kinds.setdefault(_signature(node), len(kinds)) for node in a]
+    b_kinds = [kinds.setdefault(_signature(node), len(kinds)) for node in b]
+    keys, names = [node.key for node in b], [_names(node) for node in b]
+    worth: dict[int, list[float]] = {}  # of a pair with each of b, by the kind of a
     above = [0.0] * (m + 1)
     steps: list[bytearray] = []
-    for i in range(n):
+    for i, node in enumerate(a):
         row, step = [0.0] * (m + 1), bytearray(m + 1)
         middle = i * m // n
         low, high = max(0, middle - band), min(m, middle + band + 1)
-        row[low] = above[low]
-        a_id, node, key, names = a_ids[i], a[i], a[i].key, _names(a[i])
+        best = row[low] = above[low]
+        key, own = node.key, _names(node)
+        if a_kinds[i] not in worth:
+            firsts = dict(zip(reversed(b_kinds), reversed(b), strict=True))
+            of_kind = {kind: _worth(node, other) for kind, other in firsts.items()}
+            worth[a_kinds[i]] = [of_kind[kind] for kind in b_kinds]
+        values = worth[a_kinds[i]]
         for j in range(low, high):
-            cell = (a_id, b_ids[j])
-            value = worth.get(cell)
-            if value is None:
-                value = worth[cell] = _worth(node, b[j])
-            best, how = above[j + 1], 1
-            if row[j] > best:
-                best, how = row[j], 2
+            before, best, how = best, above[j + 1], 1
+            if before > best:
+                best, how = before, 2
+            value = values[j]
             if value:
-                value *= (1.2 if key == b[j].key else 1.0) * (1.25 if names & _names(b[j]) else 1.0)
+                value *= (1.2 if key == keys[j] else 1.0) * (1.0 if own.isdisjoint(names[j]) else 1.25)
                 if above[j] + value >= best:
                     best, how = above[j] + value, 3
             row[j + 1], step[j + 1] = best, how

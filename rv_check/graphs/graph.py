@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from rv_check.errors import Place
@@ -74,7 +75,8 @@ class Node:
     @property
     def feeds(self) -> tuple[Node, ...]:
         """Every value that it depends on: its inputs, and what a computed weight is computed from."""
-        return (*self.inputs, *(tensor for tensor in self.tensors.values() if isinstance(tensor, Node)))
+        computed = [tensor for tensor in self.tensors.values() if isinstance(tensor, Node)]
+        return (*self.inputs, *computed) if computed else self.inputs
 
     @property
     def states(self) -> Iterator[tuple[str, State]]:
@@ -137,10 +139,10 @@ class Graph:
         if not self.nodes:
             object.__setattr__(self, "nodes", tuple(in_order((*self.outputs.values(), *self.unread))))
 
-    @property
-    def live(self) -> list[Node]:
+    @cached_property
+    def live(self) -> Sequence[Node]:
         """What the outputs depend on, each after what it uses."""
-        return list(in_order(self.outputs.values()))
+        return tuple(in_order(self.outputs.values()))
 
     def uses(self) -> dict[Node, list[Node]]:
         """The users of each node, among all nodes."""

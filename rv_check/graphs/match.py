@@ -97,7 +97,6 @@ class _Matching:
         self.back = {o: e for e, o in self.pairs.items()}
         self.expected_at = {node: at for at, node in enumerate(self.expected_flow)}
         self.found_at = {node: at for at, node in enumerate(self.found_flow)}
-        self.live = set(found.live)
         self.expected_uses, self.found_uses = expected.uses(), found.uses()
         self.map: dict[str, Slot] = {}
         self.again: dict[Node, dict[str, tuple[str, str]]] = {}  # parameters that are used in another form elsewhere
@@ -147,8 +146,9 @@ class _Matching:
 
     def gaps(self) -> list[Difference]:
         runs = [_runs(self.expected_flow, self.pairs), _runs(self.found_flow, self.back)]
-        missing = [self.missing(nodes) for nodes in runs[0] if self.matters(nodes, set(self.expected.live))]
-        extra = [self.extra(nodes) for nodes in runs[1] if self.matters(nodes, self.live)]
+        live = [set(self.expected.live), set(self.found.live)]
+        missing = [self.missing(nodes) for nodes in runs[0] if self.matters(nodes, live[0])]
+        extra = [self.extra(nodes) for nodes in runs[1] if self.matters(nodes, live[1])]
         return _moved_and_replaced(missing, extra)
 
     def matters(self, nodes: list[Node], live: set[Node]) -> bool:

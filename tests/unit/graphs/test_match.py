@@ -919,9 +919,9 @@ def test_work_that_grows_faster_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
 def test_longer_chains_are_aligned_within_a_band(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the alignment would have too many cells it looks at those near the diagonal, and finds the same."""
     other, differences, _ = CHAINS["one more at two places"]
-    kinds = cycles(240)
+    kinds = cycles(480)
     whole = lines_of(lambda: match(chain(kinds), other(kinds)))
-    monkeypatch.setattr("rv_check.graphs.align.MOST_CELLS", 240 * 10)
+    monkeypatch.setattr("rv_check.graphs.align.MOST_CELLS", 480 * 10)
     assert len(match(chain(kinds), other(kinds)).differences) == differences
     assert lines_of(lambda: match(chain(kinds), other(kinds))) < whole / 2
 
