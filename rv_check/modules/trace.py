@@ -80,19 +80,30 @@ def largest_value(tensor: Tensor) -> float:
 
 @dataclass
 class Trace:
-    """What one run of a module left: outputs by module name in the order of calls, gradients, and buffers."""
+    """What one run of a module left: outputs by module name in the order of calls, gradients, and buffers.
+
+    `backward`: whether there was a backward pass; without one there are no gradients to compare.
+    """
 
     output: Tensor
     modules: dict[str, Tensor]
     input_gradient: Tensor | None
     gradients: dict[str, Tensor | None]
     buffers: dict[str, Tensor]
+    backward: bool = True
 
 
 def run(
-    model: nn.Module, x: Tensor, train: bool, modules: Collection[str], where: str = "", seed: int = CHANCE
+    model: nn.Module,
+    x: Tensor,
+    train: bool,
+    modules: Collection[str],
+    where: str = "",
+    seed: int = CHANCE,
+    *,
+    backward: bool = True,
 ) -> Trace:
-    """Run forward and backward once. `modules`: the names whose outputs are kept; `where`: as for `forward`.
+    """Run forward once, and backward. `modules`: the names whose outputs are kept; `where`: as for `forward`.
 
     The loss is the sum of the outputs with random weights, so that no gradient is zero by symmetry. Outputs are cloned
     in the hook: an in-place relu overwrites the norm's output behind it. The buffers that the run moved go back.
@@ -108,8 +119,9 @@ def run(
     try:
         with seeded(seed), exact_float32():
             output = forward(model, x, where)
-            weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-            (output * weights.to(output)).sum().backward()  # type: ignore[no-untyped-call]
+            if backward:
+                weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+                (output * weights.to(output)).sum().backward()  # type: ignore[no-untyped-call]
     finally:
         for handle in handles:
             handle.remove()
@@ -118,7 +130,7 @@ def run(
     buffers = {name: state[name].clone() for name in before}
     for name, buffer in before.items():
         state[name].copy_(buffer)
-    return Trace(output.detach(), kept, x.grad, gradients, buffers)
+    return Trace(output.detach(), kept, x.grad, gradients, buffers, backward)
 
 
 def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
@@ -178,16 +190,21 @@ def differences(expected: Trace, found: Trace, train: bool) -> Iterator[TensorDi
             at = compare(f"output of {name}", tensor, found.modules[name])
             yield replace(at, module=name, decides=False)
     yield compare("output", expected.output, found.output)
+    if expected.backward:
+        yield from _gradients(expected, found)
+    if train:
+        for name in expected.buffers | found.buffers:
+            at = compare(f"{name} after a step", expected.buffers.get(name), found.buffers.get(name))
+            yield replace(at, module=name.rpartition(".")[0])
+
+
+def _gradients(expected: Trace, found: Trace) -> Iterator[TensorDifference]:
     known = [gradient for gradient in expected.gradients.values() if gradient is not None]
     floor = SMALLEST_GRADIENT * max(map(largest_value, known), default=0.0)
     for name in reversed(list(expected.gradients | found.gradients)):
         at = compare(f"gradient of {name}", expected.gradients.get(name), found.gradients.get(name), floor)
         yield replace(at, module=name.rpartition(".")[0])
     yield compare("gradient of the input", expected.input_gradient, found.input_gradient)
-    if train:
-        for name in expected.buffers | found.buffers:
-            at = compare(f"{name} after a step", expected.buffers.get(name), found.buffers.get(name))
-            yield replace(at, module=name.rpartition(".")[0])
 
 
 def shared_modules(a: nn.Module, b: nn.Module) -> set[str]:

@@ -22,6 +22,7 @@ from rv_check import RvCheckError, SpecError, assert_conforms, build, check, loa
 from rv_check.archs.arch import small_inputs
 from rv_check.checks.findings import Finding, Report
 from rv_check.checks.of_two import compare_modules
+from rv_check.checks.sizes import input_sizes
 from tests.unit.tiny import Block, Net, World, broken, broken_block
 
 
@@ -703,22 +704,62 @@ def test_one_wrong_variable_is_one_difference() -> None:
 
 
 # What structure cannot see: how gradients flow, what happens to the input, in which type numbers are computed.
-BY_NUMBERS: list[tuple[str, Callable[[], nn.Module], set[str], str]] = [
-    ("no gradients", NoGrad, {"eval", "train"}, "the module does not run: RuntimeError: element 0 of tensors does not"),
-    ("a detached layer", Detached, {"eval", "train"}, "gradient of bn1.bias differs"),
-    ("a gradient of its own", broken(block=StraightBlock), {"eval", "train"}, "gradient of layer1.bn1.bias differs"),
-    ("its input", Overwriting, {"logits", "eval", "train"}, "the module does not run: it changes its input in place"),
-    ("another type", Downcast, {"eval", "train"}, "output differs; "),
+EVERYWHERE, AT_SOME = {"failed"}, {"passed", "failed"}  # each mode compares gradients at some sizes
+BY_NUMBERS: list[tuple[str, Callable[[], nn.Module], dict[str, set[str]], str]] = [
+    (
+        "no gradients",
+        NoGrad,
+        {"eval": EVERYWHERE, "train": AT_SOME},
+        "does not run: RuntimeError: element 0 of tensors",
+    ),
+    ("a detached layer", Detached, {"eval": AT_SOME, "train": AT_SOME}, "gradient of bn1.bias differs"),
+    (
+        "a gradient of its own",
+        broken(block=StraightBlock),
+        {"eval": AT_SOME, "train": AT_SOME},
+        "layer1.bn1.bias differs",
+    ),
+    ("its input", Overwriting, dict.fromkeys(("logits", "eval", "train"), EVERYWHERE), "it changes its input in place"),
+    ("another type", Downcast, {"eval": EVERYWHERE, "train": EVERYWHERE}, "output differs; "),
 ]
 
 
 @pytest.mark.parametrize(("make", "checks", "words"), [n[1:] for n in BY_NUMBERS], ids=[n[0] for n in BY_NUMBERS])
-def test_what_numbers_alone_see(make: Callable[[], nn.Module], checks: set[str], words: str, world: World) -> None:
+def test_what_numbers_alone_see(
+    make: Callable[[], nn.Module], checks: dict[str, set[str]], words: str, world: World
+) -> None:
     """The same graph with another behaviour passes its structure and fails its numbers, so the level is structure."""
     report = check(make(), world.arch())
-    assert of(report) == became(**dict.fromkeys(checks, "failed"))
+    assert of(report) == PASSED | checks
     assert report.level == "structure"
     assert all(words in f.message for f in failures(report)), str(report)
+
+
+def wrong_at(side: int) -> nn.Module:
+    """The network with a gradient of its own that is wrong at this size alone, as one may be made for even sizes."""
+
+    class Sized(Net):
+        def features(self, x: Tensor) -> Tensor:
+            relu = Straight.apply if x.shape[-1] == side else torch.relu
+            return self.layer1(self.maxpool(relu(self.bn1(self.conv1(x)))))
+
+    return Sized()
+
+
+@pytest.mark.parametrize(("side", "mode"), [(32, "eval"), (31, "train"), (25, "eval")])
+def test_gradients_are_compared_at_every_size(side: int, mode: str, world: World) -> None:
+    """At each of the sizes in one of the modes, so that one that is wrong at that size alone is found."""
+    assert input_sizes(world.arch()) == [(3, 32, 32), (3, 31, 31), (3, 25, 25)]
+    report = check(wrong_at(side), world.arch())
+    assert of(report) == PASSED | {mode: AT_SOME}
+    assert [f"{mode} mode at 3 {side} {side}" in f.message for f in failures(report)] == [True]
+
+
+def test_at_the_only_size_gradients_are_compared_in_both_modes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that runs at one size alone."""
+    monkeypatch.setattr("rv_check.checks.of_module.input_sizes", lambda arch: [arch.declared_input])
+    report = check(Detached(), world.arch())
+    assert of(report) == PASSED | {"eval": EVERYWHERE, "train": EVERYWHERE}
 
 
 def test_a_level_leaves_the_numbers_out(world: World) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rv_check.cli import jobs
+from rv_check.cli.bar import Bar
 from rv_check.cli.main import main
 from tests import ROOT
 from tests.unit.tiny import World, broken_block
@@ -800,6 +801,7 @@ def test_progress_on_a_terminal(capsys: Captured, net: str, monkeypatch: pytest.
     assert ask(capsys, "check", net)[2] == ""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(Bar, "show", lambda bar: bar._live.refresh())  # the network may be checked before it is drawn
     for command in ("check", "report"):
         _, out, err = ask(capsys, command, net)
         assert "net::" in err
