@@ -13,12 +13,12 @@ from rv_check.archs.arch import Arch
 from rv_check.checks.check import Check
 
 SECONDS = {  # of a check whatever is checked, and more for each million parameters
-    "structure": (1.5, 0.03),
-    "state_dict": (0.0, 0.01),
+    "structure": (0.5, 0.025),
+    "state_dict": (0.0, 0.007),
     "init": (0.0, 0.005),
-    "logits": (0.0, 0.03),
-    "eval": (1.0, 0.18),
-    "train": (1.0, 0.12),
+    "logits": (0.1, 0.022),
+    "eval": (0.5, 0.1),
+    "train": (0.3, 0.06),
     "counters": (1.0, 0.0),
     "field": (1.0, 0.0),
 }
