@@ -43,9 +43,9 @@ def load(name: str, input: str | None = None) -> Arch:
     return Arch(family, entry, _build_arguments(family, entry), _overrides(family, call), size)
 
 
-def parse_size(text: str) -> Shape:
-    """An input size as somebody typed it, `3 320 320`. Raises: SpecError."""
-    return parse_input(_typed(text))
+def parse_size(text: str, *, of_module: bool = False) -> Shape:
+    """An input size as somebody typed it, `3 320 320`. `of_module`: it may have any axes. Raises: SpecError."""
+    return parse_input(_typed(text), of_module=of_module)
 
 
 def _typed(text: str) -> Text:

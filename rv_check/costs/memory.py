@@ -63,7 +63,7 @@ def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]
     with_gradient = trained(graph)
     seen: set[Node] = set()
     for node in graph.nodes:
-        if node.kind in LEAVES or node.fixed or node not in with_gradient:
+        if node.kind in LEAVES or node not in with_gradient:
             continue
         for value in _kept_by(node, with_gradient):
             root = _root(value)
@@ -99,7 +99,7 @@ def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
         case "inputs and output":
             return (*node.inputs, node)
         case "index":
-            return node.inputs[-1:]
+            return tuple(x for x in node.inputs if x.row.element_bytes is not None) or node.inputs[-1:]
         case "unknown":
             what = f"{quote(node.kind)} of {node.name or 'the module'}"
             raise RvCheckError(f"it is not known what {what} keeps for its backward pass")
@@ -110,7 +110,9 @@ def _made_for_backward(node: Node, size: int) -> int:
     """Bytes that an operation makes for its backward pass, beside its output."""
     a = node.attributes
     match node.kind:
-        case "maxpool" | "adaptive_max_pool2d" | "max" | "min":  # where each extreme is
+        case "maxpool" | "max_pool3d_with_indices" | "adaptive_max_pool2d" | "max" | "min":  # where each extreme is
+            return prod(node.shape) * INDEX_BYTES
+        case "sort" | "topk":  # where each was
             return prod(node.shape) * INDEX_BYTES
         case "batchnorm" if a["statistics"] == "of the batch":
             return 2 * node.shape[1] * max(size, 4)  # mean and deviation, never in half precision
@@ -123,6 +125,8 @@ def _made_for_backward(node: Node, size: int) -> int:
             return prod(node.inputs[0].shape[:-1]) * max(size, 4)  # the logarithm of each softmax's denominator
         case "log_sigmoid_forward":
             return prod(node.shape) * size  # the exponential
+        case "_weight_norm_interface":  # the norms
+            return prod(node.inputs[1].shape) * size
         case "drop_path" if a["p"]:
             return node.shape[0] * size  # the mask
         case "dropout":

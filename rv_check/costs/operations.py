@@ -54,18 +54,31 @@ def operations_of(arch: Arch) -> list[Operation]:
 
 
 def operations(graph: Graph) -> list[Operation]:
-    """The operations of a graph of one image, made without rules.
+    """The operations of a graph of one image, made without rules: all that ran, whatever it depends on.
 
-    Raises: RvCheckError for an operation that nothing is known about.
+    Raises: RvCheckError for an operation that nothing is known about, and where no output depends on the input.
     """
-    uncounted = [node for node in graph.nodes if node.kind not in LEAVES and node.row.multiplies == "unknown"]
+    if not graph.sees_input:
+        raise _does_not_see(graph)
+    done = [node for node in graph.ran if node.kind not in LEAVES]
+    uncounted = [node for node in done if node.row.multiplies == "unknown"]
     if uncounted:
         first, *more = (_cannot_count(node) for node in uncounted[:5])
         raise RvCheckError(first, details=more)
     with_gradient = trained(graph)
-    return [
-        _operation(node, graph, with_gradient) for node in graph.nodes if node.kind not in LEAVES and not node.fixed
-    ]
+    return [_operation(node, graph, with_gradient) for node in done]
+
+
+def _does_not_see(graph: Graph) -> RvCheckError:
+    """What to say of a network whose output is the same whatever its input is."""
+    sees, last = {graph.input}, None
+    for node in graph.ran:
+        if not sees.isdisjoint(node.feeds):
+            sees.add(node)
+            last = node
+    where = f"; what sees it ends with {last.kind}{f' at {last.place}' if last.place else ''}" if last else ""
+    expected = "one that is computed in torch: what numpy or Python computes is not seen"
+    return RvCheckError(f"the output does not depend on the input{where}", expected=expected)
 
 
 def _cannot_count(node: Node) -> str:
@@ -75,10 +88,12 @@ def _cannot_count(node: Node) -> str:
 
 
 def trained(graph: Graph) -> set[Node]:
-    """What depends on a parameter, so that a gradient is passed through it."""
+    """What depends on a parameter, so that a gradient is passed through it; not through a truth value or a place."""
     found: set[Node] = set()
-    for node in graph.nodes:
+    for node in (*graph.nodes, *graph.ran):
         own = node.kind == "state" and node.name in graph.parameters
+        if node.row.element_bytes is not None:
+            continue
         if own or _own_parameters(node, graph) or any(feed in found for feed in node.feeds):
             found.add(node)
     return found

@@ -82,12 +82,19 @@ class Builder:
         shape: TensorShape,
         tensors: Mapping[str, State | Node] | None = None,
         like: Node | None = None,
+        arguments: Mapping[str, Any] | None = None,
         **attributes: Any,
     ) -> Node:
-        """The operation in normal form. `like`: the one whose name, place and history it takes over."""
+        """The operation in normal form.
+
+        Args: `like` the one whose name, place and history it takes over; `arguments` further attributes, which somebody
+        else has named, and so may be called as one of these is.
+        """
         name, place = (like.name, like.place) if like else (self.site.name, self.site.place)
         rules = like.rules if like else ()
-        node = Node(kind, inputs, shape, attributes, tensors, name, place, rules, self.site.caller)
+        node = Node(
+            kind, inputs, shape, {**attributes, **(arguments or {})}, tensors, name, place, rules, self.site.caller
+        )
         if self.form is Form.AS_RUN:
             self.work.made.append(node)
             return node
@@ -112,7 +119,10 @@ class Builder:
         if self.form is Form.AS_RUN:
             known = set(graph.nodes)
             leaves = (node for node in graph.nodes if node.kind in LEAVES)
-            return replace(graph, nodes=(*leaves, *(node for node in self.work.made if node in known)))
+            nodes = (*leaves, *(node for node in self.work.made if node in known))
+            # A view of which no output knows is a reader's own, as the transposed weight of a linear layer is.
+            ran = tuple(node for node in self.work.made if node in known or node.row.keeps != "view")
+            return replace(graph, nodes=nodes, ran=ran)
         _flatten_sums(graph)
         graph = replace(graph, nodes=())
         for node in graph.nodes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from rv_check.errors import Place
 from rv_check.ops.kinds import FIXED, Kind, kind_of
@@ -29,6 +29,16 @@ class State:
     name: str
     shape: TensorShape
     steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+class Values(Protocol):
+    """What stands in a tensor that is a constant: equal to another's but for rounding."""
+
+    def after(self, steps: Sequence[tuple[str, tuple[int, ...]]]) -> Values:
+        """It as an operation uses it, after the `steps` of a `State`."""
+
+    def against(self, expected: Any) -> tuple[str, str]:
+        """Both in words, where they differ: what is found, and what is expected."""
 
 
 class Node:
@@ -133,16 +143,30 @@ class Graph:
     steps: Mapping[str, Node] = field(default_factory=dict)  # the value after each step and module of a spec
     is_cut: bool = False  # whether it ends before the expected network does
     moved: frozenset[str] = frozenset()  # parameters and buffers that the run itself wrote, running statistics apart
+    constants: Mapping[str, Values] = field(default_factory=dict)  # those that are only read, and are no weights
     nodes: Sequence[Node] = ()  # the operations of `outputs` and `unread`, each after what it uses, unless given
+    ran: Sequence[Node] = ()  # as run: all that was done, also for a number that Python reads, in the order of time
 
     def __post_init__(self) -> None:
         if not self.nodes:
             object.__setattr__(self, "nodes", tuple(in_order((*self.outputs.values(), *self.unread))))
 
+    @property
+    def sees_input(self) -> bool:
+        """Whether any output depends on the input."""
+        return self.input in self.live
+
     @cached_property
     def live(self) -> Sequence[Node]:
         """What the outputs depend on, each after what it uses."""
         return tuple(in_order(self.outputs.values()))
+
+    @cached_property
+    def read_only(self) -> frozenset[str]:
+        """The constants: what a norm uses is none, nor is a parameter of a layer that is not trained at present."""
+        of_norms = {state.name for node in self.nodes if node.row.family == "norm" for _, state in node.states}
+        of_layers = {state.name for node in self.nodes for _, state in node.states if state.name in self.parameters}
+        return frozenset(self.constants) - of_norms - of_layers
 
     def uses(self) -> dict[Node, list[Node]]:
         """The users of each node, among all nodes."""

@@ -141,7 +141,7 @@ def elementwise_before_reshape(b: Builder, node: Node) -> Node | None:
     if x.kind != "reshape":
         return None
     inner = x.inputs[0]
-    return b.reshape(b.make(node.kind, inner, shape=inner.shape, like=node, **node.attributes), node.shape, x)
+    return b.reshape(b.make(node.kind, inner, shape=inner.shape, like=node, arguments=node.attributes), node.shape, x)
 
 
 @rule("an addition or product before a reshape as after it", "sum", "product")
@@ -325,7 +325,7 @@ def relu_before_maxpool(b: Builder, node: Node) -> Node | None:
         return None
     (x,) = pool.inputs
     return b.make(
-        "maxpool", b.make("relu", x, shape=x.shape, like=node), shape=pool.shape, like=pool, **pool.attributes
+        "maxpool", b.make("relu", x, shape=x.shape, like=node), shape=pool.shape, like=pool, arguments=pool.attributes
     )
 
 
@@ -337,7 +337,7 @@ def relu_before_dropout(b: Builder, node: Node) -> Node | None:
         return None
     (x,) = drop.inputs
     inner = b.make("relu", x, shape=x.shape, like=node)
-    return b.make("dropout", inner, shape=drop.shape, like=drop, **drop.attributes)
+    return b.make("dropout", inner, shape=drop.shape, like=drop, arguments=drop.attributes)
 
 
 @rule("x * sigmoid(x) is silu(x)", "product")
@@ -370,7 +370,7 @@ def scale_of_scale(b: Builder, node: Node) -> Node | None:
 @rule("", "drop_path")
 def drop_path(b: Builder, node: Node) -> Node | None:
     """Dropout of whole images."""
-    return b.make("dropout", *node.inputs, shape=node.shape, like=node, **node.attributes)
+    return b.make("dropout", *node.inputs, shape=node.shape, like=node, arguments=node.attributes)
 
 
 @rule("", "dropout")
@@ -385,7 +385,7 @@ def dropout_of_scale(b: Builder, node: Node) -> Node | None:
     (scaled,) = node.inputs
     if scaled.kind != "scale" or "scale" not in node.attributes:
         return None
-    drop = b.make("dropout", *scaled.inputs, shape=node.shape, like=node, **node.attributes)
+    drop = b.make("dropout", *scaled.inputs, shape=node.shape, like=node, arguments=node.attributes)
     return b.make("scale", drop, shape=node.shape, like=node, by=scaled.attributes["by"])
 
 
@@ -461,7 +461,7 @@ def norm_before_reshape(b: Builder, node: Node) -> Node | None:
     if x.kind != "reshape" or x.inputs[0].shape[:2] != x.shape[:2]:
         return None
     inner = x.inputs[0]
-    y = b.make("batchnorm", inner, shape=inner.shape, tensors=node.tensors, like=node, **node.attributes)
+    y = b.make("batchnorm", inner, shape=inner.shape, tensors=node.tensors, like=node, arguments=node.attributes)
     return b.reshape(y, node.shape, x)
 
 
@@ -587,7 +587,7 @@ def _pointwise(b: Builder, linear: Node, x: Node, shape: TensorShape) -> Node | 
     tensors = {**linear.tensors, "weight": reshaped(weight, (*weight.shape, 1, 1))}
     one = (1, 1)
     attributes = {"kernel": one, "stride": one, "padding": (0, 0), "dilation": one, "groups": 1}
-    return b.make("conv", x, shape=shape, tensors=tensors, like=linear, out=shape[1], **attributes)
+    return b.make("conv", x, shape=shape, tensors=tensors, like=linear, out=shape[1], arguments=attributes)
 
 
 @rule("a bias added apart", "sum")
@@ -624,6 +624,8 @@ def _channelwise(b: Builder, node: Node, kinds: tuple[str, ...], role: str) -> N
         if (1,) * len(node.shape) + state.shape != (1,) * (len(node.shape) + len(state.shape) - len(wide)) + wide:
             continue
         tensors = {**inner.tensors, role: reshaped(state, (channels,))}
-        y = b.make(inner.kind, *inner.inputs, shape=inner.shape, tensors=tensors, like=inner, **inner.attributes)
+        y = b.make(
+            inner.kind, *inner.inputs, shape=inner.shape, tensors=tensors, like=inner, arguments=inner.attributes
+        )
         return y if x is inner else b.reshape(y, x.shape, x)
     return None

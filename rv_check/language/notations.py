@@ -21,6 +21,8 @@ LETTER = re.compile(r"[A-Z]")
 
 SHAPE_FORM = "1 or 3 terms without spaces in them, as in 64 _ ceil(H/2)"
 INPUT_FORM = "channels rows columns, as in 3 224 224"
+MODULE_INPUT_FORM = "the axes behind the batch, as in 3 224 224 or 128 64"
+MAX_AXES = 6  # of a module's input
 FIELD_FORM = "size/stride/padding, as in 427/32/213, or rows and columns 3/1/1 5/1/2"
 PERCENTAGE_FORM = "a percentage, as in 2%"
 UNREADABLE = parse(Text("0", Place(Document(Path(), ("0",)), 1, 1)))  # stands where an expression could not be read
@@ -36,11 +38,15 @@ def can_be_name(text: str) -> bool:
     return bool(NAME.fullmatch(text)) and len(text) <= MAX_NAME
 
 
-def parse_input(text: Text) -> tuple[int, ...]:
-    """The input size that `3 224 224` states: channels, rows, columns; or features alone. Raises: SpecError."""
+def parse_input(text: Text, *, of_module: bool = False) -> tuple[int, ...]:
+    """The input size that `3 224 224` states: channels, rows, columns; or features alone. Raises: SpecError.
+
+    Args: `of_module` whether it is a module's, which may have any axes.
+    """
     terms = text.text.split()
-    if not all(re.fullmatch(r"[1-9]\d{0,6}", t) for t in terms) or len(terms) not in (1, 3):
-        raise spec_error(f"input is {quote(text.text)}", text.place, INPUT_FORM)
+    fits = 1 <= len(terms) <= MAX_AXES if of_module else len(terms) in (1, 3)
+    if not fits or not all(re.fullmatch(r"[1-9]\d{0,6}", t) for t in terms):
+        raise spec_error(f"input is {quote(text.text)}", text.place, MODULE_INPUT_FORM if of_module else INPUT_FORM)
     return tuple(map(int, terms))
 
 

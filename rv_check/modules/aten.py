@@ -54,7 +54,7 @@ def unknown(b: Builder, name: str, a: Arguments, shape: TensorShape) -> Node:
                 attributes[argument] = tuple("one" if isinstance(one, Node) else plain(one) for one in value)
         elif value is not None:
             attributes[argument] = plain(value)
-    return b.make(name, *inputs, shape=shape, tensors=tensors, **attributes)
+    return b.make(name, *inputs, shape=shape, tensors=tensors, arguments=attributes)
 
 
 def plain(value: Any) -> Any:
@@ -525,6 +525,12 @@ def select(b: Builder, a: Arguments, shape: TensorShape) -> Node:
 def cat(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Values one after the other along an axis."""
     return b.make("concat", *a["tensors"], shape=shape, axis=a.get("dim", 0) % len(shape))
+
+
+@reads("repeat")
+def tile(b: Builder, a: Arguments, shape: TensorShape) -> Node:
+    """A value several times over along each axis."""
+    return b.make("tile", a["self"], shape=shape, times=tuple(a["repeats"]))
 
 
 @reads("stack")

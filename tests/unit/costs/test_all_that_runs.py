@@ -1,0 +1,190 @@
+"""Whatever runs is counted: what depends on no input, what Python reads, what is thrown away. Worked by hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rv_check.costs.operations import operations
+from rv_check.errors import RvCheckError
+from rv_check.graphs.builder import Form
+from rv_check.graphs.network import At
+from rv_check.modules.network import ModuleNetwork
+from rv_check.modules.observe import Subject
+
+Forward = Callable[[Any, Tensor], Any]
+
+
+class Net(nn.Module):
+    """A function of its parts and of the input."""
+
+    def __init__(self, forward: Forward, **parts: Any):
+        super().__init__()
+        self.function = forward
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
+def total(module: nn.Module, size: tuple[int, ...]) -> int:
+    """Multiply-adds of one image."""
+    graph = ModuleNetwork(Subject(module)).graph(At(size, batch=1), Form.AS_RUN)
+    return sum(one.macs for one in operations(graph))
+
+
+def linear(inner: int = 16, out: int = 16) -> nn.Linear:
+    """A layer without a bias."""
+    return nn.Linear(inner, out, bias=False)
+
+
+def attends(net: Any, x: Tensor) -> Tensor:
+    """4 learned queries attend to 10 keys."""
+    return (net.q(net.queries) @ net.k(x).transpose(1, 2)).softmax(-1) @ net.v(x)
+
+
+def exits_early(net: Any, x: Tensor) -> Tensor:
+    """A first classifier says whether to go on."""
+    y = net.conv(x).mean((2, 3))
+    return net.first(y) if net.first(y).softmax(1).max().item() > 2 else net.last(y)
+
+
+def exits_by_bool(net: Any, x: Tensor) -> Tensor:
+    """Likewise, without a number."""
+    y = net.conv(x).mean((2, 3))
+    return net.first(y) if (net.first(y).softmax(1) > 2).any() else net.last(y)
+
+
+def goes_on_until(net: Any, x: Tensor) -> Tensor:
+    """As long as it is small, which it is."""
+    for _ in range(3):
+        x = net.linear(x).tanh()
+        if x.abs().max() > 1:
+            break
+    return x
+
+
+def places(net: Any, x: Tensor) -> Tensor:
+    """Sines of positions, at rates that are a power of a number."""
+    rates = 10000 ** (torch.arange(8, device=x.device) / 8)
+    angles = torch.arange(8, device=x.device)[:, None] / rates
+    return net.linear(x + torch.cat((angles.sin(), angles.cos()), 1))
+
+
+def generates(net: Any, x: Tensor) -> Tensor:
+    """As a generator that begins with a learned constant: 9*4*8 weights at 64 places, and 16*8 for the style."""
+    return net.conv(net.constant) * net.style(x)[..., None, None]
+
+
+CONV = {"conv": nn.Conv2d(3, 8, 3, padding=1, bias=False)}
+COUNTED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
+    # An LSTM of 6 -> 5 multiplies 4*5*(6+5) = 220 at each step, also with the zeros that it begins with.
+    "an LSTM": (lambda: Net(lambda n, x: n.net(x)[0], net=nn.LSTM(6, 5, batch_first=True)), (1, 6), 220),
+    "an LSTM of three steps": (lambda: Net(lambda n, x: n.net(x)[0], net=nn.LSTM(6, 5, batch_first=True)), (3, 6), 660),
+    "a GRU": (lambda: Net(lambda n, x: n.net(x)[0], net=nn.GRU(6, 5, batch_first=True)), (1, 6), 3 * 5 * 11),
+    "a cell": (lambda: Net(lambda n, x: n.cell(x)[0], cell=nn.LSTMCell(6, 5)), (6,), 220),
+    "learned queries": (
+        lambda: Net(attends, queries=nn.Parameter(torch.randn(4, 16)), q=linear(), k=linear(), v=linear()),
+        (10, 16),
+        4 * 16 * 16 + 2 * 10 * 16 * 16 + 2 * 4 * 10 * 16,
+    ),
+    "a learned constant": (
+        lambda: Net(
+            generates,
+            constant=nn.Parameter(torch.randn(1, 4, 8, 8)),
+            conv=nn.Conv2d(4, 8, 3, padding=1, bias=False),
+            style=linear(16, 8),
+        ),
+        (16,),
+        9 * 4 * 8 * 64 + 16 * 8,
+    ),
+    "a network of positions": (
+        lambda: Net(lambda n, x: x + n.net(torch.linspace(0, 1, 10).to(x)[:, None]), net=linear(1, 16)),
+        (10, 16),
+        10 * 16,
+    ),
+    "a power of a number": (lambda: Net(places, linear=linear()), (8, 16), 8 * 16 * 16),
+    "what Python reads": (
+        lambda: Net(exits_early, **CONV, first=nn.Linear(8, 10), last=nn.Linear(8, 10)),
+        (3, 8, 8),
+        9 * 3 * 8 * 64 + 2 * 8 * 10,
+    ),
+    "what Python asks": (
+        lambda: Net(exits_by_bool, **CONV, first=nn.Linear(8, 10), last=nn.Linear(8, 10)),
+        (3, 8, 8),
+        9 * 3 * 8 * 64 + 2 * 8 * 10,
+    ),
+    "a loop that Python ends": (lambda: Net(goes_on_until, linear=linear()), (16,), 3 * 16 * 16),
+    "what is thrown away": (lambda: Net(lambda n, x: (n.a(x), n.b(x))[1], a=linear(), b=linear()), (16,), 2 * 16 * 16),
+    "weights that are computed": (
+        lambda: Net(lambda n, x: F.linear(x, n.a.weight @ n.b.weight), a=linear(), b=linear()),
+        (16,),
+        16 * 16 * 16 + 16 * 16,
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "size", "macs"), COUNTED.values(), ids=COUNTED)
+def test_it_is_counted(make: Callable[[], nn.Module], size: tuple[int, ...], macs: int) -> None:
+    """Every multiply-add, and each once."""
+    assert total(make(), size) == macs
+
+
+def through_numpy(net: Any, x: Tensor) -> Tensor:
+    """Numbers leave torch, and come back."""
+    return net.last(torch.from_numpy(net.conv(x).mean((2, 3)).detach().numpy()))
+
+
+UNSEEN: dict[str, tuple[Forward, str]] = {
+    "numpy": (through_numpy, "; what sees it ends with mean at "),
+    "a number": (lambda n, x: n.last(torch.full((1, 8), n.conv(x).sum().item())), "; what sees it ends with total at "),
+    "a list": (lambda n, x: n.last(torch.tensor(n.conv(x).mean((2, 3)).tolist())), "; what sees it ends with "),
+    "nothing": (lambda n, x: n.last(torch.ones(1, 8)), ""),
+}
+
+
+@pytest.mark.parametrize(("forward", "words"), UNSEEN.values(), ids=UNSEEN)
+def test_error_an_output_that_does_not_see_the_input(forward: Forward, words: str) -> None:
+    """It is an error, never a total that is too small; where torch is left is said."""
+    with pytest.raises(RvCheckError) as raised:
+        total(Net(forward, **CONV, last=nn.Linear(8, 10)), (3, 8, 8))
+    assert f"the output does not depend on the input{words}" in str(raised.value)
+    assert ("test_all_that_runs.py" in str(raised.value)) == bool(words)
+
+
+NAMES = ("self", "kind", "shape", "tensors", "like", "arguments", "name", "inputs")
+_number = itertools.count()
+
+
+def odd(**numbers: int) -> Forward:
+    """An operator of somebody's own, whose arguments are called as those of the recorder are."""
+    space = f"rv_check_test_names_{next(_number)}"
+    library = torch.library.Library(space, "DEF")
+    library.define(f"odd(Tensor x, {', '.join(f'int {name}' for name in NAMES)}) -> Tensor")
+    for device in ("CPU", "Meta"):
+        library.impl("odd", lambda x, *numbers: x.clone(), device)
+    func = getattr(torch.ops, space).odd
+    given = dict.fromkeys(NAMES, 1) | numbers
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        assert library is not None  # it goes with its operators
+        return net.linear(func(x, *given.values()))
+
+    return forward
+
+
+def test_arguments_of_any_name() -> None:
+    """They are recorded with their values, whatever they are called."""
+    graph = Subject(Net(odd(), linear=linear())).observe(At((16,)))
+    (node,) = [node for node in graph.nodes if node.kind == "odd"]
+    assert node.attributes == dict.fromkeys(NAMES, 1)
+    for name in NAMES:
+        other = Subject(Net(odd(**{name: 2}), linear=linear())).observe(At((16,)))
+        assert next(node for node in other.nodes if node.kind == "odd").attributes[name] == 2
