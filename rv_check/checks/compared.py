@@ -49,7 +49,7 @@ def copy_to_run(subject: Subject, x: Shape, device: str, lent: ExitStack) -> nn.
 
 def measured(
     found: Structure,
-    pair_by: Callable[[Mapping[str, Slot], str], Pair],
+    pair_by: Callable[[Structure, Mapping[str, Slot]], Pair],
     known_sizes: Callable[[], list[Shape]],
     larger_sizes: Callable[[], list[Shape]],
     device: str,
@@ -58,7 +58,7 @@ def measured(
 
     What they show to be equal is no difference any more; it is written in a way that no rule knows.
 
-    Args: `pair_by` gives the two modules by where the parameters and the output are in the found one; the sizes are
+    Args: `pair_by` gives the two modules by where the parameters are in the found one; the sizes are
     those at which the expected network runs.
     """
     import torch
@@ -90,7 +90,7 @@ def measured(
     try:
         sizes = known_sizes()
         whole = [x for x in (found.input, *larger_sizes()) if x not in sizes]  # where an eval output must do
-        pair = pair_by(slots, found.output).at_generic_point(torch.float64)
+        pair = pair_by(found, slots).at_generic_point(torch.float64)
         equal = (
             all(close(pair, sizes[0], scale) for scale in (1.0, LOUD_INPUT))
             and all(agree(pair, x, train=train) for x in sizes for train in (False, True))

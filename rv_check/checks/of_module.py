@@ -90,7 +90,7 @@ class ModuleRun:
     @shared("the models")
     def pair(self) -> Pair:
         """The module and the model of the spec. Raises: RvCheckError, Blocked."""
-        return self.pair_by(self.structure.map, self.structure.output)
+        return self.pair_by(self.structure, self.structure.map)
 
     @shared("the state")
     def _state(self) -> None:
@@ -115,7 +115,7 @@ class ModuleRun:
         named = dict(self.module.named_parameters())
         return [name for name, parameter in named.items() if not parameter.requires_grad], len(named)
 
-    def pair_by(self, slots: Mapping[str, Slot], output: str) -> Pair:
+    def pair_by(self, structure: Structure, slots: Mapping[str, Slot]) -> Pair:
         """The two, with parameters and buffers that correspond as `slots` says.
 
         Raises: RvCheckError where the module has no values, or one of the two cannot be made.
@@ -135,7 +135,8 @@ class ModuleRun:
 
         found = run_theirs("the module cannot be copied", copied)
         expected = run_theirs("the model does not build from its spec", built)
-        return Pair(expected, found, ("the model of the spec", "the module"), slots, output)
+        names = "the model of the spec", "the module"
+        return Pair(expected, found, names, slots, structure.output, constants=structure.constants)
 
     def initial(self, check: Check) -> Outcome:
         """The parameters and buffers of the module start as `init:` says, by distribution.

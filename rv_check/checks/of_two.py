@@ -108,7 +108,7 @@ class SameRun:
     @shared("the models")
     def pair(self) -> Pair:
         """Copies of the two. Raises: RvCheckError, Blocked."""
-        return self.pair_by(self.structure.map, self.structure.output)
+        return self.pair_by(self.structure, self.structure.map)
 
     def matched(self, training: bool = False) -> Pair:
         if self.structure.differs(training=training):
@@ -131,7 +131,7 @@ class SameRun:
     def initial(self, check: Check) -> Outcome:
         raise NotImplementedError("two modules are compared with the same weights")
 
-    def pair_by(self, slots: Mapping[str, Slot], output: str) -> Pair:
+    def pair_by(self, structure: Structure, slots: Mapping[str, Slot]) -> Pair:
         """The two, with parameters and buffers that correspond as `slots` says."""
         new_name, old_name = self.names
 
@@ -140,7 +140,7 @@ class SameRun:
 
         expected = run_theirs(f"{old_name} cannot be copied", lambda: copied(self.expected))
         found = run_theirs(f"{new_name} cannot be copied", lambda: copied(self.found))
-        return Pair(expected, found, (old_name, new_name), slots, output, self.output)
+        return Pair(expected, found, (old_name, new_name), slots, structure.output, self.output, structure.constants)
 
 
 def compare_modules(

@@ -25,7 +25,8 @@ class Pair:
     """Two modules that should be one network, and what was done to their weights.
 
     `map` says where the expected parameters and buffers are in the found module, None: by the same names; `output` and
-    `expected_output` where in what each returns the compared output stands.
+    `expected_output` where in what each returns the compared output stands; `constants` the names of what stays as it
+    is, of the expected module and of the found one.
     """
 
     expected: nn.Module
@@ -34,6 +35,7 @@ class Pair:
     map: Mapping[str, Slot] | None = None
     output: str = ""
     expected_output: str = ""
+    constants: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
     _done: set[str] = field(default_factory=set)
 
     @classmethod
@@ -73,11 +75,12 @@ class Pair:
         if self.is_fresh:
             self.expected.float()
             self.found.float()
-            generic_point(self.expected)
+            generic_point(self.expected, constants=self.constants[0])
             if self.map is None:
                 self.found.load_state_dict(self.expected.state_dict())
             else:
-                transfer(self.expected, self.found, self.map)
+                both = {name for name, slot in self.map.items() if slot.name in self.constants[1]}
+                transfer(self.expected, self.found, self.map, self.constants[0] & both)
             self._done.add("generic point")
         self.expected.to(dtype)
         self.found.to(dtype)

@@ -124,6 +124,14 @@ class Structure:
         return {**in_training, **self.own.map} if self.own else {}
 
     @property
+    def constants(self) -> tuple[frozenset[str], frozenset[str]]:
+        """What stays as it is built while numbers are compared, of the expected network and of the module.
+
+        Where all is equal but for rounding, the module takes its constants from the network, too.
+        """
+        return self.expected.read_only, self.found.read_only if self.differences else frozenset()
+
+    @property
     def names(self) -> dict[str, str]:
         """The module's names of parameters and buffers by the expected ones; none where the structures differ."""
         return {} if self.differs(training=False) else {name: slot.name for name, slot in self.map.items()}

@@ -52,6 +52,8 @@ def _likeness(d: Difference) -> Any:
         case "extra" | "replaced":
             lines = tuple(node.place for node in (*d.expected, *d.found))
             return d.kind, kinds, lines if any(lines) else id(d)
+        case "constant":
+            return d.kind, kinds, tuple(sorted(d.details.items()))
         case "moved":
             place = d.expected[0].place
             return d.kind, kinds, place if place else id(d)
@@ -126,7 +128,7 @@ def _values(d: Difference) -> tuple[str, str]:
     return _list(d.found) or "nothing", _list(d.expected) or "nothing"
 
 
-BARE = ("op", "registered", "input", "output", "place", "parameter", "buffer", "parameters")
+BARE = ("op", "registered", "input", "output", "place", "parameter", "buffer", "parameters", "values")
 
 
 def _list(nodes: Sequence[Node]) -> str:
@@ -161,6 +163,9 @@ def _title(d: Difference, group: Sequence[Difference], found: str, expected: str
             return f"the output is {found}, expected {expected}"
         case "state":
             return f"{kind} uses {found} as its {', '.join(d.details)}, expected {expected}"
+        case "constant":
+            name = " for ".join(dict.fromkeys(reversed(d.names))) or "a tensor that is not registered"
+            return f"{kind} uses another constant: {name} is {found}, expected {expected}"
         case "shared":
             parents = dict.fromkeys(_parent(node) or node.name for node in d.expected)
             users = " and ".join(parents if len(parents) > 1 else dict.fromkeys(node.name for node in d.expected))
@@ -256,6 +261,7 @@ HINTS: tuple[tuple[str, str, str, str], ...] = (
     ("wiring", "sum", "", "the skip begins at the wrong place, or something writes in place into what it reads"),
     ("wiring", "", "", "a result computed and not used, or the wrong variable passed on"),
     ("state", "", "", "a checkpoint loads without a complaint, and the network computes something else"),
+    ("constant", "", "", "another table, mask or mean; one that is saved with the state comes with its weights"),
     ("shared", "", "", "one instance repeated, as [block] * n does, or a layer defined once and called twice"),
     ("unregistered", "", "", "layers in a Python list or dict: nn.ModuleList and nn.ModuleDict register them"),
 )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rv_check.graphs.align import align, details_of, flow
+from rv_check.graphs.constants import other_constants
 from rv_check.graphs.graph import Graph, Node, State, show
 from rv_check.graphs.sources import Sources, pair_leaves
 from rv_check.ops.kinds import LEAVES
@@ -29,6 +30,7 @@ DifferenceKind = Literal[
     "unregistered",
     "output",
     "state",
+    "constant",
 ]
 NEAR = 12  # operations between the two ends of a move, at most
 
@@ -108,6 +110,10 @@ class _Matching:
         names = {name for difference in shared for name in difference.names}
         roles = [d for d in self.roles() if not {found for found, _ in d.details.values()} <= names]
         differences = [*gaps, *self.wiring(), *self.output(), *shared, *self.unused(gaps), *roles]
+        differences += [
+            Difference("constant", self.expected_at[node], [node], [self.pairs[node]], {"values": values}, names=names)
+            for node, names, values in other_constants(self.expected, self.found, self.pairs, self.parameters())
+        ]
         differences.sort(key=lambda difference: difference.at)
         return Match(self.expected, self.found, self.pairs, differences, self.map)
 

@@ -24,8 +24,12 @@ def unwrapped(module: nn.Module) -> nn.Module:
         module = inner
 
 
-def copy_of(module: nn.Module, device: str | None = None) -> nn.Module:
+def copy_of(
+    module: nn.Module, device: str | None = None, copied: list[tuple[Tensor, Tensor]] | None = None
+) -> nn.Module:
     """A deep copy, its tensors on `device`; on "meta" without their values.
+
+    Args: `copied` takes each tensor that is no parameter or buffer, with its copy.
 
     Tensors that belong to a graph of autograd, as a module may have kept from an earlier run, are copied detached.
     Raises: whatever the module's own parts raise when they are copied.
@@ -37,7 +41,7 @@ def copy_of(module: nn.Module, device: str | None = None) -> nn.Module:
         for tensor in (*part._parameters.values(), *part._buffers.values()):
             if tensor is not None and id(tensor) not in memo:
                 memo[id(tensor)] = _tensor(tensor, device)
-    with _Copying(device):
+    with _Copying(device, copied if copied is not None else []):
         return copy.deepcopy(module, memo)
 
 
@@ -58,9 +62,9 @@ def _tensor(tensor: Tensor, device: str | None) -> Tensor:
 class _Copying(TorchFunctionMode):
     """Copies the tensors that `copy.deepcopy` meets, which refuses those that belong to a graph of autograd."""
 
-    def __init__(self, device: str | None):
+    def __init__(self, device: str | None, copied: list[tuple[Tensor, Tensor]]):
         super().__init__()
-        self.device = device
+        self.device, self.copied = device, copied
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -71,6 +75,7 @@ class _Copying(TorchFunctionMode):
                 # A number that a module keeps in a tensor stays what it is, on the cpu, where meta tensors take it.
                 number = self.device == "meta" and tensor.dim() == 0
                 memo[id(tensor)] = tensor.detach().clone() if number else _tensor(tensor, self.device)
+                self.copied.append((tensor, memo[id(tensor)]))
             return memo[id(tensor)]
         if func is Tensor.clone and self.device is not None:  # the parameter is not registered
             return _tensor(args[0].detach(), self.device)

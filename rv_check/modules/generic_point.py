@@ -1,12 +1,13 @@
-"""A generic point: every parameter and buffer random and well scaled, none at 0 or 1; and random images.
+"""A generic point: every parameter and statistic random and well scaled, none at 0 or 1; and random images.
 
-A fresh batch norm (mean 0, variance 1, weight 1, bias 0) or a zero head would hide whole branches.
+A fresh batch norm (mean 0, variance 1, weight 1, bias 0) or a zero head would hide whole branches. A constant stays
+what it is: a mask of random numbers masks nothing, and an index of them is none.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,11 @@ Moves = Sequence[tuple[str, tuple[int, ...]]]
 WEIGHTS, CHANCE, INPUT = 1, 2, 3  # seeds: of the generic point; of dropout and the loss; of the images
 
 
-def generic_point(model: nn.Module, seed: int = WEIGHTS) -> None:
-    """Set every parameter and buffer to random, well-scaled values, none of them 0 or 1. Integers count to 3."""
+def generic_point(model: nn.Module, seed: int = WEIGHTS, constants: Collection[str] = ()) -> None:
+    """Set parameters and buffers to random, well-scaled values, none of them 0 or 1; integers, which count, to 3.
+
+    Args: `constants` the names of those that stay as they are.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(tensor: Tensor, low: float, high: float) -> None:
@@ -30,7 +34,12 @@ def generic_point(model: nn.Module, seed: int = WEIGHTS) -> None:
     with torch.no_grad():
         for name, tensor in model.state_dict(keep_vars=True).items():
             last = name.rpartition(".")[2]
-            if not tensor.is_floating_point():
+            if name in constants:
+                continue
+            if tensor.is_complex():
+                for part in (tensor.real, tensor.imag):
+                    uniform(part, -0.7, 0.7)
+            elif not tensor.is_floating_point():
                 tensor.fill_(3)
             elif tensor.dim() > 1:
                 bound = math.sqrt(6 / math.prod(tensor.shape[1:]))  # keeps the variance through a relu
@@ -41,13 +50,16 @@ def generic_point(model: nn.Module, seed: int = WEIGHTS) -> None:
                 uniform(tensor, 0.3, 0.9)
 
 
-def transfer(expected: nn.Module, found: nn.Module, slots: Mapping[str, Slot]) -> None:
-    """Give the parameters and buffers of one module to another, which has them by other names or in other shapes."""
+def transfer(expected: nn.Module, found: nn.Module, slots: Mapping[str, Slot], constants: Collection[str] = ()) -> None:
+    """Give the parameters and buffers of one module to another, which has them by other names or in other shapes.
+
+    Args: `constants` those, by their names in the first, that the other has as it should.
+    """
     tensors: dict[str, Tensor] = dict(found.named_parameters(remove_duplicate=False))
     tensors |= dict(found.named_buffers(remove_duplicate=False))
     with torch.no_grad():
-        for name, value in expected.state_dict().items():
-            if name in slots:
+        for name, value in (dict(expected.named_buffers()) | expected.state_dict()).items():
+            if name in slots and name not in constants:
                 slot = slots[name]
                 tensors[slot.name].copy_(back(there(value, slot.own), slot.steps, tuple(tensors[slot.name].shape)))
 

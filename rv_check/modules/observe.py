@@ -12,7 +12,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -25,9 +26,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import Document, Place
 from rv_check.graphs.builder import Builder, Form, Site
-from rv_check.graphs.graph import Caller, Graph, Node, TensorShape
+from rv_check.graphs.graph import Caller, Graph, Node, TensorShape, Values
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
+from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, copy_of
 from rv_check.text import first_line
 
@@ -47,6 +49,8 @@ class Subject:
         self.is_borrowed = False
         self.until_it_raised: Graph | None = None  # what was seen, the last time that it raised, until then
         self._copies: dict[str, nn.Module] = {}
+        self._copied: list[tuple[Tensor, Tensor]] = []  # tensors that are neither parameters nor buffers, with copies
+        self._moved: set[str] | None = None  # what a run writes, in either mode
         self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
 
     def observe(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
@@ -67,14 +71,30 @@ class Subject:
         return graph
 
     def _on(self, device: str, at: At, builder: Builder) -> Graph:
+        graph = self._recorded(device, at, builder)
+        return replace(graph, constants=self._constants(device, at, graph.moved))
+
+    def _recorded(self, device: str, at: At, builder: Builder) -> Graph:
         if not self.is_borrowed:
             try:
                 module = self.copy(device)
-                return record(module, at, builder, self._own, device, self._raised)
+                originals = {id(copy): tensor for tensor, copy in self._copied}
+                return record(module, at, builder, self._own, device, self._raised, originals)
             except NotACopy:
                 self.is_borrowed = True
         with Borrowed(self.module, device) as module:
             return record(module, at, builder, frozenset(), device, self._raised)
+
+    def _constants(self, device: str, at: At, moved: Set[str]) -> Mapping[str, Values]:
+        """The constants of the module. What it writes in train mode is none in eval mode either."""
+        found = constants_of(self.module, moved)
+        if found and self._moved is None:
+            self._moved = set()
+            if not at.training:
+                with suppress(Exception):  # whatever the module raises in train mode, which was not asked
+                    self._moved |= self._recorded(device, replace(at, training=True), Builder()).moved
+        self._moved = (self._moved or set()) | moved
+        return {name: values for name, values in found.items() if name not in self._moved}
 
     def _raised(self, seen: Graph) -> None:
         self.until_it_raised = seen
@@ -83,7 +103,7 @@ class Subject:
         """The copy on that device, made once. Raises: NotACopy."""
         if device not in self._copies:
             try:
-                self._copies[device] = copy_of(self.module, device)
+                self._copies[device] = copy_of(self.module, device, self._copied)
             except Exception as error:  # whatever a part of the module raises when it is copied
                 raise NotACopy(str(error)) from error
         return self._copies[device]
@@ -100,10 +120,12 @@ def record(
     foreign: Set[int] = frozenset(),
     default: str = "meta",
     raised: Callable[[Graph], None] = lambda seen: None,
+    originals: Mapping[int, Tensor] | None = None,
 ) -> Graph:
     """Run a module that is ours to run, and return the graph of what it did.
 
-    Args: `default` the device of a module without tensors; `raised` is told what was seen until the module raised.
+    Args: `default` the device of a module without tensors; `raised` is told what was seen until the module raised;
+    `originals` the tensors, with values, that others in the module are copies of, by the copies' ids.
 
     Raises: what the module raises; NotACopy where it uses one of the tensors in `foreign`, by their ids.
     """
@@ -117,7 +139,7 @@ def record(
         if device.type != "meta":
             data.uniform_(-1, 1)
         materialise(module, data)
-        recorder = _Recorder(module, data, builder, foreign)
+        recorder = _Recorder(module, data, builder, foreign, originals or {})
         stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -191,10 +213,12 @@ def _geometry(tensor: Tensor) -> Geometry:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operator, in normal form. In-place operators and views are followed through the memory they share."""
 
-    def __init__(self, module: nn.Module, data: Tensor, builder: Builder, foreign: Set[int]):
+    def __init__(
+        self, module: nn.Module, data: Tensor, builder: Builder, foreign: Set[int], originals: Mapping[int, Tensor]
+    ):
         super().__init__()  # type: ignore[no-untyped-call]
         self.builder = builder
-        self.others = foreign
+        self.others, self.originals = foreign, originals
         self.memory: dict[int, _Storage] = {}
         self.results: dict[Node, None] = {}  # what operators gave
         self.used: set[Node] = set()  # which of it was used
@@ -282,7 +306,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise NotACopy("the copy uses a parameter of the original")
         if tensor.numel() == 1 and tensor.device.type != "meta":
             return Node("constant", shape=tuple(tensor.shape), attributes={"value": tensor.item()})
-        return Node("unregistered", shape=tuple(tensor.shape), name=self.path[-1] if self.path else "")
+        original = self.originals.get(id(tensor), tensor)
+        is_known = not original.is_meta and not isinstance(original, nn.Parameter)  # a layer that is not registered
+        values = {"values": Constant(original.clone())} if is_known else {}
+        return Node("unregistered", (), tuple(tensor.shape), values, name=self.path[-1] if self.path else "")
 
     # Where an operator is called
 

@@ -427,8 +427,8 @@ def test_one_cause_is_one_difference(case: tuple[str, Callable[[], nn.Module], s
 
 
 def test_every_kind_of_difference_has_a_mistake() -> None:
-    """Each kind is among them, or in a test of its own below: `replaced`, `output`, `state`."""
-    kinds = {case[2] for case in MISTAKES} | {"replaced", "output", "state"}
+    """Each kind is among them, or in tests of its own: `replaced`, `output`, `state`, `constant`."""
+    kinds = {case[2] for case in MISTAKES} | {"replaced", "output", "state", "constant"}
     assert set(get_args(DifferenceKind)) <= kinds
 
 
