@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import io
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,14 +38,30 @@ def copy_of(
     Raises: whatever the module's own parts raise when they are copied.
     """
     if isinstance(module, torch.jit.ScriptModule):
-        return copy.deepcopy(module).to(device) if device else copy.deepcopy(module)
+        return _scripted(module, device)
     memo: dict[int, Any] = {}
     for part in module.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            if id(part) not in memo:
+                memo |= dict.fromkeys(map(id, part.modules()))  # they come with it
+                memo[id(part)] = _scripted(part, device)
+            continue
         for tensor in (*part._parameters.values(), *part._buffers.values()):
             if tensor is not None and id(tensor) not in memo:
                 memo[id(tensor)] = _tensor(tensor, device)
     with _Copying(device, copied if copied is not None else []):
         return copy.deepcopy(module, memo)
+
+
+def _scripted(module: torch.jit.ScriptModule, device: str | None) -> nn.Module:
+    """A scripted module, saved and loaded: a deep copy of one has no parameters that `to` could move."""
+    file = io.BytesIO()
+    with torch.device("cpu"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are deprecated, and so is the module
+        torch.jit.save(module, file)
+        file.seek(0)
+        loaded: nn.Module = torch.jit.load(file, map_location=device)  # type: ignore[no-untyped-call]
+    return loaded
 
 
 def _tensor(tensor: Tensor, device: str | None) -> Tensor:
@@ -82,18 +101,41 @@ class _Copying(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def can_be_lent(module: nn.Module) -> bool:
+    """Whether the tensors of a module can be replaced for a time: those of a scripted part stay replaced."""
+    return not any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+    """The lists, dicts and sets among values, and those within them, each once."""
+    found: dict[int, Any] = {}
+    left = list(values)
+    while left:
+        value = left.pop()
+        if isinstance(value, list | dict | set | deque) and id(value) not in found:
+            found[id(value)] = value
+            left += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, tuple):
+            left += value
+    return list(found.values())
+
+
 class Borrowed:
     """A module that cannot be copied, lent for a time: with tensors of its own, and as it was before at the end.
 
     Within, its parameters and buffers are replaced by copies on `device`. At the end it has its own again, and every
-    part has the attributes, hooks and flags that it had.
+    part has the attributes, hooks and flags that it had, and its lists and dicts what they held. Raises: TypeError for
+    what could not be given back.
     """
 
     def __init__(self, module: nn.Module, device: str | None = None):
         self.module, self.device = module, device
         self.before: list[tuple[nn.Module, dict[str, Any]]] = []
+        self.held: list[tuple[Any, Any]] = []  # lists, dicts and sets, each with a copy
 
     def __enter__(self) -> nn.Module:
+        if not can_be_lent(self.module):
+            raise TypeError("it cannot be copied, and has a scripted part, whose tensors cannot be lent and given back")
         copies: dict[int, Tensor] = {}
         for part in self.module.modules():
             kept = dict(part.__dict__)
@@ -101,6 +143,10 @@ class Borrowed:
                 {name: value.copy() for name, value in kept.items() if name.startswith("_") and isinstance(value, dict)}
             )
             self.before.append((part, kept))
+            own = (
+                value for name, value in part.__dict__.items() if name not in ("_parameters", "_buffers", "_modules")
+            )
+            self.held += [(container, container.copy()) for container in _containers(own)]
             tensors: Any
             for tensors in (part._parameters, part._buffers):
                 for name, tensor in tensors.items():
@@ -109,6 +155,10 @@ class Borrowed:
         return self.module
 
     def __exit__(self, *error: object) -> None:
+        for container, before in self.held:
+            container.clear()
+            container.extend(before) if isinstance(before, list | deque) else container.update(before)
+        self.held = []
         for part, kept in self.before:
             for name, value in kept.items():
                 now = part.__dict__.get(name)

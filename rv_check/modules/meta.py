@@ -7,6 +7,7 @@ Nothing is computed there, but many an operator finds out the shape of its resul
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -41,23 +42,20 @@ _known: dict[Hashable, _Result] = {}
 
 def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """What an operator gives, itself or as it did before for the like arguments. Raises: what the operator raises."""
-    try:
+    key = known = None
+    with suppress(_Unknown, TypeError):  # the latter of what has no hash
         key = _key(func, args, kwargs)
         known = _known.get(key)
-    except (_Unknown, TypeError):  # the latter of what has no hash
-        return func(*args, **kwargs)
     if known is not None:
         return _made(known, args)
     result = func(*args, **kwargs)
-    try:
-        known = _result(args, kwargs, result)
-        unchanged = _key(func, args, kwargs) == key  # one that moves its argument's axes, as t_ does, is run each time
-    except _Unknown:
-        return result
-    if unchanged:
-        if len(_known) >= MOST:
-            _known.clear()
-        _known[key] = known
+    with suppress(_Unknown):
+        # One that moves its argument's axes, as t_ does, is run each time.
+        if key is not None and _key(func, args, kwargs) == key:
+            known = _result(args, kwargs, result)
+            if len(_known) >= MOST:
+                _known.clear()
+            _known[key] = known
     return result
 
 

@@ -24,13 +24,13 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rv_check.errors import Document, Place
+from rv_check.errors import Document, Place, RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
 from rv_check.graphs.graph import Caller, Graph, Node, TensorShape, Values
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
 from rv_check.modules.constants import Constant, constants_of
-from rv_check.modules.copies import Borrowed, copy_of
+from rv_check.modules.copies import Borrowed, can_be_lent, copy_of
 from rv_check.text import first_line
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
@@ -48,6 +48,7 @@ class Subject:
         self.why_real = ""  # what the module raised on meta
         self.is_borrowed = False
         self.until_it_raised: Graph | None = None  # what was seen, the last time that it raised, until then
+        self._first: At | None = None  # where it was first asked for: its own parameters are made there if it is lazy
         self._copies: dict[str, nn.Module] = {}
         self._copied: list[tuple[Tensor, Tensor]] = []  # tensors that are neither parameters nor buffers, with copies
         self._moved: set[str] | None = None  # what a run writes, in either mode
@@ -60,6 +61,7 @@ class Subject:
             return self._on(device, at, Builder(form))
 
         self.until_it_raised = None
+        self._first = self._first or at
         if self.why_real:
             return on("cpu")
         try:
@@ -78,12 +80,21 @@ class Subject:
         if not self.is_borrowed:
             try:
                 module = self.copy(device)
+                materialise(module, self._data_of(module, device))
                 originals = {id(copy): tensor for tensor, copy in self._copied}
                 return record(module, at, builder, self._own, device, self._raised, originals)
-            except NotACopy:
+            except NotACopy as error:
+                if not can_be_lent(self.module):
+                    why = "it has a scripted part, whose tensors cannot be lent and given back"
+                    raise RvCheckError(f"the module cannot be copied ({error}), and {why}") from error
                 self.is_borrowed = True
         with Borrowed(self.module, device) as module:
             return record(module, at, builder, frozenset(), device, self._raised)
+
+    def _data_of(self, module: nn.Module, device: str) -> Tensor:
+        first = self._first
+        assert first is not None
+        return torch.zeros((first.batch, *first.input), device=device, dtype=_dtype(module))
 
     def _constants(self, device: str, at: At, moved: Set[str]) -> Mapping[str, Values]:
         """The constants of the module. What it writes in train mode is none in eval mode either."""
@@ -132,7 +143,7 @@ def record(
     module.train(at.training)
     tensors = [*module.parameters(), *module.buffers()]
     device = tensors[0].device if tensors else torch.device(default)
-    dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+    dtype = _dtype(module)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         data = torch.zeros((at.batch, *at.input), dtype=dtype, device=device)
@@ -154,6 +165,12 @@ def record(
             raised(recorder.until_now())
             raise
     return recorder.graph(output)
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    """The type of numbers that a module computes in."""
+    tensors = (*module.parameters(), *module.buffers())
+    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
 
 def materialise(module: nn.Module, data: Tensor) -> None:
