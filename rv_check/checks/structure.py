@@ -120,8 +120,13 @@ class Structure:
         """Where the expected parameters and buffers are in the module."""
         if self.measured:
             return self.measured.map
-        in_training = self.training.map if self.training else {}
-        return {**in_training, **self.own.map} if self.own else {}
+        if self.own is None:
+            return {}
+        seen = {**(self.training.map if self.training else {}), **self.own.map}
+        taken = {slot.name for slot in seen.values()}
+        # What neither uses here may be used for other values: by its name.
+        idle = {name: shape for name, shape in self.expected.state.items() if name not in seen and name not in taken}
+        return seen | {name: Slot(name) for name, shape in idle.items() if self.found.state.get(name) == shape}
 
     @property
     def constants(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -245,8 +250,19 @@ class _StructureComparison:
                 more.append(replace(one, title=f"{one.title} (in train mode)", training=True))
             elif index is not None and one.step != own.mistakes[index].step:
                 placed[index] = one  # its neighbour is there in train mode only, as dropout is
-        extra = [one for one in _extra(expected, graph, output) if one not in own.extra_outputs]
-        return InTraining(tuple(more), placed, best.map, tuple(f"{one} (in train mode)" for one in extra))
+        slots = dict(best.map)
+        for where in expected.besides.keys() & graph.outputs.keys():
+            other = match(expected.of_besides(where), graph.only(where))
+            slots |= other.map
+            told = {(one.kind, one.step) for one in (*own.mistakes, *more)}
+            more += [
+                replace(one, title=f"{one.title} (in train mode, of its output {where})", training=True)
+                for one in explain(other, self.sides)
+                if (one.kind, one.step) not in told and one.kind != "unused"
+            ]
+        lost = [f"nothing at {where}" for where in expected.besides if where not in graph.outputs]
+        extra = [*lost, *(one for one in _extra(expected, graph, output) if one not in own.extra_outputs)]
+        return InTraining(tuple(more), placed, slots, tuple(f"{one} (in train mode)" for one in extra))
 
     def at_other_size(self, size: Shape, output: str, *, first: bool) -> AtOtherSize:
         """Whether it is the same at another size. `first`: it was the same at those before."""
@@ -414,7 +430,8 @@ def _ends_at(expected: Graph, found: Graph) -> str:
 def _extra(expected: Graph, found: Graph, output: str) -> list[str]:
     """Tensors that are returned besides. The feature maps of a network up to a step are no surprise."""
     own, known = found.outputs[output], {node.key for node in expected.steps.values()} if expected.is_cut else set()
-    extra = [(at, node) for at, node in found.outputs.items() if node is not own and node.key not in known]
+    others = [(at, node) for at, node in found.outputs.items() if at not in expected.besides]
+    extra = [(at, node) for at, node in others if node is not own and node.key not in known]
     return [f"{at} {shown_shape(node.shape[1:])}" for at, node in extra]
 
 

@@ -23,6 +23,9 @@ def structure(run: Run, check: Check) -> Outcome:
             titles = "; ".join(one.title for one in found.differences[:3])
             how += f"; by no rule, but measured to be equal in eval and train mode: {titles}"
         real = f" (on real tensors, since on meta it raises {found.why_real})" if found.why_real else ""
+        asked = ", ".join(place.short for place in found.found.asked[:3])
+        if asked:
+            how += f"; it asks for values at {asked}: what it does for others was not seen"
         message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"
         yield check.passed(run, message)
         return

@@ -143,6 +143,8 @@ class Graph:
     steps: Mapping[str, Node] = field(default_factory=dict)  # the value after each step and module of a spec
     is_cut: bool = False  # whether it ends before the expected network does
     moved: frozenset[str] = frozenset()  # parameters and buffers that the run itself wrote, running statistics apart
+    besides: Mapping[str, Node] = field(default_factory=dict)  # other outputs, of a graph that was cut to one of them
+    asked: tuple[Place, ...] = ()  # where Python asked for a value, so that another input may take another branch
     constants: Mapping[str, Values] = field(default_factory=dict)  # those that are only read, and are no weights
     nodes: Sequence[Node] = ()  # the operations of `outputs` and `unread`, each after what it uses, unless given
     ran: Sequence[Node] = ()  # as run: all that was done, also for a number that Python reads, in the order of time
@@ -177,8 +179,13 @@ class Graph:
         return used
 
     def only(self, output: str) -> Graph:
-        """The graph with that output alone, called ""."""
-        return replace(self, outputs={"": self.outputs[output]}, nodes=())
+        """The graph with that output alone, called ""; the others are `besides`."""
+        besides = {where: node for where, node in self.outputs.items() if where != output}
+        return replace(self, outputs={"": self.outputs[output]}, besides=besides, nodes=())
+
+    def of_besides(self, output: str) -> Graph:
+        """The graph with one of the other outputs alone, called ""."""
+        return replace(self, outputs={"": self.besides[output]}, besides={}, nodes=())
 
 
 def in_order(nodes: Iterable[Node]) -> Iterator[Node]:

@@ -32,4 +32,7 @@ class ModuleNetwork:
         """What it does there. Raises: RvCheckError with what the module raised, at which input."""
         what = f"{self.name} {self.does_not} {shown_shape(at.input)}"
         graph: Graph = run_theirs(what, lambda: self.subject.observe(at, form))
-        return graph if self.output is None else graph.only(self.output)
+        if self.output is None:
+            return graph
+        # In train mode there may be others, as the logits of an auxiliary head are: the first is the one.
+        return graph.only(self.output if self.output in graph.outputs else next(iter(graph.outputs)))

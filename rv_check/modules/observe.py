@@ -31,6 +31,7 @@ from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
 from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, can_be_lent, copy_of
+from rv_check.modules.generic_point import INPUT
 from rv_check.text import first_line
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
@@ -148,7 +149,8 @@ def record(
         stack.enter_context(torch.random.fork_rng(devices=[]))
         data = torch.zeros((at.batch, *at.input), dtype=dtype, device=device)
         if device.type != "meta":
-            data.uniform_(-1, 1)
+            # The same ones each time: what a module does may depend on them.
+            data.copy_(torch.empty(data.shape).uniform_(-1, 1, generator=torch.Generator().manual_seed(INPUT)))
         materialise(module, data)
         recorder = _Recorder(module, data, builder, foreign, originals or {})
         stack.enter_context(torch.no_grad())
@@ -240,6 +242,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.results: dict[Node, None] = {}  # what operators gave
         self.used: set[Node] = set()  # which of it was used
         self.moved: set[str] = set()
+        self.asked: dict[Place | None, None] = {}  # where Python asked for a value
         self.kept: list[Tensor] = []  # so that no address is used twice
         self.path: list[str] = []
         self.callers: list[Caller] = []
@@ -411,8 +414,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def note(self, name: str, arguments: dict[str, Any], written: list[Tensor], result: Any) -> None:
         """Make the operation and remember which tensors hold what it gave."""
         results = [one for one in (result if isinstance(result, list | tuple) else [result]) if isinstance(one, Tensor)]
-        if not results and not written:
-            return  # it answers a question about a tensor
+        if not results and not written:  # it answers a question about a tensor
+            if name == "_local_scalar_dense":
+                self.asked[self.site()] = None
+            return
         caller = self.callers[-1] if self.callers else "function"
         builder = self.builder = self.builder.at(Site(self.path[-1] if self.path else "", self.site(), caller))
         if name == "mean" and self.called == "adaptive_avg_pool2d":  # as torch computes one to a size of 1
@@ -470,7 +475,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
         rules = frozenset(self.builder.work.used)
         graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
-        return self.builder.finish(graph)
+        return self.builder.finish(replace(graph, asked=tuple(place for place in self.asked if place is not None)))
 
 
 LAYERS = tuple(  # where torch has its layers; what holds other modules is none

@@ -6,16 +6,18 @@ They are compared at a generic point, where nothing hides a branch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import RvCheckError
 from rv_check.graphs.match import Slot
 from rv_check.modules.generic_point import CHANCE, back, there
-from rv_check.modules.observe import pick
+from rv_check.modules.observe import pick, tensors_of
 from rv_check.modules.torch_state import exact_float32, seeded
 
 # Relative to the largest value of the tensor. Reordered float64 arithmetic differs by about 1e-13, the smallest real
@@ -118,10 +120,10 @@ def run(
     model.zero_grad(set_to_none=True)
     try:
         with seeded(seed), exact_float32():
-            output = forward(model, x, where)
+            y = forward(model, x, where)
             if backward:
-                weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-                (output * weights.to(output)).sum().backward()  # type: ignore[no-untyped-call]
+                weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+                (y * weights.to(y)).sum().backward()  # type: ignore[no-untyped-call]
     finally:
         for handle in handles:
             handle.remove()
@@ -130,7 +132,7 @@ def run(
     buffers = {name: state[name].clone() for name in before}
     for name, buffer in before.items():
         state[name].copy_(buffer)
-    return Trace(output.detach(), kept, x.grad, gradients, buffers, backward)
+    return Trace(y.detach(), kept, x.grad, gradients, buffers, backward)
 
 
 def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
@@ -141,6 +143,8 @@ def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
     given = x.clone()
     returned = model(given)
     output = pick(returned, where)
+    if output is None and not where:  # in train mode it returns others besides: the first is the one
+        output = next((tensor for _, tensor in tensors_of(returned)), None)
     if output is None:
         raise RvCheckError(
             f"it returns a {type(returned).__name__}, expected a tensor{' at ' + where if where else ''}"
@@ -148,6 +152,37 @@ def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
     if not torch.equal(given, x):
         raise RvCheckError("it changes its input in place, expected an input that stays as it is")
     return output
+
+
+def output(model: nn.Module, x: Tensor, where: str = "", seed: int = CHANCE) -> Tensor:
+    """The output in eval mode, without gradients, and with the same chance each time. Raises: as `forward`."""
+    with torch.no_grad(), seeded(seed), exact_float32():
+        return forward(model.eval(), x, where)
+
+
+class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the types of floating point that results have."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.types: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for one in result if isinstance(result, list | tuple) else [result]:
+            if isinstance(one, Tensor) and one.is_floating_point() and one.dim():
+                self.types.add(one.dtype)
+        return result
+
+
+def types_within(model: nn.Module, x: Tensor, where: str = "") -> set[torch.dtype]:
+    """The types of floating point that a module computes in, whatever type its input is of. Raises: as `forward`."""
+    precision = _Precision()
+    with precision:
+        output(model, x, where)
+    return precision.types
 
 
 def renamed(trace: Trace, slots: Mapping[str, Slot], like: Trace) -> Trace:

@@ -1,0 +1,223 @@
+"""Pairs that are one network, or two: limits, branches by value, chance in eval mode, other outputs in train mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rv_check.checks.findings import Report
+from rv_check.checks.of_two import compare_modules
+from rv_check.modules.limits import Limits
+
+TOKENS, IMAGE = (8, 16), (3, 32, 32)
+Make = Callable[[], nn.Module]
+
+
+class Net(nn.Module):
+    """A function of two layers, a number and the input."""
+
+    def __init__(self, function: Callable[[Any, Tensor], Any], number: float = 1.0):
+        super().__init__()
+        self.a, self.b, self.number, self.function = nn.Linear(16, 16), nn.Linear(16, 16), number, function
+        self.scale = nn.Parameter(torch.full((1,), 2.3))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
+def made(function: Callable[[Any, Tensor], Any], number: float = 1.0) -> Make:
+    """A network of that function."""
+    return lambda: Net(function, number)
+
+
+def branches(net: Any, x: Tensor) -> Tensor:
+    """One layer or the other, by the values."""
+    return net.a(x) if x.sum() > 0 else net.number * net.b(x)
+
+
+def noisy(net: Any, x: Tensor) -> Tensor:
+    """Noise in eval mode, too."""
+    return net.a(x + net.number * torch.randn_like(x))
+
+
+def dropping(net: Any, x: Tensor) -> Tensor:
+    """Dropout in eval mode, too."""
+    return net.a(F.dropout(x, net.number / 2, training=True))
+
+
+def limited(net: Any, x: Tensor) -> Tensor:
+    """A parameter that is limited, where it never is."""
+    return net.a(x) * net.scale.clamp(max=math.log(100) * net.number).exp()
+
+
+def unlimited(net: Any, x: Tensor) -> Tensor:
+    """A parameter that is not."""
+    return net.a(x) * net.scale.exp()
+
+
+def behind_a_norm(net: Any, x: Tensor) -> Tensor:
+    """A limit that a normalised value never reaches."""
+    return net.b(F.layer_norm(net.a(x), (16,)).clamp(-50 * net.number, 50 * net.number))
+
+
+def of_length_one(net: Any, x: Tensor) -> Tensor:
+    """A division by no less than a tiny number."""
+    return net.a(x) / net.a(x).norm(dim=-1, keepdim=True).clamp_min(1e-12 * net.number)
+
+
+def of_length_one_by_torch(net: Any, x: Tensor) -> Tensor:
+    """The same in torch's words."""
+    return F.normalize(net.a(x), dim=-1, eps=1e-12 * net.number)
+
+
+def without_nan(net: Any, x: Tensor) -> Tensor:
+    """What is no number is replaced, and there is none."""
+    return torch.nan_to_num(net.a(x), nan=net.number)
+
+
+def where_small(net: Any, x: Tensor) -> Tensor:
+    """A condition that always has one answer."""
+    y = net.a(x).sigmoid()
+    return net.b(torch.where(y > 2 * net.number, -y, y))
+
+
+def in_float(net: Any, x: Tensor) -> Tensor:
+    """A softmax in float32, whatever the input is."""
+    return net.a(x).float().softmax(-1).to(x.dtype)
+
+
+def all_alike(net: Any, x: Tensor) -> Tensor:
+    """A softmax in the type of the input."""
+    return net.a(x).softmax(-1)
+
+
+def auxiliary(net: Any, x: Tensor) -> Any:
+    """A pair in train mode."""
+    return (net.a(x), net.b(x).tanh()) if net.training else net.a(x)
+
+
+def auxiliary_by_name(net: Any, x: Tensor) -> Any:
+    """A dict in train mode."""
+    return {"out": net.a(x), "aux": net.b(x).tanh()} if net.training else net.a(x)
+
+
+def other_auxiliary(net: Any, x: Tensor) -> Any:
+    """Another auxiliary head."""
+    return (net.a(x), net.b(x).relu()) if net.training else net.a(x)
+
+
+def no_auxiliary(net: Any, x: Tensor) -> Any:
+    """None."""
+    return net.a(x)
+
+
+ITSELF = {
+    "branches": branches,
+    "noise": noisy,
+    "dropout": dropping,
+    "a limit": limited,
+    "a limit behind a norm": behind_a_norm,
+    "a length": of_length_one,
+    "no numbers": without_nan,
+    "a condition": where_small,
+    "in float32": in_float,
+    "an auxiliary head": auxiliary,
+    "an auxiliary head by name": auxiliary_by_name,
+}
+
+
+@pytest.mark.parametrize("function", ITSELF.values(), ids=ITSELF)
+def test_the_same_as_itself(function: Callable[[Any, Tensor], Any]) -> None:
+    """Built twice."""
+    report = compare_modules(Net(function), Net(function), TOKENS)
+    assert report.passed, str(report)
+
+
+REFACTORED = {
+    "a softmax in float32": (in_float, all_alike),
+    "a norm by torch": (of_length_one, of_length_one_by_torch),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), REFACTORED.values(), ids=REFACTORED)
+def test_written_otherwise(one: Callable[[Any, Tensor], Any], other: Callable[[Any, Tensor], Any]) -> None:
+    """It is the same, whichever is named first."""
+    for new, old in ((one, other), (other, one)):
+        report = compare_modules(Net(new), Net(old), TOKENS)
+        assert report.passed, str(report)
+
+
+OTHER: dict[str, tuple[Make, Make]] = {
+    "the other branch": (made(branches, 2.0), made(branches)),
+    "more noise": (made(noisy, 2.0), made(noisy)),
+    "more dropout": (made(dropping, 0.5), made(dropping)),
+    "another limit": (made(limited, 0.5), made(limited)),
+    "a limit less": (made(unlimited), made(limited)),
+    "a limit more": (made(limited), made(unlimited)),
+    "another limit behind a norm": (made(behind_a_norm, 0.5), made(behind_a_norm)),
+    "another length": (made(of_length_one, 1e6), made(of_length_one)),
+    "another length by torch": (made(of_length_one_by_torch, 1e6), made(of_length_one)),
+    "another number for none": (made(without_nan, 0.0), made(without_nan)),
+    "none for none": (made(no_auxiliary), made(without_nan)),
+    "another condition": (made(where_small, 0.75), made(where_small)),
+    "another auxiliary head": (made(other_auxiliary), made(auxiliary)),
+    "no auxiliary head": (made(no_auxiliary), made(auxiliary)),
+    "an auxiliary head more": (made(auxiliary), made(no_auxiliary)),
+}
+
+
+@pytest.mark.parametrize(("new", "old"), OTHER.values(), ids=OTHER)
+def test_another_network(new: Make, old: Make) -> None:
+    """It does not pass, though no number that is tried shows it."""
+    report = compare_modules(new(), old(), TOKENS)
+    assert not report.passed, str(report)
+
+
+def message(report: Report) -> str:
+    """What is said of the structure."""
+    return next(finding.message for finding in report.findings if finding.check == "structure")
+
+
+def test_branches_are_said() -> None:
+    """That another input may take another branch, and the line that asks."""
+    told = message(compare_modules(Net(branches), Net(branches), TOKENS))
+    assert "it asks for values at " in told
+    assert "test_same_or_not.py:" in told
+    assert "what it does for others was not seen" in told
+    assert "asks for values" not in message(compare_modules(Net(noisy), Net(noisy), TOKENS))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_networks_with_auxiliary_heads(name: str) -> None:
+    """torchvision's own, which return one tensor in eval mode and several in train mode."""
+
+    def net() -> nn.Module:
+        with torch.device("meta"):
+            return torchvision.models.get_model(name, weights=None, init_weights=False)
+
+    report = compare_modules(net(), net(), (3, 299, 299), level="structure")
+    assert report.passed, str(report)
+    other, head = net(), {"googlenet": "aux2", "inception_v3": "AuxLogits"}[name]
+    setattr(other, head, nn.Sequential(getattr(other, head), nn.ReLU()))
+    assert not compare_modules(other, net(), (3, 299, 299), level="structure").passed
+
+
+def test_limits_are_noted_over_several_runs() -> None:
+    """One that any of the runs reaches is reached; the numbers of one that none does are kept."""
+    limits = Limits()
+    for x in (torch.zeros(3), torch.tensor([0.0, 5.0, 0.0])):
+        with limits.begin():
+            x.clamp(max=1).clamp(-9, 9)
+            torch.where(x > 7, x, -x)
+    clamp, comparison, where = sorted(limits.never_reached)
+    assert (clamp[0], comparison[0], where[0]) == ("clamp", "gt", "where")
+    assert "9" in " ".join(clamp)
+    assert "7" in " ".join(comparison)
