@@ -43,7 +43,7 @@ def copy_to_run(subject: Subject, x: Shape, device: str, lent: ExitStack) -> nn.
     found = lent.enter_context(Borrowed(module, "cpu")) if subject.is_borrowed else copy_of(module, "cpu")
     materialise(found, torch.zeros((2, *x)))
     for parameter in found.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
+        parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
     return found.to(device)
 
 

@@ -70,11 +70,13 @@ class Pair:
         return first, run_theirs(f"{what}: {self.names[1]} does not run", lambda: action(self.found, self.output))
 
     def _to_generic_point(self, dtype: torch.dtype) -> None:
-        from rv_check.modules.generic_point import generic_point, transfer
+        import torch
+
+        from rv_check.modules.generic_point import generic_point, to_type, transfer
 
         if self.is_fresh:
-            self.expected.float()
-            self.found.float()
+            for module in (self.expected, self.found):
+                to_type(module, torch.float32)
             generic_point(self.expected, constants=self.constants[0])
             if self.map is None:
                 self.found.load_state_dict(self.expected.state_dict())
@@ -82,5 +84,5 @@ class Pair:
                 both = {name for name, slot in self.map.items() if slot.name in self.constants[1]}
                 transfer(self.expected, self.found, self.map, self.constants[0] & both)
             self._done.add("generic point")
-        self.expected.to(dtype)
-        self.found.to(dtype)
+        for module in (self.expected, self.found):
+            to_type(module, dtype)

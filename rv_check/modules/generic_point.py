@@ -50,6 +50,17 @@ def generic_point(model: nn.Module, seed: int = WEIGHTS, constants: Collection[s
                 uniform(tensor, 0.3, 0.9)
 
 
+def to_type(model: nn.Module, dtype: torch.dtype) -> None:
+    """Make parameters and buffers of that type, complex ones of numbers of it; `Module.to` makes these real."""
+
+    def cast(tensor: Tensor) -> Tensor:
+        if tensor.is_complex():
+            return tensor.to(dtype.to_complex())
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    model._apply(cast)  # type: ignore[no-untyped-call]
+
+
 def transfer(expected: nn.Module, found: nn.Module, slots: Mapping[str, Slot], constants: Collection[str] = ()) -> None:
     """Give the parameters and buffers of one module to another, which has them by other names or in other shapes.
 

@@ -59,13 +59,14 @@ def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: flo
         return TensorDifference(what, math.inf, str(found.dtype), str(expected.dtype))
     if torch.equal(expected, found) and math.isfinite(largest_value(expected)):
         return TensorDifference(what, 0.0)
-    expected, found = expected.detach().double(), found.detach().double()
+    wide = torch.complex128 if expected.is_complex() else torch.float64
+    expected, found = expected.detach().to(wide), found.detach().to(wide)
     difference = (expected - found).abs()
     largest, most = max(float(expected.abs().max()), floor), float(difference.max())
     relative = most / largest if largest else math.inf if most else 0.0
     index = int(torch.nan_to_num(difference, nan=math.inf).argmax())
     where = [int(i) for i in torch.unravel_index(torch.tensor(index), expected.shape)] if expected.dim() else []
-    values = [f"{float(tensor.flatten()[index]):.17g}" for tensor in (found, expected)]
+    values = [f"{tensor.flatten()[index].item():.17g}" for tensor in (found, expected)]
     return TensorDifference(what, relative, f"{values[0]} at {where}", values[1])
 
 
@@ -121,7 +122,8 @@ def run(
     try:
         with seeded(seed), exact_float32():
             y = forward(model, x, where)
-            if backward:
+            if backward and (y.is_floating_point() or y.is_complex()):
+                y = torch.view_as_real(y) if y.is_complex() else y
                 weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
                 (y * weights.to(y)).sum().backward()  # type: ignore[no-untyped-call]
     finally:
@@ -143,7 +145,7 @@ def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
     given = x.clone()
     returned = model(given)
     output = pick(returned, where)
-    if output is None and not where:  # in train mode it returns others besides: the first is the one
+    if output is None and not where and model.training:  # it returns others besides, the first is the one
         output = next((tensor for _, tensor in tensors_of(returned)), None)
     if output is None:
         raise RvCheckError(

@@ -118,7 +118,49 @@ def no_auxiliary(net: Any, x: Tensor) -> Any:
     return net.a(x)
 
 
+class Spectral(nn.Module):
+    """Complex weights on a few frequencies, as a Fourier operator has them; a number says how."""
+
+    def __init__(self, number: float = 1.0):
+        super().__init__()
+        self.weight, self.number = nn.Parameter(torch.randn(5, dtype=torch.complex64)), number
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.fft.rfft(x)
+        weight = self.weight if self.number == 1 else self.weight.conj()
+        return torch.fft.irfft(torch.cat((y[..., :5] * weight, y[..., 5:]), -1), 16)
+
+
+class OfWaves(Spectral):
+    """A complex output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.fft.rfft(x)[..., :5] * self.weight
+        return y if self.number == 1 else y.conj()
+
+
+def places(net: Any, x: Tensor) -> Tensor:
+    """An output of whole numbers."""
+    return net.a(x).argmax(-1)
+
+
+def truths(net: Any, x: Tensor) -> Tensor:
+    """An output of truth values."""
+    return net.a(x) > net.number / 2
+
+
+@pytest.mark.parametrize("cls", [Spectral, OfWaves])
+def test_complex_weights_and_outputs(cls: type[Spectral]) -> None:
+    """They are the same as themselves; the conjugate is another network."""
+    report = compare_modules(cls(), cls(), TOKENS)
+    assert report.passed, str(report)
+    for new, old in ((cls(2), cls()), (cls(), cls(2))):
+        assert not compare_modules(new, old, TOKENS).passed
+
+
 ITSELF = {
+    "whole numbers": places,
+    "truth values": truths,
     "branches": branches,
     "noise": noisy,
     "dropout": dropping,
@@ -158,6 +200,8 @@ OTHER: dict[str, tuple[Make, Make]] = {
     "the other branch": (made(branches, 2.0), made(branches)),
     "more noise": (made(noisy, 2.0), made(noisy)),
     "more dropout": (made(dropping, 0.5), made(dropping)),
+    "other places": (made(lambda net, x: net.a(x).argmin(-1)), made(places)),
+    "other truths": (made(truths, 2.0), made(truths)),
     "another limit": (made(limited, 0.5), made(limited)),
     "a limit less": (made(unlimited), made(limited)),
     "a limit more": (made(limited), made(unlimited)),
