@@ -239,7 +239,7 @@ def measured(subject: Subject) -> Verdict:
         return Verdict(True)  # it does not run, or has other parameters
     try:
         with steady():
-            pair = subject.run.pair_by(slots, found.output).at_generic_point(torch.float64)
+            pair = subject.run.pair_by(found, slots).at_generic_point(torch.float64)
             sizes = input_sizes(subject.arch)[:2]
             runs = ((sizes[0], False), (sizes[-1], False), (sizes[0], True))
             return Verdict(any(differ(pair, x, train) for x, train in runs) or differ_again(pair, sizes[0]))

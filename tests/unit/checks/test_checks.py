@@ -581,8 +581,11 @@ def test_settings_of_the_caller(caller: Callable[[], Any], world: World) -> None
     cpu, off = torch.device("cpu"), [False, False, False, False, ["ieee", "ieee", "ieee"]]
     quiet = [torch.float32, torch.float32, cpu, False, *off]  # the structure, several times, and logits
     learning = [torch.float64, torch.float32, cpu, True, *off]  # eval and train, at two sizes at least
-    assert seen == [quiet] * seen.count(quiet) + [learning] * seen.count(learning)
+    again = [torch.float64, torch.float32, cpu, False, *off]  # eval mode, for another image
+    assert seen[: seen.count(quiet)] == [quiet] * seen.count(quiet)
+    assert seen.count(quiet) + seen.count(learning) + seen.count(again) == len(seen)
     assert min(seen.count(quiet), seen.count(learning)) >= 4
+    assert seen.count(again) >= 2
 
 
 def test_a_check_that_fails_leaves_the_settings_alone(world: World) -> None:
