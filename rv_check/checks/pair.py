@@ -61,6 +61,16 @@ class Pair:
         run_theirs("the state does not load", lambda: self._to_generic_point(dtype))
         return self
 
+    def enlarge(self, factor: float) -> None:
+        """Multiply the parameters of both, but for what stays as it is."""
+        import torch
+
+        with torch.no_grad():
+            for module, kept in zip((self.expected, self.found), self.constants, strict=True):
+                for name, parameter in module.named_parameters():
+                    if name not in kept:
+                        parameter.mul_(factor)
+
     def each(self, what: str, action: Callable[[nn.Module, str], T]) -> tuple[T, T]:
         """What running the one and the other gives, the output being at the place that `action` is told.
 

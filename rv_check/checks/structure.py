@@ -251,7 +251,7 @@ class _StructureComparison:
             elif index is not None and one.step != own.mistakes[index].step:
                 placed[index] = one  # its neighbour is there in train mode only, as dropout is
         slots = dict(best.map)
-        for where in expected.besides.keys() & graph.outputs.keys():
+        for where in (where for where in expected.besides if where in graph.outputs):
             other = match(expected.of_besides(where), graph.only(where))
             slots |= other.map
             told = {(one.kind, one.step) for one in (*own.mistakes, *more)}

@@ -8,12 +8,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from rv_check.cli.main import main
+from rv_check.graphs.match import DifferenceKind
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "docs" / "schemas"
@@ -34,6 +35,12 @@ def test_every_schema_is_documented() -> None:
     assert files == set(re.findall(r"^```{schema} (\S+-\d)$", PAGE, re.MULTILINE))
     shown = {json.loads(text)["schema"].removeprefix("rv-check/") for text in EXAMPLES}
     assert shown == named - OWN
+
+
+def test_every_kind_of_difference_is_documented() -> None:
+    """A finding's `kind` may be any that the match of two graphs tells; without one of them this fails."""
+    kinds = json.loads((SCHEMAS / "finding.json").read_text(encoding="utf-8"))["properties"]["kind"]["enum"]
+    assert set(get_args(DifferenceKind)) <= set(kinds)
 
 
 def objects(schema: Any) -> Iterator[dict[str, Any]]:

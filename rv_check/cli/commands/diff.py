@@ -37,7 +37,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
         return of_module(compare_archs(load(options.a), load(options.b)))
     arguments = parse_arguments(options.kwargs)
     chosen = [load(name) for name, is_module in zip((options.a, options.b), modules, strict=True) if not is_module]
-    size = parse_size(options.input, of_module=True) if options.input else (3, 224, 224)
+    size = parse_size(options.input, of_module=True) if options.input is not None else (3, 224, 224)
     question = question_of(asked, chosen)
     from rv_check.checks.of_module import check
     from rv_check.checks.of_two import compare_modules

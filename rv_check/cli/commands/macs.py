@@ -115,7 +115,7 @@ def _of_module(name: str, size: str | None, kwargs: str | None) -> Counted:
     from rv_check.modules.network import ModuleNetwork
     from rv_check.modules.observe import Subject
 
-    x: Shape = parse_size(size, of_module=True) if size else (3, 224, 224)
+    x: Shape = parse_size(size, of_module=True) if size is not None else (3, 224, 224)
     params = sum(parameter.numel() for parameter in module.parameters())
     return Counted(name, ModuleNetwork(Subject(module)), x, params)
 

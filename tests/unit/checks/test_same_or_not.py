@@ -26,7 +26,7 @@ class Net(nn.Module):
     def __init__(self, function: Callable[[Any, Tensor], Any], number: float = 1.0):
         super().__init__()
         self.a, self.b, self.number, self.function = nn.Linear(16, 16), nn.Linear(16, 16), number, function
-        self.scale = nn.Parameter(torch.full((1,), 2.3))
+        self.scale, self.gain = nn.Parameter(torch.full((1,), 2.3)), nn.Parameter(torch.ones(16))
 
     def forward(self, x: Tensor) -> Any:
         return self.function(self, x)
@@ -80,6 +80,17 @@ def of_length_one_by_torch(net: Any, x: Tensor) -> Tensor:
 def without_nan(net: Any, x: Tensor) -> Tensor:
     """What is no number is replaced, and there is none."""
     return torch.nan_to_num(net.a(x), nan=net.number)
+
+
+def hard(net: Any, x: Tensor) -> Tensor:
+    """An activation with limits, behind a norm."""
+    return net.b(F.hardswish(F.layer_norm(net.a(x), (16,), net.gain)))
+
+
+def hard_by_hand(net: Any, x: Tensor) -> Tensor:
+    """The same, in other words."""
+    y = F.layer_norm(net.a(x), (16,), net.gain)
+    return net.b(y * F.relu6(y + 3 * net.number) / 6)
 
 
 def where_small(net: Any, x: Tensor) -> Tensor:
@@ -185,6 +196,7 @@ def test_the_same_as_itself(function: Callable[[Any, Tensor], Any]) -> None:
 REFACTORED = {
     "a softmax in float32": (in_float, all_alike),
     "a norm by torch": (of_length_one, of_length_one_by_torch),
+    "an activation behind a norm": (hard, hard_by_hand),
 }
 
 
@@ -210,6 +222,7 @@ OTHER: dict[str, tuple[Make, Make]] = {
     "another length by torch": (made(of_length_one_by_torch, 1e6), made(of_length_one)),
     "another number for none": (made(without_nan, 0.0), made(without_nan)),
     "none for none": (made(no_auxiliary), made(without_nan)),
+    "another limit of an activation": (made(hard_by_hand, 0.5), made(hard)),
     "another condition": (made(where_small, 0.75), made(where_small)),
     "another auxiliary head": (made(other_auxiliary), made(auxiliary)),
     "no auxiliary head": (made(no_auxiliary), made(auxiliary)),
