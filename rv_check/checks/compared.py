@@ -73,7 +73,7 @@ def measured(
     if found.found.asked or found.expected.asked:
         return found  # what differs may be in a branch that these numbers do not take
     slots = guess(found)
-    if slots is None or len({slot.name for slot in slots.values()}) < len(slots):
+    if slots is None or len({str(slot) for slot in slots.values()}) < len(slots):
         return found  # it has not a parameter for each
     if any(one.kind not in ARBITRABLE for one in found.mistakes) or all(one.training for one in found.mistakes):
         return found  # numbers have nothing to say of it; chance, in train mode, is not compared

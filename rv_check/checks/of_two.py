@@ -124,7 +124,7 @@ class SameRun:
     def frozen(self) -> tuple[list[str], int]:
         old = {name for name, parameter in self.old.named_parameters() if not parameter.requires_grad}
         slots = self.structure.map
-        expected = {slots[name].name for name in old if name in slots}
+        expected = {piece.name for name in old if name in slots for piece in slots[name].pieces}
         named = dict(self.new.named_parameters())
         return [name for name, p in named.items() if not p.requires_grad and name not in expected], len(named)
 

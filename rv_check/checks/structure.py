@@ -18,7 +18,7 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.graph import Graph
-from rv_check.graphs.match import Slot, match
+from rv_check.graphs.match import Slot, match, piece_of
 from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import graph_of
 from rv_check.modules.guard import run_theirs
@@ -123,7 +123,7 @@ class Structure:
         if self.own is None:
             return {}
         seen = {**(self.training.map if self.training else {}), **self.own.map}
-        taken = {slot.name for slot in seen.values()}
+        taken = {piece.name for slot in seen.values() for piece in slot.pieces}
         # What neither uses here may be used for other values: by its name.
         idle = {name: shape for name, shape in self.expected.state.items() if name not in seen and name not in taken}
         return seen | {name: Slot(name) for name, shape in idle.items() if self.found.state.get(name) == shape}
@@ -139,7 +139,7 @@ class Structure:
     @property
     def names(self) -> dict[str, str]:
         """The module's names of parameters and buffers by the expected ones; none where the structures differ."""
-        return {} if self.differs(training=False) else {name: slot.name for name, slot in self.map.items()}
+        return {} if self.differs(training=False) else {name: str(slot) for name, slot in self.map.items()}
 
     @property
     def rules(self) -> list[str]:
@@ -386,10 +386,13 @@ def guess(structure: Structure) -> dict[str, Slot] | None:
         return {name: slot_of(name, name) for name in found.state}
     slots = {}
     for name, slot in structure.map.items():
-        if fit(name, slot.name):
+        if slot.others or piece_of("", slot.steps).steps:
+            slots[name] = slot
+        elif fit(name, slot.name):
             kept = not slot.steps or (slot.steps[-1][0] == "permute") or slot.steps[-1][1] == expected.state[name]
             slots[name] = slot if kept else slot_of(name, slot.name)
-    taken = {slot.name for slot in slots.values()} | set(found.counters.values()) | set(found.aliases)
+    taken = {piece.name for slot in slots.values() for piece in slot.pieces}
+    taken |= set(found.counters.values()) | set(found.aliases)
     order = dict.fromkeys(state.name for node in found.nodes for _, state in node.states)
     order |= dict.fromkeys(node.name for node in found.nodes if node.kind == "state")
     left = [name for name in dict.fromkeys([*order, *found.state]) if name in found.state and name not in taken]

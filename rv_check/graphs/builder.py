@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from hashlib import blake2b
+from math import prod
 from typing import Any, NamedTuple
 
 from rv_check.errors import Place
@@ -32,6 +33,7 @@ class Registered(NamedTuple):
 
 
 RULES: dict[str, list[Registered]] = {}
+MOVES = ("reshape", "permute", "slice")
 
 
 def rule(words: str, *kinds: str, at_this_size: bool = False) -> Callable[[Rule], Rule]:
@@ -54,6 +56,15 @@ class Site:
     caller: Caller = "layer"
 
 
+class Part(NamedTuple):
+    """The whole of which a layer is a part, from where to where along which axis of what it gives."""
+
+    whole: Node
+    axis: int
+    start: int
+    stop: int
+
+
 @dataclass
 class Work:
     """What builders of one graph have done so far."""
@@ -61,6 +72,8 @@ class Work:
     made: list[Node] = field(default_factory=list)  # every operation in the order of time, in the form AS_RUN
     used: set[str] = field(default_factory=set)  # the words of the rules that were used
     masks: set[Node] = field(default_factory=set)  # masks of chance that something was multiplied with
+    parts: dict[Node, Part] = field(default_factory=dict)  # layers that are a part of another one
+    moved: dict[tuple[Any, ...], Node] = field(default_factory=dict)  # values that were moved, by what and how
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,8 @@ class Builder:
                     if words not in other.rules and other not in inputs:
                         other.rules += (words,)
                 return other
+        if kind in MOVES:  # the same value, moved in the same way by several who use it, is one
+            return self.work.moved.setdefault((kind, inputs, shape, tuple(sorted(node.attributes.items()))), node)
         return node
 
     def reshape(self, value: Node, shape: TensorShape, like: Node | None = None) -> Node:
@@ -123,11 +138,23 @@ class Builder:
             # A view of which no output knows is a reader's own, as the transposed weight of a linear layer is.
             ran = tuple(node for node in self.work.made if node in known or node.row.keeps != "view")
             return replace(graph, nodes=nodes, ran=ran)
+        _cut_wholes(graph, self.work.parts)
+        graph = replace(graph, nodes=())
         _flatten_sums(graph)
         graph = replace(graph, nodes=())
         for node in graph.nodes:
             node.key, node.height = _key(node), 1 + max((feed.height for feed in node.feeds), default=-1)
         return graph
+
+
+def _cut_wholes(graph: Graph, parts: Mapping[Node, Part]) -> None:
+    """A part of a layer that is used as a whole, too, is a slice of what that gives: nothing is computed twice."""
+    used = set(graph.nodes)
+    for node in graph.nodes:
+        if node in parts and parts[node].whole in used:
+            whole, axis, start, stop = parts[node]
+            node.kind, node.inputs, node.tensors = "slice", (whole,), {}
+            node.attributes = {"axis": axis, "start": start, "stop": stop, "step": 1}
 
 
 def _flatten_sums(graph: Graph) -> None:
@@ -159,23 +186,74 @@ def _key(node: Node) -> bytes:
 
 
 def state_of(value: Node) -> State | Node:
-    """The parameter or buffer that a value is, moved or not; the value itself where it is computed from more."""
-    steps: list[tuple[str, tuple[int, ...]]] = []
+    """The parameter or buffer that a value is, or a part of it, moved or not; else the value itself."""
+    moves: list[Node] = []
     node = value
-    while True:
-        match node.kind:
-            case "reshape":
-                steps.append(("reshape", node.attributes["to"]))
-            case "permute":
-                steps.append(("permute", node.attributes["axes"]))
-            case _:
-                break
+    while node.kind in ("reshape", "permute") or (node.kind == "slice" and node.attributes["step"] == 1):
+        moves.append(node)
         (node,) = node.inputs
     if node.kind != "state":
         return value
-    return State(node.name, value.shape, tuple(reversed(steps)))
+    state = State(node.name, node.shape)
+    for move in reversed(moves):
+        a = move.attributes
+        match move.kind:
+            case "reshape":
+                state = State(state.name, move.shape, (*state.steps, ("reshape", a["to"])))
+            case "permute":
+                state = State(state.name, move.shape, (*state.steps, ("permute", a["axes"])))
+            case "slice":
+                state = sliced(state, a["axis"], a["start"], a["stop"], move.inputs[0])
+    return state
 
 
 def reshaped(state: State, shape: TensorShape) -> State:
     """A parameter or buffer in another shape."""
     return state if state.shape == shape else State(state.name, shape, (*state.steps, ("reshape", shape)))
+
+
+def sliced(state: State, axis: int, start: int, stop: int, value: Node | None = None) -> State:
+    """A part of a parameter or buffer along one of its axes, cut before it is moved where that can be told.
+
+    Args: `value` the operation that gives what is cut, where there is one.
+    """
+    shape = (*state.shape[:axis], stop - start, *state.shape[axis + 1 :])
+    if shape == state.shape or not state.steps:
+        cut = () if shape == state.shape else (("slice", (axis, start, stop)),)
+        return State(state.name, shape, (*state.steps, *cut))
+    *before, (kind, argument) = state.steps
+    if kind == "slice" and argument[0] == axis:  # a part of a part
+        return State(state.name, shape, (*before, ("slice", (axis, start + argument[1], stop + argument[1]))))
+    if kind == "permute":
+        inner = State(state.name, tuple(state.shape[argument.index(at)] for at in range(len(argument))), tuple(before))
+        cut_before = sliced(inner, argument[axis], start, stop, value and value.inputs[0])
+        return State(state.name, shape, (*cut_before.steps, ("permute", argument)))
+    if kind == "reshape" and value is not None and value.kind == "reshape":
+        split = split_of(value.inputs[0].shape, value.shape, axis)
+        if split is not None and split.before == 1:
+            inner = State(state.name, value.inputs[0].shape, tuple(before))
+            ends = start * split.behind, stop * split.behind
+            return reshaped(sliced(inner, split.axis, *ends, value.inputs[0]), shape)
+    return State(state.name, shape, (*state.steps, ("slice", (axis, start, stop))))
+
+
+class Split(NamedTuple):
+    """An axis as a part of one before a reshape: which that is, and how many elements of it stand before and behind."""
+
+    axis: int
+    before: int
+    behind: int
+
+
+def split_of(shape: TensorShape, after: TensorShape, axis: int) -> Split | None:
+    """Which axis of a shape an axis after a reshape is a part of; None where it is of several."""
+    left, size = prod(after[:axis]), after[axis]
+    whole = 1
+    for at, n in enumerate(shape):
+        if n > 1 and left % whole == 0 and (left // whole) * size <= n and n % ((left // whole) * size) == 0:
+            before = left // whole
+            return Split(at, before, n // (before * size))
+        if left % (whole * n):
+            return None
+        whole *= n
+    return None

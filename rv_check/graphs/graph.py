@@ -19,16 +19,51 @@ TensorShape = tuple[int, ...]  # every axis that a tensor has: of a feature map 
 Caller = Literal["layer", "subclass", "function"]  # torch's own layer, a subclass of one, or any other code
 
 
+Steps = tuple[tuple[str, tuple[int, ...]], ...]  # ("reshape", shape), ("permute", axes), ("slice", (axis, start, stop))
+
+
 @dataclass(frozen=True)
 class State:
-    """A parameter or buffer as an operation uses it: the registered tensor after `steps`, in the shape it has then.
-
-    `steps` are ("reshape", shape) and ("permute", axes).
-    """
+    """A parameter or buffer as an operation uses it: the registered tensor after `steps`, in the shape it has then."""
 
     name: str
     shape: TensorShape
-    steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    steps: Steps = ()
+
+    @property
+    def piece(self) -> Piece:
+        """Which elements of the registered tensor it uses."""
+        last = max((at for at, (kind, _) in enumerate(self.steps) if kind == "slice"), default=-1)
+        return Piece(self.name, self.steps[: last + 1])
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The elements of a parameter or buffer that `steps`, the last of them a slice, leave; all of them without any."""
+
+    name: str
+    steps: Steps = ()
+
+    def overlaps(self, other: Piece) -> bool:
+        """Whether both have elements in common, unless they are seen to be apart: slices of one axis of one shape."""
+        if self.name != other.name:
+            return False
+        for (kind, a), (kind_of_other, b) in zip(self.steps, other.steps, strict=False):
+            if (kind, a) != (kind_of_other, b):
+                apart = kind == kind_of_other == "slice" and a[0] == b[0] and (a[2] <= b[1] or b[2] <= a[1])
+                return not apart
+        return True
+
+    def __str__(self) -> str:
+        """As Python says it: `qkv.weight[0:16]`."""
+        words = self.name
+        for kind, argument in self.steps:
+            if kind == "slice":
+                axis, start, stop = argument
+                words += f"[{':, ' * axis}{start}:{stop}]"
+            else:
+                words += f".{kind}({', '.join(map(str, argument))})"
+        return words
 
 
 class Values(Protocol):

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Literal
 
 from rv_check.graphs.align import align, details_of, flow
 from rv_check.graphs.constants import other_constants
-from rv_check.graphs.graph import Graph, Node, State, show
+from rv_check.graphs.graph import Graph, Node, Piece, State, Steps, show
 from rv_check.graphs.sources import Sources, pair_leaves
 from rv_check.ops.kinds import LEAVES
 
@@ -56,12 +57,23 @@ class Difference:
 class Slot:
     """Where a parameter or buffer of the expected network is in the found one.
 
-    `steps` turn the found tensor, and `own` the expected one, into what the operation uses on both sides.
+    `steps` turn the found tensor, and `own` the expected one, into what the operation uses on both sides: both whole,
+    or a piece of them; `others` says where the other pieces are.
     """
 
     name: str
-    steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    own: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    steps: Steps = ()
+    own: Steps = ()
+    others: tuple[Slot, ...] = ()
+
+    @property
+    def pieces(self) -> tuple[Slot, ...]:
+        """Each piece, the first among them."""
+        return (replace(self, others=()), *self.others) if self.others else (self,)
+
+    def __str__(self) -> str:
+        """The names of what it is in the found network, and the parts of these."""
+        return " and ".join(str(piece_of(one.name, one.steps)) for one in self.pieces)
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,8 @@ class _Matching:
             for node, names, values in other_constants(self.expected, self.found, self.pairs, self.parameters())
         ]
         differences.sort(key=lambda difference: difference.at)
-        return Match(self.expected, self.found, self.pairs, differences, self.map)
+        slots = {name: whole(slot) for name, slot in self.map.items()}
+        return Match(self.expected, self.found, self.pairs, differences, slots)
 
     # Pairs: kind, arguments, parameters
 
@@ -139,11 +152,15 @@ class _Matching:
     def claim(self, node: Node, expected: State, found: State) -> None:
         """Note where a parameter of the expected network is; or that it is used otherwise than before."""
         slot = Slot(found.name, found.steps, expected.steps)
-        known = self.map.setdefault(expected.name, slot)
-        alike = known == slot or (found.steps == expected.steps and known.steps == known.own)
-        if known.name == slot.name and not alike:
-            forms = f"{found.name} in another form", "the form it has elsewhere"
-            self.again.setdefault(node, {})[expected.name] = forms
+        first = self.map.setdefault(expected.name, slot)
+        known = next((one for one in first.pieces if piece_of(expected.name, one.own).overlaps(expected.piece)), None)
+        if known is None:
+            self.map[expected.name] = replace(first, others=(*first.others, slot))
+        elif known != slot and (found.steps != expected.steps or known.steps != known.own):
+            is_same_piece = piece_of(expected.name, known.own) == expected.piece
+            if known.name == slot.name or not is_same_piece:  # else it is another's, which is said of sharing
+                forms = f"{found.name} in another form", "the form it has elsewhere"
+                self.again.setdefault(node, {})[expected.name] = forms
         counter = self.expected.counters.get(expected.name)
         if counter is not None and found.name in self.found.counters:
             self.map.setdefault(counter, Slot(self.found.counters[found.name]))
@@ -230,28 +247,37 @@ class _Matching:
     # Parameters
 
     def sharing(self) -> list[Difference]:
-        users_of: dict[str, list[Node]] = {}
-        names_of: dict[str, set[str]] = {}
+        users_of: dict[Piece, list[Node]] = {}
+        known: dict[Piece, dict[Piece, None]] = {}
         for node, _, expected, found in self.parameters():
-            users_of.setdefault(found.name, []).append(node)
-            names_of.setdefault(found.name, set()).add(expected.name)
+            users_of.setdefault(found.piece, []).append(node)
+            known.setdefault(found.piece, {})[expected.piece] = None
+        pieces_of: dict[str, list[Piece]] = {}
+        for piece in known:
+            pieces_of.setdefault(piece.name, []).append(piece)
         groups: dict[tuple[Node, ...], list[str]] = {}
-        for name, names in names_of.items():
-            if len(names) > 1:
-                groups.setdefault(tuple(dict.fromkeys(users_of[name])), []).append(name)
+        for piece, own in known.items():
+            others = pieces_of[piece.name] if len(pieces_of[piece.name]) > 1 else []
+            others = [other for other in others if other != piece and other.overlaps(piece)]
+            apart = [other for other in others if not any(a.overlaps(b) for a in own for b in known[other])]
+            if len(own) > 1 or apart:
+                users = (*users_of[piece], *(user for other in apart for user in users_of[other]))
+                groups.setdefault(tuple(sorted(dict.fromkeys(users), key=self.expected_at.__getitem__)), []).append(
+                    str(piece)
+                )
         differences = []
         for users, shared in groups.items():
             users_found = [self.pairs[node] for node in users]
             details = {"parameters": (f"one {show(shared[0])} for {len(users)}", "one for each")}
-            at = self.expected_at[users[1]]
+            at = self.expected_at[users[min(1, len(users) - 1)]]
             differences.append(Difference("shared", at, list(users), users_found, details, names=shared))
-        separate: dict[str, set[str]] = {}
+        separate: dict[Piece, set[Piece]] = {}
         for node, _, expected, found in self.parameters():
-            separate.setdefault(expected.name, set()).add(found.name)
-            if len(separate[expected.name]) == 2:
-                details = {"parameters": ("one for each", f"one {expected.name} for all")}
+            separate.setdefault(expected.piece, set()).add(found.piece)
+            if len(separate[expected.piece]) == 2:
+                details = {"parameters": ("one for each", f"one {expected.piece} for all")}
                 at, pair = self.expected_at[node], ([node], [self.pairs[node]])
-                differences.append(Difference("shared", at, *pair, details, names=[found.name]))
+                differences.append(Difference("shared", at, *pair, details, names=[str(found.piece)]))
         return differences
 
     def roles(self) -> list[Difference]:
@@ -270,8 +296,10 @@ class _Matching:
             own = found.name.rpartition(".")[2].lower()
             turned = found.steps != expected.steps and any(kind == "permute" for kind, _ in found.steps)
             same = self.found.state.get(found.name) == expected.shape
-            if by_name and found.name != expected.name:
-                wrong.setdefault(node, {})[role] = (found.name, expected.name)
+            cut = bool(found.piece.steps and expected.piece.steps)
+            alike = cut and self.found.state.get(found.name) == self.expected.state.get(expected.name)
+            if (by_name and found.piece != expected.piece) or (alike and found.piece.steps != expected.piece.steps):
+                wrong.setdefault(node, {})[role] = (str(found.piece), str(expected.piece))
             elif turned and same and (node.kind, found.steps) not in layouts:
                 wrong.setdefault(node, {})[role] = (f"{found.name} with its axes permuted", "it as it is")
             elif role in CALLED and not own.endswith(CALLED[role]) and own.endswith(sum(CALLED.values(), ())):
@@ -302,6 +330,8 @@ class _Matching:
         """Parameters and buffers of no use, but for those of an operation that is missing: that has been said."""
         idle = self.without_use(self.found) - self.found.moved - self.found.aliases.keys()
         idle -= self.without_use(self.expected)
+        in_part = {piece.name for name in used_in_part(self.expected) for piece in self.slots_of(name)}
+        idle |= used_in_part(self.found) - in_part
         missing = [
             sorted(state.shape for _, state in node.states) for d in gaps if d.kind == "missing" for node in d.expected
         ]
@@ -319,6 +349,10 @@ class _Matching:
                 groups.setdefault("parameter" if name in self.found.parameters else "buffer", []).append(name)
         return [self.idle(what, names) for what, names in groups.items()]
 
+    def slots_of(self, name: str) -> tuple[Slot, ...]:
+        """Where the pieces of an expected parameter are, as far as is known."""
+        return self.map[name].pieces if name in self.map else ()
+
     def without_use(self, graph: Graph) -> set[str]:
         """The parameters and buffers that nothing is computed from, and that count nothing that is."""
         used = {state.name for node in graph.nodes for _, state in node.states}
@@ -330,9 +364,38 @@ class _Matching:
         """Parameters or buffers that are not used, beside the one in use that is called most like the first of them."""
         users = {theirs.name: e for e, _, _, theirs in self.parameters()}
         near = max(users, key=lambda name: _alike_so_far(name, names[0]), default=None)
-        details = {what: (", ".join(names[:4]), "none that is not used")}
+        in_part = used_in_part(self.found)
+        told = [f"a part of {name}" if name in in_part else name for name in names[:4]]
+        details = {what: (", ".join(told), "none that is not used")}
         after = (users[near], self.pairs[users[near]]) if near is not None else (None, None)
         return Difference("unused", len(self.expected_flow), details=details, after=after, names=names)
+
+
+def used_in_part(graph: Graph) -> set[str]:
+    """The parameters and buffers of which only a part is used."""
+    pieces: dict[str, dict[Piece, int]] = {}
+    for node in graph.nodes:
+        for _, state in node.states:
+            cut = [argument for kind, argument in state.steps if kind == "slice"]
+            pieces.setdefault(state.name, {})[state.piece] = prod(state.shape) if cut else 0
+        if node.kind == "state":
+            pieces.setdefault(node.name, {})[Piece(node.name)] = 0
+    return {
+        name
+        for name, used in pieces.items()
+        if all(used.values()) and name in graph.state and sum(used.values()) < prod(graph.state[name])
+    }
+
+
+def piece_of(name: str, steps: Steps) -> Piece:
+    """The piece of a parameter or buffer that is left after these steps."""
+    return State(name, (), steps).piece
+
+
+def whole(slot: Slot) -> Slot:
+    """A slot whose pieces are the same ones of one tensor, as one of that tensor."""
+    same = all(one.name == slot.name and one.steps == one.own for one in slot.pieces)
+    return Slot(slot.name) if same and (slot.others or piece_of("", slot.own).steps) else slot
 
 
 CALLED: dict[str, tuple[str, ...]] = {  # the last part of a parameter's name, by the role that it says

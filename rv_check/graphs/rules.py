@@ -12,7 +12,7 @@ from collections.abc import Callable
 from math import isclose, prod
 from typing import Any
 
-from rv_check.graphs.builder import Builder, reshaped, rule, state_of
+from rv_check.graphs.builder import Builder, Part, reshaped, rule, sliced, split_of, state_of
 from rv_check.graphs.graph import Node, State, TensorShape
 
 ELEMENTWISE = ("relu", "silu", "sigmoid", "dropout", "scale")  # functions of a value alone, element by element
@@ -588,6 +588,65 @@ def _pointwise(b: Builder, linear: Node, x: Node, shape: TensorShape) -> Node | 
     one = (1, 1)
     attributes = {"kernel": one, "stride": one, "padding": (0, 0), "dilation": one, "groups": 1}
     return b.make("conv", x, shape=shape, tensors=tensors, like=linear, out=shape[1], arguments=attributes)
+
+
+@rule("a part of what a layer gives is what a part of the layer gives", "slice")
+def layer_in_parts(b: Builder, node: Node) -> Node | None:
+    """Queries, keys and values of one projection, gates of one layer: output channels are independent of each other."""
+    a = node.attributes
+    if a["step"] != 1:
+        return None
+    return _part(b, node.inputs[0], a["axis"], 1, 1, a["start"], a["stop"])
+
+
+def _part(b: Builder, x: Node, axis: int, before: int, behind: int, start: int, stop: int) -> Node | None:
+    """The part of a value, where it is a part of a layer: an axis seen as (before, n, behind), of n from start to stop.
+
+    Moved and added values are followed to the layers that give them. None where there is anything else.
+    """
+    size = x.shape[axis] // (before * behind)
+    shape = (*x.shape[:axis], before * (stop - start) * behind, *x.shape[axis + 1 :])
+    parts: list[Node | None]
+    match x.kind:
+        case "linear" | "conv":
+            if axis != (len(x.shape) - 1 if x.kind == "linear" else 1) or x.attributes.get("groups", 1) != 1:
+                return None
+            tensors: dict[str, State | Node] = {}
+            for role, state in x.tensors.items():
+                if not isinstance(state, State):
+                    return None
+                start_, stop_ = start * behind, stop * behind
+                if before == 1:
+                    tensors[role] = sliced(state, 0, start_, stop_)
+                else:
+                    apart = reshaped(state, (before, size * behind, *state.shape[1:]))
+                    tensors[role] = reshaped(sliced(apart, 1, start_, stop_), (shape[axis], *state.shape[1:]))
+            attributes = {**x.attributes, "out": shape[axis]}
+            part = b.make(x.kind, *x.inputs, shape=shape, tensors=tensors, like=x, arguments=attributes)
+            if before == 1:
+                b.work.parts[part] = Part(x, axis, start * behind, stop * behind)
+            return part
+        case "permute":
+            axes = x.attributes["axes"]
+            inner = _part(b, x.inputs[0], axes[axis], before, behind, start, stop)
+            if inner is None or shape[axis] != 1:
+                return inner and b.make("permute", inner, shape=shape, like=x, axes=axes)
+            cut = axes[axis]  # an axis of one is not moved, but left out
+            left = b.reshape(inner, (*inner.shape[:cut], *inner.shape[cut + 1 :]), x)
+            order = tuple(at - (at > cut) for at in axes if at != cut)
+            moved = b.make("permute", left, shape=(*shape[:axis], *shape[axis + 1 :]), like=x, axes=order)
+            return b.reshape(moved, shape, x)
+        case "reshape":
+            split = split_of(x.inputs[0].shape, x.shape, axis)
+            if split is None:
+                return None
+            inner = _part(b, x.inputs[0], split.axis, split.before * before, behind * split.behind, start, stop)
+            return inner and b.reshape(inner, shape, x)
+        case "sum" if all(one.shape == x.shape for one in x.inputs):
+            parts = [_part(b, one, axis, before, behind, start, stop) for one in x.inputs]
+            done = [one for one in parts if one is not None]
+            return b.make("sum", *done, shape=shape, like=x) if len(done) == len(parts) else None
+    return None
 
 
 @rule("a bias added apart", "sum")

@@ -71,29 +71,39 @@ def transfer(expected: nn.Module, found: nn.Module, slots: Mapping[str, Slot], c
     with torch.no_grad():
         for name, value in (dict(expected.named_buffers()) | expected.state_dict()).items():
             if name in slots and name not in constants:
-                slot = slots[name]
-                tensors[slot.name].copy_(back(there(value, slot.own), slot.steps, tuple(tensors[slot.name].shape)))
+                for piece in slots[name].pieces:
+                    put(tensors[piece.name], piece.steps, there(value, piece.own))
 
 
 def there(tensor: Tensor, steps: Moves) -> Tensor:
-    """A module's tensor as the expected network has it."""
+    """A module's tensor, or the part of it, as an operation has it."""
     for kind, argument in steps:
-        tensor = tensor.reshape(argument) if kind == "reshape" else tensor.permute(argument)
+        tensor = _step(tensor, kind, argument)
     return tensor
 
 
-def back(tensor: Tensor, steps: Moves, shape: tuple[int, ...]) -> Tensor:
-    """The reverse: the expected network's tensor as the module has it, in `shape`."""
-    shapes = [shape]
-    for kind, argument in steps:
-        last = shapes[-1]
-        shapes.append(argument if kind == "reshape" else tuple(last[axis] for axis in argument))
-    for (kind, argument), before in zip(reversed(steps), reversed(shapes[:-1]), strict=True):
-        if kind == "reshape":
-            tensor = tensor.reshape(before)
-        else:
-            tensor = tensor.permute([argument.index(axis) for axis in range(len(argument))])
-    return tensor
+def _step(tensor: Tensor, kind: str, argument: tuple[int, ...]) -> Tensor:
+    match kind:
+        case "reshape":
+            return tensor.reshape(argument)
+        case "permute":
+            return tensor.permute(argument)
+        case "slice":
+            axis, start, stop = argument
+            return tensor.narrow(axis, start, stop - start)
+    raise AssertionError(kind)
+
+
+def put(tensor: Tensor, steps: Moves, value: Tensor) -> None:
+    """The reverse: write a value where an operation has it after these steps."""
+    if not steps:
+        tensor.copy_(value.reshape(tensor.shape))
+        return
+    (kind, argument), *others = steps
+    inner = _step(tensor, kind, argument)
+    put(inner, others, value)
+    if inner.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr():
+        tensor.copy_(inner.reshape(tensor.shape))  # a reshape of a transposed one is a copy, in the same order
 
 
 def image(

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import RvCheckError
 from rv_check.graphs.match import Slot
-from rv_check.modules.generic_point import CHANCE, back, there
+from rv_check.modules.generic_point import CHANCE, put, there
 from rv_check.modules.observe import pick, tensors_of
 from rv_check.modules.torch_state import exact_float32, seeded
 
@@ -194,8 +194,11 @@ def renamed(trace: Trace, slots: Mapping[str, Slot], like: Trace) -> Trace:
         for name, slot in slots.items():
             if slot.name in tensors:
                 tensor, other = tensors[slot.name], (like.gradients | like.buffers).get(name)
-                if tensor is not None and other is not None and (slot.steps or slot.own):
-                    tensor = back(there(tensor, slot.steps), slot.own, tuple(other.shape))
+                given = [(piece, one) for piece in slot.pieces if (one := tensors.get(piece.name)) is not None]
+                if given and other is not None and (slot.steps or slot.own):
+                    tensor = torch.zeros_like(other)
+                    for piece, one in given:
+                        put(tensor, piece.own, there(one, piece.steps))
                 yield name, tensor
 
     gradients = dict(by_name(trace.gradients))

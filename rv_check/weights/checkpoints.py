@@ -100,9 +100,15 @@ def names_of(told: str, arch: Arch) -> dict[str, str]:
     """
     if not is_module_name(told):
         return read_map(Path(told))
-    found = check(load_module(told).module, arch, level="structure")
+    module = load_module(told).module
+    found = check(module, arch, level="structure")
     if not found.map:
         raise RvCheckError(f"{told} is not {arch.name}, so it tells no names", details=[found.verdict])
+    own = module.state_dict()
+    pieces = [f"{name} is {other}" for name, other in found.map.items() if other not in own]
+    if pieces:
+        why = f"{told} has other parameters than {arch.name}, pieces of them or several in one"
+        raise RvCheckError(why, expected="parameters that only have other names", details=pieces[:5])
     return dict(found.map)
 
 

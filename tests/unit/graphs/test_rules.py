@@ -555,6 +555,43 @@ ROWS: list[Row] = [
         linear(3, 6, bias=False),
     ),
     Row(
+        "slice layer_in_parts",
+        (5, 8),
+        lambda s, x: s.fc(x).chunk(3, -1)[1],
+        lambda s, x: F.linear(x, s.fc.weight[4:8], s.fc.bias[4:8]),
+        linear(8, 12),
+    ),
+    Row(
+        "slice layer_in_parts",
+        (5, 8),
+        lambda s, x: s.fc(x).reshape(BATCH, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)[1],
+        lambda s, x: F.linear(x, s.fc.weight[8:16], s.fc.bias[8:16]).reshape(BATCH, 5, 2, 4).transpose(1, 2),
+        linear(8, 24),
+    ),
+    Row(
+        "slice layer_in_parts",
+        (5, 8),
+        lambda s, x: s.fc(x).reshape(BATCH, 5, 2, 3, 2)[..., 1, :],
+        lambda s, x: F.linear(
+            x, s.fc.weight.reshape(2, 3, 2, 8)[:, 1].reshape(4, 8), s.fc.bias.reshape(2, 3, 2)[:, 1].flatten()
+        ).reshape(BATCH, 5, 2, 2),
+        linear(8, 12),
+    ),
+    Row(
+        "slice layer_in_parts",
+        (3, 8, 8),
+        lambda s, x: s.conv(x)[:, 1:3],
+        lambda s, x: F.conv2d(x, s.conv.weight[1:3], s.conv.bias[1:3]),
+        conv(3, 4, 3),
+    ),
+    Row(
+        "slice layer_in_parts",
+        (8,),
+        lambda s, x: (s.fc(x) + F.linear(x, s.b)).split([3, 9], 1)[0],
+        lambda s, x: F.linear(x, s.fc.weight[:3], s.fc.bias[:3]) + F.linear(x, s.b[:3]),
+        linear(8, 12, b=(12, 8)),
+    ),
+    Row(
         "sum bias_added_apart",
         (3, 8, 8),
         lambda s, x: s.conv(x) + s.b,

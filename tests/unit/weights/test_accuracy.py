@@ -67,6 +67,16 @@ def test_weights_of_a_module_with_other_names(made: tuple[Path, Path], tmp_path:
     assert measure(arch, str(weights), data, names=f"{tmp_path}/mine.py:net") == Counts(16, 5, 13)
     with pytest.raises(RvCheckError, match="tells no names"):
         measure(arch, str(weights), data, names=f"{tmp_path}/mine.py:other")
+    (tmp_path / "pieces.py").write_text(
+        "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\nfrom rv_check import build\n\n\n"
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        f"        self.body = build({ARCH!r})\n        self.body.fc = nn.Identity()\n"
+        "        self.flat = nn.Parameter(torch.zeros(6 * 64 + 6))\n\n"
+        "    def forward(self, x):\n"
+        "        return F.linear(self.body(x), self.flat[:384].view(6, 64), self.flat[384:])\n"
+    )
+    with pytest.raises(RvCheckError, match=r"pieces of them or several in one\n +fc.weight is flat\[0:384\]"):
+        measure(arch, str(weights), data, names=f"{tmp_path}/pieces.py:Net")
 
 
 def test_images_and_their_labels_belong_together(tmp_path: Path) -> None:
