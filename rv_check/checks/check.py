@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 Outcome = Iterator[Finding]
 
 # What is checked: a spec against its reference, a module against a spec (which may have been built just now, so that
-# its initial values can be held against the spec's, too), or a module against another one.
-Asked = Literal["arch", "module", "fresh module", "two"]
+# its initial values can be held against the spec's, too), or a module against another one, also with the weights that
+# the two have.
+Asked = Literal["arch", "module", "fresh module", "two", "two as they are"]
 
 
 class Run(Protocol):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from rv_check.checks.of_two import SameRun as TwoRun
     from rv_check.graphs.match import Slot
     from rv_check.modules.trace import TensorDifference
 
@@ -72,7 +73,8 @@ def logits(run: Run, check: Check) -> Outcome:
     x = generic_point.image(run.input, 2, torch.float32, run.device)
     what = f"eval mode at {shown_shape(run.input)}, float32"
     expected, found = pair.each(what, lambda module, where: trace.output(module, x, where))
-    yield measured(run, check, what, [trace.compare("output", expected, found)], torch.float32)
+    tolerance = trace.TOLERANCE[torch.float32]
+    yield measured(run, check, what, [trace.compare("output", expected, found)], tolerance)
 
 
 def evaluation(run: Run, check: Check) -> Outcome:
@@ -111,6 +113,30 @@ def training(run: Run, check: Check) -> Outcome:
         yield compare_runs(run, check, x, train=True, backward=x in (sizes[1::2] or sizes))
 
 
+def own_weights(run: TwoRun, check: Check) -> Outcome:
+    """Every output of two modules with the weights that they have, in eval mode: of two images, and of other sizes."""
+    from rv_check.modules import generic_point, trace
+    from rv_check.modules.observe import dtype_of
+
+    pair = run.as_they_are
+    for x in run.sizes_of_both:
+        for seed in (generic_point.INPUT, generic_point.INPUT + 1)[: 2 if x == run.input else 1]:
+
+            def outputs(module: nn.Module, where: str, x: Shape = x, seed: int = seed) -> dict[str, torch.Tensor]:
+                data = generic_point.image(x, 2, dtype_of(module), run.device, seed=seed)
+                return trace.outputs(module, data)
+
+            what = (
+                f"eval mode at {shown_shape(x)}, as they are{', another image' if seed > generic_point.INPUT else ''}"
+            )
+            expected, found = pair.each(what, outputs)
+            differences = [
+                trace.compare(f"output {where}".strip(), expected.get(where), found.get(where))
+                for where in expected | found
+            ]
+            yield measured(run, check, what, differences, run.tolerance)
+
+
 def compare_runs(run: Run, check: Check, x: Shape, train: bool, backward: bool) -> Finding:
     """Forward and maybe backward of the pair on one batch of 2, in float64, and the first place that differs."""
     import torch
@@ -128,8 +154,8 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool, backward: bool) 
 
     expected, found = pair.each(what, traced)
     if pair.map is not None:
-        expected = trace.limited(expected, pair.map)
-        found = trace.renamed(found, pair.map, expected)
+        expected = trace.limited(expected, pair.weights)
+        found = trace.renamed(found, pair.weights, expected)
     if not train:
         other = generic_point.image(x, 2, torch.float64, run.device, seed=generic_point.INPUT + 1)
         outputs = pair.each(what, lambda module, where: trace.output(module, other, where))
@@ -145,15 +171,13 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool, backward: bool) 
         inside = pair.each(what, lambda module, where: trace.types_within(module, data, where))
         if torch.float32 in inside[0] | inside[1]:  # a softmax that is computed in float32 is no more exact than that
             dtype, what = torch.float32, f"{what} with float32 inside"
-    return measured(run, check, what, differences, dtype)
+    return measured(run, check, what, differences, trace.TOLERANCE[dtype])
 
 
-def measured(run: Run, check: Check, what: str, differences: Sequence[TensorDifference], dtype: torch.dtype) -> Finding:
+def measured(run: Run, check: Check, what: str, differences: Sequence[TensorDifference], tolerance: float) -> Finding:
     """Passed when every difference that decides is within the tolerance; else the first in the order of the flow."""
     from rv_check.modules.generic_point import CHANCE, INPUT, WEIGHTS
-    from rv_check.modules.trace import TOLERANCE
 
-    tolerance = TOLERANCE[dtype]
     wrong = [d for d in differences if not d.within(tolerance)]
     if not any(d.decides for d in wrong):
         largest = max(d.relative for d in differences if d.decides)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import load
 from rv_check.archs.tree import Layer
+from rv_check.checks.arbitration import measured
 from rv_check.checks.check import Check, Outcome
-from rv_check.checks.compared import blocked, copy_to_run, measured, observe, report_of
+from rv_check.checks.compared import blocked, copy_to_run, observe, report_of
 from rv_check.checks.findings import Level, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ids_of, place_of
@@ -75,7 +76,7 @@ class ModuleRun:
         """The module to observe; one for all, since it remembers what it takes to run it."""
         from rv_check.modules.observe import Subject
 
-        return Subject(self.module)
+        return Subject(self.module, alike=True)
 
     @shared("the structure")
     def structure(self) -> Structure:

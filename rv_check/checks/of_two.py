@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from rv_check.archs.arch import Arch
+from rv_check.checks.arbitration import measured
 from rv_check.checks.check import Check, Outcome
-from rv_check.checks.compared import blocked, copy_to_run, measured, observe, report_of
+from rv_check.checks.compared import blocked, copy_to_run, observe, report_of
 from rv_check.checks.findings import Level, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ArchRun
@@ -24,12 +25,17 @@ from rv_check.graphs.network import At
 from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
 from rv_check.optional import need, need_device
-from rv_check.text import shown_shape
+from rv_check.text import first_line, shown_shape
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rv_check.modules.observe import Subject
+
+
+# Of what is compared with the weights that it has, relative to the largest value of an output: float32 noise of another
+# order of operations stays below 1e-6, as for `trace.TOLERANCE`; a norm that is folded into a convolution adds to it.
+OWN_WEIGHTS = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +47,7 @@ class SameRun:
     input: Shape
     device: str
     names: tuple[str, str]
+    tolerance: float = OWN_WEIGHTS  # of what is compared as it is
     lent: ExitStack = field(default_factory=ExitStack, repr=False)  # gives back what is borrowed when it is closed
     check: str = ""  # the one that asks
     memory: Memo = field(default_factory=Memo, repr=False)
@@ -65,14 +72,14 @@ class SameRun:
         """The new module to observe; one for all, since it remembers what it takes to run it."""
         from rv_check.modules.observe import Subject
 
-        return Subject(self.new)
+        return Subject(self.new, alike=True)
 
     @shared("the old module")
     def expected(self) -> Subject:
         """The old module to observe, likewise."""
         from rv_check.modules.observe import Subject
 
-        return Subject(self.old)
+        return Subject(self.old, alike=True)
 
     @shared("the output")
     def output(self) -> str:
@@ -110,6 +117,28 @@ class SameRun:
         """Copies of the two. Raises: RvCheckError, Blocked."""
         return self.pair_by(self.structure, self.structure.map)
 
+    @shared("the models as they are")
+    def as_they_are(self) -> Pair:
+        """Copies of the two with the weights that they have. Raises: RvCheckError."""
+        return Pair(*self._copies(), (self.names[1], self.names[0]))
+
+    @property
+    def sizes_of_both(self) -> list[Shape]:
+        """The input, and those of the other sizes at which both run."""
+        return [self.input, *(x for x in self._known_sizes if x != self.input and runs(self.found, x))]
+
+    def structure_in_words(self) -> str:
+        """How the structures compare, which decides nothing here."""
+        from rv_check.modules.network import ModuleNetwork
+
+        try:
+            old = ModuleNetwork(self.expected, self.name, self.output)
+            found = compare(self.found, old, self.input, [], by_step=False, sides=self.names)
+        except RvCheckError as error:
+            return f"the structures were not compared: {first_line(error)}"
+        n = len(found.mistakes)
+        return f"the structure differs, in {n} place{'s' if n > 1 else ''}" if n else "the structure is the same"
+
     def matched(self, training: bool = False) -> Pair:
         if self.structure.differs(training=training):
             raise blocked(self)
@@ -133,14 +162,18 @@ class SameRun:
 
     def pair_by(self, structure: Structure, slots: Mapping[str, Slot]) -> Pair:
         """The two, with parameters and buffers that correspond as `slots` says."""
+        names = self.names[1], self.names[0]
+        return Pair(*self._copies(), names, slots, structure.output, self.output, structure.constants)
+
+    def _copies(self) -> tuple[nn.Module, nn.Module]:
+        """The old one and the new one."""
         new_name, old_name = self.names
 
         def copied(subject: Subject) -> nn.Module:
             return copy_to_run(subject, self.input, self.device, self.lent)
 
         expected = run_theirs(f"{old_name} cannot be copied", lambda: copied(self.expected))
-        found = run_theirs(f"{new_name} cannot be copied", lambda: copied(self.found))
-        return Pair(expected, found, (old_name, new_name), slots, structure.output, self.output, structure.constants)
+        return expected, run_theirs(f"{new_name} cannot be copied", lambda: copied(self.found))
 
 
 def compare_modules(
@@ -152,29 +185,54 @@ def compare_modules(
     level: Level | None = None,
     judge: Judge | None = None,
     names: tuple[str, str] = ("the new one", "the old one"),
+    own_weights: float | None = None,
 ) -> Report:
     """Whether two modules are one network: the same structure, then the same numbers with the same weights.
 
-    Args: `input` the shape of one input, without the batch axis; the others as for `check`.
+    Args: `input` the shape of one input, without the batch axis; `own_weights`, where it is given, the tolerance within
+    which the outputs must be the same with the weights that the two have, relative to the largest value of each,
+    whatever their structures are; the others as for `check`.
     Raises: RvCheckError where one of them is no module or does not run.
     """
     torch = need("torch")
     from rv_check.modules.copies import unwrapped
+    from rv_check.modules.generic_point import packed_weights
 
     for module in (new, old):
         if not isinstance(module, torch.nn.Module):
             raise RvCheckError(f"a {type(module).__name__} is not a module, expected an instance of torch.nn.Module")
     need_device(device)
-    run = SameRun(unwrapped(new), unwrapped(old), tuple(input), device, names)
+    run = SameRun(unwrapped(new), unwrapped(old), tuple(input), device, names, own_weights or OWN_WEIGHTS)
     with run.lent:
+        if own_weights is not None:
+            checks = checks_asked("two as they are")
+            findings = (judge or Judge()).findings(run, checks, ())
+            return Report(names[0], names[1], findings, notes=(run.structure_in_words(),))
         observe(run)
-        return report_of(run, names[0], names[1], checks_asked("two", level), judge)
+        checks = checks_asked("two", level)
+        packed = packed_weights(run.old) + packed_weights(run.new)
+        if not packed:
+            return report_of(run, names[0], names[1], checks, judge)
+        others = checks_asked("two as they are", level)
+        checks = [check for check in checks if check.level != "numbers"] + others
+        found = report_of(run, names[0], names[1], checks, judge)
+        why = (
+            f"packed weights as {packed[0]} take no others, so that the numbers are compared with the weights they have"
+        )
+        return replace(found, notes=(*found.notes, why))
 
 
-def assert_same(new: nn.Module, old: nn.Module, input: Shape = (3, 224, 224), device: str = "cpu") -> None:
+def assert_same(
+    new: nn.Module,
+    old: nn.Module,
+    input: Shape = (3, 224, 224),
+    device: str = "cpu",
+    *,
+    own_weights: float | None = None,
+) -> None:
     """`compare_modules`, for the test of a refactoring. Raises: AssertionError, with the findings, unless all held."""
     __tracebackhide__ = True
-    report = compare_modules(new, old, input, device)
+    report = compare_modules(new, old, input, device, own_weights=own_weights)
     if not report.passed:
         raise AssertionError(str(report))
 

@@ -56,6 +56,14 @@ class Pair:
         """Whether both are as they were built."""
         return not self._done
 
+    @property
+    def weights(self) -> dict[str, Slot]:
+        """The map of what is no constant: a mask may have other values where it is used in another way."""
+        kept = self.constants
+        return {
+            name: slot for name, slot in (self.map or {}).items() if name not in kept[0] and slot.name not in kept[1]
+        }
+
     def at_generic_point(self, dtype: torch.dtype) -> Pair:
         """Both with the same random parameters and buffers, in `dtype`. Raises: RvCheckError."""
         run_theirs("the state does not load", lambda: self._to_generic_point(dtype))

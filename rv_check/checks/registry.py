@@ -14,7 +14,7 @@ from rv_check.checks.counters import counters
 from rv_check.checks.field import field
 from rv_check.checks.findings import LEVELS, Level, Report, up_to
 from rv_check.checks.judge import Judge
-from rv_check.checks.numbers_level import evaluation, init, logits, state_dict, training
+from rv_check.checks.numbers_level import evaluation, init, logits, own_weights, state_dict, training
 from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.published import published
 from rv_check.checks.spec_level import contract, metadata, shapes
@@ -52,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     Check("logits", "numbers", _has_reference, logits, ANY),
     Check("eval", "numbers", _has_reference, evaluation, ANY),
     Check("train", "numbers", _has_reference, training, ANY),
+    Check("own_weights", "numbers", lambda arch: False, own_weights, ("two as they are",)),
     Check("counters", "numbers", lambda arch: True, counters),
     Check("field", "numbers", lambda arch: len(arch.input) == 3, field),
 )

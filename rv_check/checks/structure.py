@@ -17,7 +17,7 @@ from rv_check.costs.operations import macs_of
 from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.explain import Mistake, explain
-from rv_check.graphs.graph import Graph
+from rv_check.graphs.graph import Graph, shape_after
 from rv_check.graphs.match import Slot, match, piece_of
 from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import graph_of
@@ -171,6 +171,15 @@ class Structure:
         """The step of the expected network at which that happens, where it is known."""
         steps = (other.step for other in self.others if other.differs)
         return (self.own.special_step if self.own else "") or next((step for step in steps if step), "")
+
+    @property
+    def idle(self) -> list[str]:
+        """The module's parameters that no output depends on, nor the expected one's that correspond to them."""
+        used = {state.name for node in self.found.nodes for _, state in node.states}
+        used |= {node.name for node in self.found.nodes if node.kind == "state"}
+        if self.training is not None:
+            used |= {piece.name for slot in self.training.map.values() for piece in slot.pieces}
+        return [name for name in self.found.state if name in self.found.parameters and name not in used]
 
     @property
     def extra_outputs(self) -> tuple[str, ...]:
@@ -338,6 +347,7 @@ def compare(
     expected = network.graph(At(x))
     if not found.outputs:
         raise RvCheckError("the module returns no tensor")
+    found.must_see_input()
     output = _output(expected, found)
     totals = {"params": (_params(found), _params(expected)), "macs": (_macs(found), _macs(expected))}
     structure = Structure(x, expected, found, output, totals, subject.why_real)
@@ -378,7 +388,9 @@ def guess(structure: Structure) -> dict[str, Slot] | None:
         return Slot(other, () if found.state[other] == shape else (("reshape", shape),))
 
     def fit(name: str, other: str) -> bool:
-        return other in found.state and prod(found.state[other]) == prod(expected.state[name])
+        same = other in found.state and prod(found.state[other]) == prod(expected.state[name])
+        constants = name in expected.read_only, other in found.read_only
+        return same and (all(constants) or (name in expected.parameters) == (other in found.parameters))
 
     counters = set(expected.counters.values())
     by_name = all(fit(name, name) or name in counters for name in expected.state)
@@ -387,10 +399,15 @@ def guess(structure: Structure) -> dict[str, Slot] | None:
     slots = {}
     for name, slot in structure.map.items():
         if slot.others or piece_of("", slot.steps).steps:
-            slots[name] = slot
+            sizes = [prod(shape_after(found.state[one.name], one.steps)) for one in slot.pieces]
+            own = [prod(shape_after(expected.state[name], one.own)) for one in slot.pieces]
+            if sizes == own and sum(sizes) == prod(expected.state[name]):
+                slots[name] = slot
         elif fit(name, slot.name):
             kept = not slot.steps or (slot.steps[-1][0] == "permute") or slot.steps[-1][1] == expected.state[name]
             slots[name] = slot if kept else slot_of(name, slot.name)
+    unused = set(expected.state) - {state.name for node in expected.nodes for _, state in node.states}
+    unused -= {node.name for node in expected.nodes if node.kind == "state"} | expected.parameters
     taken = {piece.name for slot in slots.values() for piece in slot.pieces}
     taken |= set(found.counters.values()) | set(found.aliases)
     order = dict.fromkeys(state.name for node in found.nodes for _, state in node.states)
@@ -402,6 +419,8 @@ def guess(structure: Structure) -> dict[str, Slot] | None:
         fits = [other for other in left if fit(name, other)]
         alike = [other for other in fits if other.rpartition(".")[2] == name.rpartition(".")[2]]
         other = next(iter([*alike, *fits]), None)
+        if other is None and (name in expected.read_only or name in unused):
+            continue  # it may be a table that the other one makes in forward, or a counter
         if other is None:
             return None
         left.remove(other)

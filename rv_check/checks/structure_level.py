@@ -26,6 +26,8 @@ def structure(run: Run, check: Check) -> Outcome:
         asked = ", ".join(place.short for place in found.found.asked[:3])
         if asked:
             how += f"; it asks for values at {asked}: what it does for others was not seen"
+        if found.idle:
+            how += f"; on neither side is anything computed from {few(found.idle)}"
         message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"
         yield check.passed(run, message)
         return

@@ -58,8 +58,7 @@ def operations(graph: Graph) -> list[Operation]:
 
     Raises: RvCheckError for an operation that nothing is known about, and where no output depends on the input.
     """
-    if not graph.sees_input:
-        raise _does_not_see(graph)
+    graph.must_see_input()
     done = [node for node in graph.ran if node.kind not in LEAVES]
     uncounted = [node for node in done if node.row.multiplies == "unknown"]
     if uncounted:
@@ -67,18 +66,6 @@ def operations(graph: Graph) -> list[Operation]:
         raise RvCheckError(first, details=more)
     with_gradient = trained(graph)
     return [_operation(node, graph, with_gradient) for node in done]
-
-
-def _does_not_see(graph: Graph) -> RvCheckError:
-    """What to say of a network whose output is the same whatever its input is."""
-    sees, last = {graph.input}, None
-    for node in graph.ran:
-        if not sees.isdisjoint(node.feeds):
-            sees.add(node)
-            last = node
-    where = f"; what sees it ends with {last.kind}{f' at {last.place}' if last.place else ''}" if last else ""
-    expected = "one that is computed in torch: what numpy or Python computes is not seen"
-    return RvCheckError(f"the output does not depend on the input{where}", expected=expected)
 
 
 def _cannot_count(node: Node) -> str:

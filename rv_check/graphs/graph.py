@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from rv_check.errors import Place
+from rv_check.errors import Place, RvCheckError
 from rv_check.ops.kinds import FIXED, Kind, kind_of
 
 TensorShape = tuple[int, ...]  # every axis that a tensor has: of a feature map also that of the batch
@@ -35,6 +35,19 @@ class State:
         """Which elements of the registered tensor it uses."""
         last = max((at for at, (kind, _) in enumerate(self.steps) if kind == "slice"), default=-1)
         return Piece(self.name, self.steps[: last + 1])
+
+
+def shape_after(shape: TensorShape, steps: Steps) -> TensorShape:
+    """The shape that a tensor of this one has after these steps."""
+    for kind, argument in steps:
+        if kind == "reshape":
+            shape = argument
+        elif kind == "permute":
+            shape = tuple(shape[axis] for axis in argument)
+        else:
+            axis, start, stop = argument
+            shape = (*shape[:axis], stop - start, *shape[axis + 1 :])
+    return shape
 
 
 @dataclass(frozen=True)
@@ -192,6 +205,19 @@ class Graph:
     def sees_input(self) -> bool:
         """Whether any output depends on the input."""
         return self.input in self.live
+
+    def must_see_input(self) -> None:
+        """Raises: RvCheckError where the output is the same whatever the input is, with where the input was lost."""
+        if self.sees_input:
+            return
+        sees, last = {self.input}, None
+        for node in self.ran or self.nodes:
+            if not sees.isdisjoint(node.feeds):
+                sees.add(node)
+                last = node
+        where = f"; what sees it ends with {last.kind}{f' at {last.place}' if last.place else ''}" if last else ""
+        expected = "one that is computed in torch: what numpy or Python computes is not seen"
+        raise RvCheckError(f"the output does not depend on the input{where}", expected=expected)
 
     @cached_property
     def live(self) -> Sequence[Node]:

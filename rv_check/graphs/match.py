@@ -114,7 +114,7 @@ class _Matching:
         self.expected_uses, self.found_uses = expected.uses(), found.uses()
         self.map: dict[str, Slot] = {}
         self.again: dict[Node, dict[str, tuple[str, str]]] = {}  # parameters that are used in another form elsewhere
-        pair_leaves(self.expected_flow, self.pairs, self.back)
+        pair_leaves(self.expected_flow, self.pairs, self.back, (expected.parameters, found.parameters))
         self.sources = Sources(self.pairs, self.back)
 
     def result(self) -> Match:
@@ -298,12 +298,14 @@ class _Matching:
             same = self.found.state.get(found.name) == expected.shape
             cut = bool(found.piece.steps and expected.piece.steps)
             alike = cut and self.found.state.get(found.name) == self.expected.state.get(expected.name)
-            if (by_name and found.piece != expected.piece) or (alike and found.piece.steps != expected.piece.steps):
+            if by_name and found.piece != expected.piece:
                 wrong.setdefault(node, {})[role] = (str(found.piece), str(expected.piece))
+            elif alike and found.piece.steps != expected.piece.steps:
+                wrong.setdefault(node, {})[role] = (str(found.piece), f"{expected.piece}, {SAME_PIECE}")
             elif turned and same and (node.kind, found.steps) not in layouts:
                 wrong.setdefault(node, {})[role] = (f"{found.name} with its axes permuted", "it as it is")
             elif role in CALLED and not own.endswith(CALLED[role]) and own.endswith(sum(CALLED.values(), ())):
-                wrong.setdefault(node, {})[role] = (found.name, f"what is called {role}")
+                wrong.setdefault(node, {})[role] = (found.name, f"{CALLED_OTHERWISE} {role}")
         return [
             Difference("state", self.expected_at[node], [node], [self.pairs[node]], details)
             for node, details in wrong.items()
@@ -329,9 +331,17 @@ class _Matching:
     def unused(self, gaps: list[Difference]) -> list[Difference]:
         """Parameters and buffers of no use, but for those of an operation that is missing: that has been said."""
         idle = self.without_use(self.found) - self.found.moved - self.found.aliases.keys()
-        idle -= self.without_use(self.expected)
+        idle_there = self.without_use(self.expected) - self.expected.aliases.keys()
+        left = Counter(self.expected.state[name] for name in idle_there - idle)
+        idle -= idle_there
+        for name in [name for name in self.found.state if name in idle]:  # as idle there by another name
+            if left[self.found.state[name]]:
+                left[self.found.state[name]] -= 1
+                idle.discard(name)
         in_part = {piece.name for name in used_in_part(self.expected) for piece in self.slots_of(name)}
-        idle |= used_in_part(self.found) - in_part
+        idle |= (
+            used_in_part(self.found) & self.found.parameters
+        ) - in_part  # of a table no more is used than is needed
         missing = [
             sorted(state.shape for _, state in node.states) for d in gaps if d.kind == "missing" for node in d.expected
         ]
@@ -398,6 +408,7 @@ def whole(slot: Slot) -> Slot:
     return Slot(slot.name) if same and (slot.others or piece_of("", slot.own).steps) else slot
 
 
+CALLED_OTHERWISE, SAME_PIECE = "what is called", "the same piece"
 CALLED: dict[str, tuple[str, ...]] = {  # the last part of a parameter's name, by the role that it says
     "weight": ("weight", "gamma", "scale"),
     "bias": ("bias", "beta", "shift"),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from rv_check.graphs.graph import Node
 from rv_check.ops.kinds import LEAVES, OWN_LEAVES
 
 
-def pair_leaves(order: Sequence[Node], pairs: dict[Node, Node], back: dict[Node, Node]) -> None:
+def pair_leaves(
+    order: Sequence[Node], pairs: dict[Node, Node], back: dict[Node, Node], parameters: tuple[Set[str], Set[str]]
+) -> None:
     """Pair parameters, and numbers of chance, that are values themselves, where they feed the same pair alike.
 
     Args: `order` the operations of the expected graph; `pairs` expected to found, and `back` found to expected, to
-    which the new pairs are added.
+    which the new pairs are added; `parameters` the names of those that are no buffers, expected and found.
     """
     for expected in order:
         found = pairs.get(expected)
@@ -28,7 +30,8 @@ def pair_leaves(order: Sequence[Node], pairs: dict[Node, Node], back: dict[Node,
             if not expected.row.commutes:
                 fits = [leaf for leaf in fits if found.feeds.index(leaf) == at]
             same = [leaf for leaf in fits if leaf.name == feed.name]
-            for leaf in (same or fits)[:1]:
+            alike = [leaf for leaf in fits if (leaf.name in parameters[1]) == (feed.name in parameters[0])]
+            for leaf in (same or alike or fits)[:1]:
                 free.remove(leaf)
                 pairs[feed], back[leaf] = leaf, feed
 

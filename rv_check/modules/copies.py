@@ -120,6 +120,66 @@ def _containers(values: Iterable[Any]) -> list[Any]:
     return list(found.values())
 
 
+class Held:
+    """What the parts of a module have, attributes, hooks and flags, and what lists and dicts hold, to be put back."""
+
+    def __init__(self, module: nn.Module):
+        self.parts: list[tuple[nn.Module, dict[str, Any]]] = []
+        self.containers: list[tuple[Any, Any]] = []  # lists, dicts and sets, each with a copy
+        for part in module.modules():
+            kept = dict(part.__dict__)
+            kept.update({name: value.copy() for name, value in kept.items() if _is_own(name, value)})
+            self.parts.append((part, kept))
+            own = (value for name, value in part.__dict__.items() if name not in OWN)
+            self.containers += [(container, container.copy()) for container in _containers(own)]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether anything is another object than it was."""
+        now = [(container, before) for container, before in self.containers]
+        now += [
+            (part.__dict__[name], value) if _is_own(name, value) else ([part.__dict__[name]], [value])
+            for part, kept in self.parts
+            for name, value in kept.items()
+            if name in part.__dict__
+        ]
+        names = any(part.__dict__.keys() != kept.keys() for part, kept in self.parts)
+        return names or not all(_hold_the_same(one, before) for one, before in now)
+
+    def put_back(self) -> None:
+        """Everything as it was."""
+        for container, before in self.containers:
+            container.clear()
+            container.extend(before) if isinstance(before, list | deque) else container.update(before)
+        for part, kept in self.parts:
+            for name, value in kept.items():
+                now = part.__dict__.get(name)
+                if _is_own(name, value) and isinstance(now, dict):
+                    now.clear()
+                    now.update(value)
+                else:
+                    part.__dict__[name] = value
+            for name in [name for name in part.__dict__ if name not in kept]:
+                del part.__dict__[name]
+
+
+OWN = ("_parameters", "_buffers", "_modules")
+
+
+def _is_own(name: str, value: Any) -> bool:
+    """Whether an attribute is one of the dicts that torch keeps a module's parts, tensors and hooks in."""
+    return name.startswith("_") and isinstance(value, dict)
+
+
+def _hold_the_same(one: Any, before: Any) -> bool:
+    """Whether a list, dict or set holds the very objects that its copy does."""
+    if isinstance(before, dict):
+        return one.keys() == before.keys() and all(one[name] is value for name, value in before.items())
+    if isinstance(before, set):
+        return bool(one == before)
+    return len(one) == len(before) and all(a is b for a, b in zip(one, before, strict=True))
+
+
 class Borrowed:
     """A module that cannot be copied, lent for a time: with tensors of its own, and as it was before at the end.
 
@@ -130,24 +190,15 @@ class Borrowed:
 
     def __init__(self, module: nn.Module, device: str | None = None):
         self.module, self.device = module, device
-        self.before: list[tuple[nn.Module, dict[str, Any]]] = []
-        self.held: list[tuple[Any, Any]] = []  # lists, dicts and sets, each with a copy
+        self.held: Held | None = None
 
     def __enter__(self) -> nn.Module:
         if not can_be_lent(self.module):
             raise TypeError("it cannot be copied, and has a scripted part, whose tensors cannot be lent and given back")
+        self.held = Held(self.module)
         copies: dict[int, Tensor] = {}
+        tensors: Any
         for part in self.module.modules():
-            kept = dict(part.__dict__)
-            kept.update(
-                {name: value.copy() for name, value in kept.items() if name.startswith("_") and isinstance(value, dict)}
-            )
-            self.before.append((part, kept))
-            own = (
-                value for name, value in part.__dict__.items() if name not in ("_parameters", "_buffers", "_modules")
-            )
-            self.held += [(container, container.copy()) for container in _containers(own)]
-            tensors: Any
             for tensors in (part._parameters, part._buffers):
                 for name, tensor in tensors.items():
                     if tensor is not None:
@@ -155,18 +206,6 @@ class Borrowed:
         return self.module
 
     def __exit__(self, *error: object) -> None:
-        for container, before in self.held:
-            container.clear()
-            container.extend(before) if isinstance(before, list | deque) else container.update(before)
-        self.held = []
-        for part, kept in self.before:
-            for name, value in kept.items():
-                now = part.__dict__.get(name)
-                if name.startswith("_") and isinstance(value, dict) and isinstance(now, dict):
-                    now.clear()
-                    now.update(value)
-                else:
-                    part.__dict__[name] = value
-            for name in [name for name in part.__dict__ if name not in kept]:
-                del part.__dict__[name]
-        self.before = []
+        assert self.held is not None
+        self.held.put_back()
+        self.held = None

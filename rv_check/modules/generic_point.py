@@ -7,7 +7,7 @@ what it is: a mask of random numbers masks nothing, and an index of them is none
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ def generic_point(model: nn.Module, seed: int = WEIGHTS, constants: Collection[s
         tensor.copy_(values)
 
     with torch.no_grad():
-        for name, tensor in model.state_dict(keep_vars=True).items():
+        for name, tensor in tensors_in(model):
             last = name.rpartition(".")[2]
             if name in constants:
                 continue
@@ -48,6 +48,35 @@ def generic_point(model: nn.Module, seed: int = WEIGHTS, constants: Collection[s
                 uniform(tensor, -0.3, 0.3)
             else:  # scales and variances; below 1, so that sums of many branches stay in range
                 uniform(tensor, 0.3, 0.9)
+
+
+def make_alike(model: nn.Module, constants: Collection[str] = ()) -> None:
+    """Give all tensors of a size that are trained, or that a norm keeps, the same values, in whatever module they are.
+
+    Weights are around 0, what has one axis above it, as variances must be. Args: `constants` what stays as it is.
+    """
+    with torch.no_grad():
+        for name, tensor in tensors_in(model):
+            of_norm = name.rpartition(".")[2] in ("running_mean", "running_var")
+            if name in constants or not (tensor.requires_grad or of_norm) or not tensor.is_floating_point():
+                continue
+            size = tensor.numel()
+            values = torch.empty(size).uniform_(-1, 1, generator=torch.Generator().manual_seed(WEIGHTS + size))
+            is_weight = sum(side > 1 for side in tensor.shape) > 1
+            values = values * math.sqrt(3 / math.sqrt(size)) if is_weight else 0.6 + 0.3 * values
+            tensor.copy_(values.reshape(tensor.shape))
+
+
+def tensors_in(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters and buffers that are saved. A quantised layer saves other things as well, its packed weights."""
+    named = model.state_dict(keep_vars=True).items()
+    return ((name, tensor) for name, tensor in named if isinstance(tensor, Tensor))
+
+
+def packed_weights(model: nn.Module) -> list[str]:
+    """What a module saves that is no tensor, as quantised layers save their weights: it takes no other values."""
+    named = model.state_dict(keep_vars=True).items()
+    return [name for name, value in named if not isinstance(value, Tensor) and name.endswith("packed_params")]
 
 
 def to_type(model: nn.Module, dtype: torch.dtype) -> None:

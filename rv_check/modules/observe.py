@@ -30,8 +30,8 @@ from rv_check.graphs.graph import Caller, Graph, Node, TensorShape, Values
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
 from rv_check.modules.constants import Constant, constants_of
-from rv_check.modules.copies import Borrowed, can_be_lent, copy_of
-from rv_check.modules.generic_point import INPUT
+from rv_check.modules.copies import Borrowed, Held, can_be_lent, copy_of
+from rv_check.modules.generic_point import INPUT, make_alike
 from rv_check.text import first_line
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
@@ -42,10 +42,12 @@ class Subject:
     """A module to observe: a copy of it on meta, and a real one where meta does not do.
 
     One that cannot be copied, or whose copy still runs the original's parameters, as a patched method may, is borrowed.
+    Where two are compared that are run on real tensors, they are `alike`, so that what depends on values is the same.
     """
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module, *, alike: bool = False):
         self.module = module
+        self.alike = alike  # whether parameters of one size have the same values on real tensors, as another module's
         self.why_real = ""  # what the module raised on meta
         self.is_borrowed = False
         self.until_it_raised: Graph | None = None  # what was seen, the last time that it raised, until then
@@ -82,20 +84,32 @@ class Subject:
             try:
                 module = self.copy(device)
                 materialise(module, self._data_of(module, device))
-                originals = {id(copy): tensor for tensor, copy in self._copied}
-                return record(module, at, builder, self._own, device, self._raised, originals)
+                return self._of_the_copy(module, at, builder, device)
             except NotACopy as error:
                 if not can_be_lent(self.module):
                     why = "it has a scripted part, whose tensors cannot be lent and given back"
                     raise RvCheckError(f"the module cannot be copied ({error}), and {why}") from error
                 self.is_borrowed = True
         with Borrowed(self.module, device) as module:
-            return record(module, at, builder, frozenset(), device, self._raised)
+            if self.alike and device != "meta":
+                make_alike(module)
+            return record(module, at, Builder(builder.form), frozenset(), device, self._raised)
+
+    def _of_the_copy(self, module: nn.Module, at: At, builder: Builder, device: str) -> Graph:
+        """What the copy does. Raises: as `record`; NotACopy where it writes into what the original holds."""
+        originals = {id(copy): tensor for tensor, copy in self._copied}
+        held = Held(self.module)
+        try:
+            return record(module, at, builder, self._own, device, self._raised, originals)
+        finally:
+            if held.has_changed:  # a hook may be a function that knows the original by another way than as its part
+                held.put_back()
+                raise NotACopy("a hook or function of the copy writes into the original")
 
     def _data_of(self, module: nn.Module, device: str) -> Tensor:
         first = self._first
         assert first is not None
-        return torch.zeros((first.batch, *first.input), device=device, dtype=_dtype(module))
+        return torch.zeros((first.batch, *first.input), device=device, dtype=dtype_of(module))
 
     def _constants(self, device: str, at: At, moved: Set[str]) -> Mapping[str, Values]:
         """The constants of the module. What it writes in train mode is none in eval mode either."""
@@ -118,6 +132,8 @@ class Subject:
                 self._copies[device] = copy_of(self.module, device, self._copied)
             except Exception as error:  # whatever a part of the module raises when it is copied
                 raise NotACopy(str(error)) from error
+            if self.alike and device != "meta":
+                make_alike(self._copies[device])
         return self._copies[device]
 
 
@@ -144,7 +160,7 @@ def record(
     module.train(at.training)
     tensors = [*module.parameters(), *module.buffers()]
     device = tensors[0].device if tensors else torch.device(default)
-    dtype = _dtype(module)
+    dtype = dtype_of(module)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         data = torch.zeros((at.batch, *at.input), dtype=dtype, device=device)
@@ -169,7 +185,7 @@ def record(
     return recorder.graph(output)
 
 
-def _dtype(module: nn.Module) -> torch.dtype:
+def dtype_of(module: nn.Module) -> torch.dtype:
     """The type of numbers that a module computes in."""
     tensors = (*module.parameters(), *module.buffers())
     return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)

@@ -123,7 +123,7 @@ def run(
         with seeded(seed), exact_float32():
             y = forward(model, x, where)
             if backward and (y.is_floating_point() or y.is_complex()):
-                y = torch.view_as_real(y) if y.is_complex() else y
+                y = torch.view_as_real(y.resolve_conj()) if y.is_complex() else y
                 weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
                 (y * weights.to(y)).sum().backward()  # type: ignore[no-untyped-call]
     finally:
@@ -160,6 +160,15 @@ def output(model: nn.Module, x: Tensor, where: str = "", seed: int = CHANCE) -> 
     """The output in eval mode, without gradients, and with the same chance each time. Raises: as `forward`."""
     with torch.no_grad(), seeded(seed), exact_float32():
         return forward(model.eval(), x, where)
+
+
+def outputs(model: nn.Module, x: Tensor, seed: int = CHANCE) -> dict[str, Tensor]:
+    """All tensors of the output in eval mode, by where they stand, as `output`. Raises: RvCheckError for none."""
+    with torch.no_grad(), seeded(seed), exact_float32():
+        found = {where: tensor.clone() for where, tensor in tensors_of(model.eval()(x.clone()))}
+    if not found:
+        raise RvCheckError("it returns no tensor")
+    return found
 
 
 class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]

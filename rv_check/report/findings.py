@@ -73,6 +73,9 @@ def heading(report: Report) -> str:
     failed = [f for f in report.findings if f.status == "failed"]
     blocked = any(f.status == "blocked" for f in report.findings)
     excused = any(f.deviation for f in report.findings)
+    if {f.check for f in report.findings} == {"own_weights"}:
+        words = "computes what" if not failed else "does not compute what"
+        return f"{subject} {words} {against} computes, with the weights that they have"
     if not failed and not blocked:
         if all(f.status == "passed" or f.deviation for f in report.findings) and report.findings:
             return f"{subject} is {against}" + (", known deviations apart" if excused else "")

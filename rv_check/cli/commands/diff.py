@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from rv_check.archs.load import load, parse_size
+from rv_check.checks.of_two import OWN_WEIGHTS, compare_archs, compare_modules
 from rv_check.cli.common import judging, of_module, question_of
 from rv_check.cli.console import Answer, Console
-from rv_check.cli.options import evidence, evidence_of, input_size, json_of, keywords
+from rv_check.cli.options import above_zero, evidence, evidence_of, input_size, json_of, keywords
 from rv_check.errors import RvCheckError
 from rv_check.modules.named import is_module_name, load_module, parse_arguments
 from rv_check.report.findings import CHECK_SCHEMA
@@ -20,6 +21,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     input_size(parser)
     json_of(parser, CHECK_SCHEMA)
     keywords(parser)
+    words = "two modules with the weights that they have: their outputs alone decide, whatever their structures are"
+    parser.add_argument("--own-weights", action="store_true", help=words)
+    words = f"of these outputs, relative to the largest value of each, {OWN_WEIGHTS:g} unless given"
+    parser.add_argument("--tolerance", type=above_zero, metavar="X", help=words)
     evidence(parser)
 
 
@@ -31,23 +36,32 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
         raise RvCheckError("--level spec compares nothing", expected="--level structure or numbers, or none")
     if options.input is not None and not all(modules):
         raise RvCheckError("--input is for two modules: an arch has an input of its own")
+    own_weights = None
+    if options.own_weights:
+        if not all(modules):
+            raise RvCheckError("--own-weights is for two modules: an arch has no weights")
+        if asked.level is not None:
+            raise RvCheckError("--own-weights compares outputs alone", expected="no --level")
+        own_weights = options.tolerance or OWN_WEIGHTS
+    elif options.tolerance is not None:
+        raise RvCheckError("--tolerance is for --own-weights: the other numbers have theirs")
     if not any(modules):
-        from rv_check.checks.of_two import compare_archs
-
         return of_module(compare_archs(load(options.a), load(options.b)))
     arguments = parse_arguments(options.kwargs)
     chosen = [load(name) for name, is_module in zip((options.a, options.b), modules, strict=True) if not is_module]
     size = parse_size(options.input, of_module=True) if options.input is not None else (3, 224, 224)
     question = question_of(asked, chosen)
     from rv_check.checks.of_module import check
-    from rv_check.checks.of_two import compare_modules
 
     with judging(question, console) as (judge, _):
         loaded = [load_module(name, arguments).module for name in (options.a, options.b) if is_module_name(name)]
         if chosen:
             name = options.b if modules[1] else options.a
             return of_module(check(loaded[0], chosen[0], asked.device, level=asked.level, judge=judge, name=name))
+        new, old = loaded[1], loaded[0]
         names = (options.b, options.a)
         return of_module(
-            compare_modules(loaded[1], loaded[0], size, asked.device, level=asked.level, judge=judge, names=names)
+            compare_modules(
+                new, old, size, asked.device, level=asked.level, judge=judge, names=names, own_weights=own_weights
+            )
         )

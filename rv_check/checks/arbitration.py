@@ -1,0 +1,211 @@
+"""Numbers, where no rule decides: two networks that are written otherwise, and compute the same.
+
+They are compared in float64, at several sizes, in both modes, with the same values in the parameters that correspond.
+That is shown of what was tried alone, so that limits and steps are tried, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rv_check.checks.pair import Pair
+from rv_check.checks.structure import MeasuredEqual, Structure, guess
+from rv_check.graphs.explain import Mistake
+from rv_check.graphs.match import CALLED_OTHERWISE, SAME_PIECE, Slot
+from rv_check.ops.op import Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rv_check.modules.limits import Limits, Where
+
+LARGER = 30  # times the parameters: what a norm gives goes past limits that no image takes it to
+LOUD_INPUT = 1e8  # times an image: it takes every activation past whatever it may be cut off at, as relu6 is at 6
+WAVES, LOUD_WAVES = ("sin", "cos", "tan"), 1e4  # of which rounding leaves nothing where their input is larger
+NEAR_A_STEP = 1e-6  # how close two images lie beside a step, as a part of the way from one image to another
+MOST_STEPS = 16  # that are tried, each with some forty runs
+ARBITRABLE = ("missing", "extra", "moved", "replaced", "arguments", "wiring", "output", "shared", "state")
+
+
+def measured(
+    found: Structure,
+    pair_by: Callable[[Structure, Mapping[str, Slot]], Pair],
+    known_sizes: Callable[[], list[Shape]],
+    larger_sizes: Callable[[], list[Shape]],
+    device: str,
+) -> Structure:
+    """Let numbers decide where no rule does: outputs, gradients and statistics agree at several sizes.
+
+    What they show to be equal is no difference any more; it is written in a way that no rule knows.
+
+    Args: `pair_by` gives the two modules by where the parameters are in the found one; the sizes are those at which the
+    expected network runs.
+    """
+    if not found.mistakes or found.until:
+        return found
+    if found.found.asked or found.expected.asked:
+        return found  # what differs may be in a branch that these numbers do not take
+    if not all(map(_is_arbitrable, found.mistakes)) or all(one.training for one in found.mistakes):
+        return found  # numbers have nothing to say of it; chance, in train mode, is not compared
+    sizes = known_sizes()
+    whole = [x for x in (found.input, *larger_sizes()) if x not in sizes]
+    kinds = {node.kind for graph in (found.expected, found.found) for node in graph.nodes}
+    loud = LOUD_INPUT if kinds.isdisjoint(WAVES) else LOUD_WAVES
+    for pairing in (_guessed, _by_gradients):
+        try:
+            slots = pairing(found, pair_by, sizes[0], device)
+            if slots is None:
+                continue
+            is_equal = _Arbitration(pair_by(found, slots), device, loud).find_equal(sizes, whole)
+        except Exception:  # whatever the module raises, or its state: then nothing is shown, and the differences stand
+            continue
+        if is_equal:
+            others = tuple(x for x in (*sizes, *whole) if x != found.input)
+            return replace(found, measured=MeasuredEqual((found.input, *others), slots))
+    return found
+
+
+PairBy = Callable[[Structure, Mapping[str, Slot]], Pair]
+
+
+def _guessed(found: Structure, pair_by: PairBy, x: Shape, device: str) -> dict[str, Slot] | None:
+    """Where the parameters are by their names, by what the structure tells, and by their order."""
+    guessed = guess(found)
+    distinct = guessed is not None and len({str(slot) for slot in guessed.values()}) == len(guessed)
+    return guessed if distinct else None
+
+
+def _by_gradients(found: Structure, pair_by: PairBy, x: Shape, device: str) -> dict[str, Slot] | None:
+    """Where they are by gradients, which know alike ones apart.
+
+    The structure tells as much as its differences let it, so that it may have paired them the wrong way round.
+    """
+    if _have_the_same_names(found):
+        return None  # a state of one loads into the other, so that each must be where it is called
+    from rv_check.modules.pairing import pair_by_gradients
+
+    known = guess(found) or {}
+    pair = pair_by(found, known)
+    outputs = pair.expected_output, pair.output
+    return pair_by_gradients(
+        pair.expected, pair.found, x, known, outputs=outputs, constants=pair.constants, device=device
+    )
+
+
+def _is_arbitrable(one: Mistake) -> bool:
+    """Whether numbers may say that it is none. A state that loads and means something else is one, whatever they say."""
+    told = one.kind == "state" and any(words in one.expected for words in (CALLED_OTHERWISE, SAME_PIECE))
+    return one.kind in ARBITRABLE and not told
+
+
+def _have_the_same_names(found: Structure) -> bool:
+    return found.expected.state == found.found.state
+
+
+@dataclass(frozen=True)
+class _Arbitration:
+    """Two modules, their parameters being paired.
+
+    `loud`: times an image, what makes a loud one of it; `limits`: what their runs showed of each one's limits.
+    """
+
+    pair: Pair
+    device: str
+    loud: float
+    limits: list[Limits] = field(default_factory=list)
+
+    def find_equal(self, sizes: list[Shape], whole: list[Shape]) -> bool:
+        """Whether nothing tells the two apart. `whole`: sizes at which an output in eval mode must do."""
+        import torch
+
+        from rv_check.modules.limits import Limits
+
+        self.limits[:] = Limits(), Limits()
+        self.pair.at_generic_point(torch.float64)
+        return (
+            all(self.are_close(sizes[0], scale) for scale in (1.0, self.loud))
+            and all(self.agree(x, train=train) for x in sizes for train in (False, True))
+            and self.agree(sizes[0], train=False, batch=1)
+            and all(self.are_close(x) for x in whole)
+            and self.agree_beside_steps(sizes[0])
+            and self.have_the_same_limits(sizes[0])
+        )
+
+    def image(self, x: Shape, batch: int = 2, more: int = 0) -> Tensor:
+        import torch
+
+        from rv_check.modules import generic_point
+
+        seed = generic_point.INPUT + more
+        return generic_point.image(x, batch, torch.float64, self.device, seed=seed)
+
+    def agree(self, x: Shape, *, train: bool, batch: int = 2) -> bool:
+        """Whether output, gradients and statistics are the same there."""
+        import torch
+
+        from rv_check.modules import trace
+
+        pair, data = self.pair, self.image(x, batch)
+        expected = trace.limited(trace.run(pair.expected, data, train, (), pair.expected_output), pair.weights)
+        other = trace.renamed(trace.run(pair.found, data, train, (), pair.output), pair.weights, expected)
+        tolerance = trace.TOLERANCE[torch.float64]
+        return all(d.within(tolerance) for d in trace.differences(expected, other, train) if d.decides)
+
+    @property
+    def modules(self) -> tuple[tuple[nn.Module, str], tuple[nn.Module, str]]:
+        """Both, with where the output stands in what each returns."""
+        return (self.pair.expected, self.pair.expected_output), (self.pair.found, self.pair.output)
+
+    def are_close(self, x: Shape, scale: float = 1.0) -> bool:
+        """Whether the outputs are the same; what limits that reaches is noted."""
+        return self._have_one_output(scale * self.image(x), noted=True)
+
+    def _have_one_output(self, data: Tensor, *, noted: bool = False) -> bool:
+        import torch
+
+        from rv_check.modules import trace
+
+        outputs: list[Tensor] = []
+        for (module, where), limits in zip(self.modules, self.limits, strict=True):
+            if noted:
+                with limits.begin():
+                    outputs.append(trace.output(module, data, where))
+            else:
+                outputs.append(trace.output(module, data, where))
+        return trace.compare("output", outputs[0], outputs[1]).within(trace.TOLERANCE[torch.float64])
+
+    def agree_beside_steps(self, x: Shape) -> bool:
+        """Whether all steps have the same numbers on both sides, or what has others agrees right before and behind."""
+        from rv_check.modules import trace
+        from rv_check.modules.limits import near
+
+        first, last = self.image(x), self.image(x, more=1)
+
+        def between(share: float) -> Tensor:
+            return first + share * (last - first)
+
+        def far(side: int, at: Where, share: float) -> Tensor:
+            module, where = self.modules[side]
+            with self.limits[side].begin():
+                trace.output(module, between(share), where)
+            return self.limits[side].now[at]
+
+        besides = [(side, at) for side in (0, 1) for at in self.limits[side].steps_besides(self.limits[1 - side])]
+        if len(besides) > MOST_STEPS:
+            return False
+        for side, at in besides:
+            places = near(partial(far, side, at), NEAR_A_STEP)
+            if places is None or not all(self._have_one_output(between(share)) for share in places):
+                return False
+        return True
+
+    def have_the_same_limits(self, x: Shape) -> bool:
+        """Whether the limits that no number went past, also of larger parameters, are the same ones on both sides."""
+        one, other = self.limits
+        if one.never_reached != other.never_reached or not (one.all_varied and other.all_varied):
+            self.pair.enlarge(LARGER)
+            return self.are_close(x) and one.never_reached == other.never_reached
+        return True

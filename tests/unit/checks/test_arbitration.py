@@ -1,0 +1,331 @@
+"""What numbers may decide where no rule does: steps, limits, constants, and which of two alike parameters is which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rv_check.checks.findings import Report
+from rv_check.checks.of_two import assert_same, compare_modules
+from rv_check.errors import RvCheckError
+from rv_check.modules.limits import Limits, near
+from rv_check.modules.pairing import pair_by_gradients
+
+Function = Callable[[Tensor], Tensor]
+
+
+class Net(nn.Module):
+    """A function of what one layer gives."""
+
+    def __init__(self, function: Function):
+        super().__init__()
+        self.a, self.function = nn.Linear(8, 3), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.a(x))
+
+
+def told(new: Function, old: Function) -> Report:
+    """The report on two functions of one layer."""
+    return compare_modules(Net(new), Net(old), (8,))
+
+
+STEPS = {
+    "another limit": (lambda y: y > 0.5, lambda y: y > 0.6),
+    "a limit that is nearly the same": (lambda y: y > 0.5, lambda y: y > 0.5001),
+    "a limit that is moved": (lambda y: (y - 0.3 > 0).to(y), lambda y: (y > 0.3001).to(y)),
+    "a gate that is not quite a relu": (lambda y: y * (y > 0.001), torch.relu),
+    "what is cut out": (lambda y: F.hardshrink(y, 0.5), lambda y: F.hardshrink(y, 0.5001)),
+    "a threshold": (lambda y: F.threshold(y, 0.1, 0.0), lambda y: F.threshold(y, 0.1002, 0.0)),
+    "another rounding": (torch.round, lambda y: (y + 0.4999).floor()),
+    "the sign of another number": (torch.sign, lambda y: (y - 0.0003).sign()),
+}
+WRITTEN_OTHERWISE = {
+    "a gate that is a relu": (lambda y: y * (y > 0), torch.relu),
+    "the other way round": (lambda y: y > 0.5, lambda y: torch.tensor(0.5) < y),
+    "moved on both sides": (lambda y: y > 0.5, lambda y: y - 0.5 > 0),
+    "larger on both sides": (lambda y: y > 0.5, lambda y: 2 * y > 1),
+    "a leaky relu": (lambda y: torch.where(y > 0, y, 0.1 * y), lambda y: F.leaky_relu(y, 0.1)),
+    "rounding": (torch.round, lambda y: (y + 0.5).floor()),
+    "a mask of constants": (lambda y: y * torch.tensor([1, 0, 0]), lambda y: y.masked_fill(torch.arange(3) > 0, 0.0)),
+    "a sine": (lambda y: y.sin() * y.sin() + y.cos(), lambda y: 1 - y.cos() * y.cos() + y.cos()),
+}
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["", "the other way round"])
+@pytest.mark.parametrize("pair", STEPS.values(), ids=STEPS)
+def test_a_step_somewhere_else(pair: tuple[Function, Function], turned: bool) -> None:
+    """That no number came between two limits is no proof: it is tried right beside each."""
+    assert not told(*(pair[::-1] if turned else pair)).passed
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["", "the other way round"])
+@pytest.mark.parametrize("pair", WRITTEN_OTHERWISE.values(), ids=WRITTEN_OTHERWISE)
+def test_the_same_step(pair: tuple[Function, Function], turned: bool) -> None:
+    """A step that is written otherwise, and jumps at the same place or not at all, is no difference."""
+    report = told(*(pair[::-1] if turned else pair))
+    assert report.passed, str(report)
+
+
+def test_beside_a_step() -> None:
+    """Two places, as near as asked, with the step between them; none where nothing passes it."""
+    places = near(lambda share: torch.tensor([share - 0.3, 1.0]), 1e-6)
+    assert places is not None
+    assert places[0] <= 0.3 <= places[1] <= places[0] + 1e-6
+    assert near(lambda share: torch.tensor([share + 1.0]), 1e-6) is None
+
+
+def test_constants_have_no_limits() -> None:
+    """A comparison of constants has the same answer always: it is no limit that a number might have gone past."""
+    limits = Limits()
+    for x in (torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])):
+        with limits.begin():
+            _ = torch.arange(2) > 5
+            _ = x > 5
+    assert [(at[0], count) for at, count in limits.never_reached.items()] == [("gt", 1)]
+    assert not limits.all_varied
+
+
+# Which is which
+
+
+class Gated(nn.Module):
+    """A recurrence with two layers that are alike."""
+
+    def __init__(self, names: tuple[str, str] = ("gate", "value")):
+        super().__init__()
+        self.names = names
+        for name in sorted(names):
+            self.add_module(name, nn.Linear(6, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z, v = (self.get_submodule(name)(x) for name in self.names)
+        z, h, out = z.sigmoid(), v.new_zeros(x.shape[0], 5), []
+        for t in range(3):
+            h = self.step(h, z[:, t], v[:, t])
+            out.append(h)
+        return torch.stack(out, 1)
+
+    def step(self, h: Tensor, z: Tensor, v: Tensor) -> Tensor:
+        """As it is printed."""
+        return (1 - z) * h + z * v
+
+
+class Interpolated(Gated):
+    """The same with torch's function for it."""
+
+    def step(self, h: Tensor, z: Tensor, v: Tensor) -> Tensor:
+        return torch.lerp(h, v, z)
+
+
+class Reversed(Gated):
+    """Value for state."""
+
+    def step(self, h: Tensor, z: Tensor, v: Tensor) -> Tensor:
+        return torch.lerp(v, h, z)
+
+
+OTHER_NAMES = ("w", "v")
+
+
+def test_alike_parameters_are_told_apart_by_their_gradients() -> None:
+    """Names do not tell, and the structure pairs them the wrong way round."""
+    for new, old in ((Interpolated(OTHER_NAMES), Gated()), (Gated(), Interpolated(OTHER_NAMES))):
+        report = compare_modules(new, old, (3, 6))
+        assert report.passed, str(report)
+    assert compare_modules(Interpolated(OTHER_NAMES), Gated(), (3, 6)).map["gate.weight"] == "w.weight"
+    assert not compare_modules(Reversed(OTHER_NAMES), Gated(), (3, 6)).passed
+
+
+def test_what_is_called_the_same_is_the_same() -> None:
+    """A state of one loads into the other, so that the gate may not be what the other calls its value."""
+    assert compare_modules(Interpolated(), Gated(), (3, 6)).passed
+    assert not compare_modules(Interpolated(("value", "gate")), Gated(), (3, 6)).passed
+
+
+def test_pairing() -> None:
+    """Each parameter is paired with the one that has its gradient; there is no pairing of different networks."""
+    slots = pair_by_gradients(Gated(), Interpolated(OTHER_NAMES), (3, 6), {})
+    assert slots is not None
+    assert {name: slot.name for name, slot in slots.items()} == {
+        "gate.weight": "w.weight",
+        "gate.bias": "w.bias",
+        "value.weight": "v.weight",
+        "value.bias": "v.bias",
+    }
+    assert pair_by_gradients(Gated(), Reversed(OTHER_NAMES), (3, 6), {}) is None
+
+
+class Experts(nn.Module):
+    """A weighted sum of experts, in a loop or stacked, in any order."""
+
+    def __init__(self, order: tuple[int, ...], stacked: bool = False):
+        super().__init__()
+        self.order, self.stacked = order, stacked
+        self.gate = nn.Linear(6, 3)
+        self.experts = nn.ModuleList(nn.Linear(6, 4) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = self.gate(x).softmax(-1)
+        if self.stacked:
+            every = torch.stack([expert(x).relu() for expert in self.experts], 1)
+            return torch.einsum("ne,neo->no", gates, every)
+        return sum(gates[:, at : at + 1] * self.experts[at](x).relu() for at in self.order)  # type: ignore[return-value]
+
+
+def test_experts_in_any_order() -> None:
+    """A sum does not care for the order of its terms, nor for whether they are stacked."""
+    for other in (Experts((2, 0, 1)), Experts((0, 1, 2), stacked=True)):
+        report = compare_modules(other, Experts((0, 1, 2)), (6,))
+        assert report.passed, str(report)
+    wrong = Experts((0, 1, 2))
+    wrong.forward = (
+        lambda x: sum(  # type: ignore[assignment, method-assign, return-value]
+            wrong.gate(x).softmax(-1)[:, at : at + 1] * wrong.experts[(at + 1) % 3](x).relu() for at in range(3)
+        )
+    )
+    assert not compare_modules(wrong, Experts((0, 1, 2)), (6,)).passed
+
+
+class Masked(nn.Module):
+    """A weight times a mask, both of one shape, the mask a buffer."""
+
+    def __init__(self, names: tuple[str, str]):
+        super().__init__()
+        self.names = names
+        self.register_buffer(names[1], torch.ones(8, 6).tril())
+        self.register_parameter(names[0], nn.Parameter(torch.randn(8, 6)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, mask = (getattr(self, name) for name in self.names)
+        return x @ (weight * mask).T
+
+
+def test_a_parameter_is_no_mask() -> None:
+    """Whatever they are called, and in whatever order they stand, a parameter is paired with a parameter."""
+    report = compare_modules(Masked(("w", "a")), Masked(("kept", "z")), (6,))
+    assert report.passed, str(report)
+    assert report.map["kept"] == "w"
+
+
+# As they are
+
+
+def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    """A network with the weights of a seed."""
+    torch.manual_seed(seed)
+    return make()
+
+
+def plain() -> nn.Module:
+    """A convolution and a norm whose statistics have moved."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    norm: Any = net[1]
+    with torch.no_grad():
+        norm.running_mean.uniform_(-1, 1)
+        norm.running_var.uniform_(0.5, 2)
+    return net.eval()
+
+
+def folded() -> nn.Module:
+    """The norm folded into the convolution."""
+    net: Any = plain()
+    return nn.Sequential(nn.utils.fusion.fuse_conv_bn_eval(net[0], net[1]), nn.ReLU())
+
+
+def test_own_weights() -> None:
+    """Another structure with weights that make up for it: outputs decide, within a tolerance, and the rest is told."""
+    report = compare_modules(seeded(folded), seeded(plain), (3, 16, 16), own_weights=1e-5)
+    assert report.passed, str(report)
+    assert any("the structure differs" in note for note in report.notes)
+    assert not compare_modules(seeded(folded), seeded(plain), (3, 16, 16)).passed
+    assert not compare_modules(seeded(folded, 1), seeded(plain), (3, 16, 16), own_weights=1e-5).passed
+    with pytest.raises(AssertionError, match="own_weights failed"):
+        assert_same(seeded(plain, 1), seeded(plain), (3, 16, 16), own_weights=1e-5)
+    moved = seeded(plain)
+    with torch.no_grad():
+        next(moved.parameters())[0, 0, 0, 0] += 1e-3
+    assert not compare_modules(moved, seeded(plain), (3, 16, 16), own_weights=1e-5).passed
+    assert compare_modules(moved, seeded(plain), (3, 16, 16), own_weights=1e-1).passed
+
+
+def test_own_weights_compare_every_output() -> None:
+    """Also of modules that return several tensors; one more or one less is a difference."""
+
+    class Heads(nn.Module):
+        def __init__(self, *names: str):
+            super().__init__()
+            self.names, self.a, self.b = names, nn.Linear(4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {name: getattr(self, name)(x) for name in self.names}
+
+    def heads(*names: str) -> nn.Module:
+        return seeded(lambda: Heads(*names))
+
+    assert compare_modules(heads("b", "a"), heads("a", "b"), (4,), own_weights=1e-5).passed
+    report = compare_modules(heads("a"), heads("a", "b"), (4,), own_weights=1e-5)
+    assert any("output ['b'] differs" in finding.message for finding in report.findings)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_packed_weights_are_compared_as_they_are() -> None:
+    """A quantised layer takes no other weights: structure, then the outputs with those that it has."""
+
+    def quantised() -> nn.Module:
+        layers = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+        net: nn.Module = torch.ao.quantization.quantize_dynamic(layers, {nn.Linear})  # type: ignore[attr-defined]
+        return net
+
+    report = compare_modules(seeded(quantised), seeded(quantised), (8,))
+    assert report.passed, str(report)
+    assert "take no others" in report.notes[0]
+    assert not compare_modules(seeded(quantised, 1), seeded(quantised), (8,)).passed
+
+
+# What is not compared
+
+
+class LeavesTorch(nn.Module):
+    """What numpy computes."""
+
+    def __init__(self, factor: float = 2.0):
+        super().__init__()
+        self.a, self.factor = nn.Linear(8, 8), factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(self.a(x).detach().numpy() * self.factor)
+
+
+def test_an_output_that_does_not_see_the_input_is_refused() -> None:
+    """It would be equal whatever is computed."""
+    with pytest.raises(RvCheckError, match="the output does not depend on the input"):
+        compare_modules(LeavesTorch(3.0), LeavesTorch(), (8,))
+    with pytest.raises(RvCheckError, match="the output does not depend on the input"):
+        compare_modules(LeavesTorch(), nn.Linear(8, 8), (8,))
+
+
+class Unused(nn.Module):
+    """A layer that is never called."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.a = nn.Linear(8, 8)
+        self.add_module(name, nn.Linear(8, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x)
+
+
+def test_what_is_used_on_neither_side_is_said() -> None:
+    """By whatever names; what is unused on one side alone is a difference."""
+    report = compare_modules(Unused("other"), Unused("spare"), (8,))
+    assert report.passed, str(report)
+    (structure,) = (finding for finding in report.findings if finding.check == "structure")
+    assert "on neither side is anything computed from other.weight, other.bias" in structure.message
+    assert not compare_modules(Unused("spare"), nn.Sequential(nn.Linear(8, 8)), (8,)).passed
