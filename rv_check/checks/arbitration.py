@@ -96,7 +96,7 @@ def _by_gradients(found: Structure, pair_by: PairBy, x: Shape, device: str) -> d
 
 
 def _is_arbitrable(one: Mistake) -> bool:
-    """Whether numbers may say that it is none. A state that loads and means something else is one, whatever they say."""
+    """Whether numbers may say that it is none: not of a state that loads and means something else."""
     told = one.kind == "state" and any(words in one.expected for words in (CALLED_OTHERWISE, SAME_PIECE))
     return one.kind in ARBITRABLE and not told
 
