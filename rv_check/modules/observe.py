@@ -378,8 +378,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = func._schema.name.partition("::")[2]
+        space, _, name = func._schema.name.partition("::")
         stem = name.rstrip("_") if not name.startswith("_") else name
+        if space != "aten":
+            stem = f"{space}::{stem}"  # somebody's own may be called as one of torch's, and be another
         if stem not in aten.READERS and func._can_decompose():
             with self:
                 parts = func.decompose(*args, **kwargs)

@@ -183,8 +183,21 @@ def odd(**numbers: int) -> Forward:
 def test_arguments_of_any_name() -> None:
     """They are recorded with their values, whatever they are called."""
     graph = Subject(Net(odd(), linear=linear())).observe(At((16,)))
-    (node,) = [node for node in graph.nodes if node.kind == "odd"]
+    (node,) = [node for node in graph.nodes if node.kind.endswith("::odd")]
     assert node.attributes == dict.fromkeys(NAMES, 1)
     for name in NAMES:
         other = Subject(Net(odd(**{name: 2}), linear=linear())).observe(At((16,)))
-        assert next(node for node in other.nodes if node.kind == "odd").attributes[name] == 2
+        assert next(node for node in other.nodes if node.kind.endswith("::odd")).attributes[name] == 2
+
+
+@pytest.mark.parametrize(("name", "argument"), [("relu", "self"), ("conv", "x"), ("gelu", "x"), ("cumsum_", "x")])
+def test_error_an_operator_that_is_called_as_one_of_torchs(name: str, argument: str) -> None:
+    """It is somebody's own, of which nothing is known: neither what a reader makes of torch's, nor nothing."""
+    space = f"rv_check_test_names_{next(_number)}"
+    library = torch.library.Library(space, "DEF")
+    library.define(f"{name}(Tensor {argument}) -> Tensor")
+    for device in ("CPU", "Meta"):
+        library.impl(name, lambda x: x.clone(), device)
+    func = getattr(getattr(torch.ops, space), name)
+    with pytest.raises(RvCheckError, match=f"no rule counts the operation '{space}::{name.rstrip('_')}'"):
+        total(Net(lambda net, x: func(net.linear(x)), linear=linear()), (16,))
