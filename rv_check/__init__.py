@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from rv_check.costs.memory import Memory
     from rv_check.errors import RvCheckError, SpecError
     from rv_check.modules.build import build
+    from rv_check.receptive_fields.formula import FieldLine
     from rv_check.report.costs import NetworkMacs, NetworkMemory, macs, memory
+    from rv_check.report.fields import NetworkFields, receptive_field
     from rv_check.weights.finetune import check_transfer
 
 __all__ = [
     "Arch",
+    "FieldLine",
     "Finding",
     "Memory",
+    "NetworkFields",
     "NetworkMacs",
     "NetworkMemory",
     "ReceptiveField",
@@ -43,12 +47,15 @@ __all__ = [
     "load",
     "macs",
     "memory",
+    "receptive_field",
 ]
 
 _HOME = {
     "Arch": "archs.arch",
+    "FieldLine": "receptive_fields.formula",
     "Finding": "checks.findings",
     "Memory": "costs.memory",
+    "NetworkFields": "report.fields",
     "NetworkMacs": "report.costs",
     "NetworkMemory": "report.costs",
     "ReceptiveField": "archs.receptive_field",
@@ -65,6 +72,7 @@ _HOME = {
     "load": "archs.load",
     "macs": "report.costs",
     "memory": "report.costs",
+    "receptive_field": "report.fields",
 }
 
 

@@ -66,10 +66,14 @@ def own_rules(rules: Mapping[str, str], ignore: Iterable[str] = ()) -> OwnRules:
 
     Raises: RvCheckError for what is no expression.
     """
+    if isinstance(ignore, str):
+        raise RvCheckError(f"what is ignored is {quote(ignore)}", expected="a list of operations")
     return OwnRules({kind: _parsed(kind, text) for kind, text in rules.items()}, frozenset(ignore))
 
 
-def _parsed(kind: str, text: str) -> Expr:
+def _parsed(kind: str, text: Any) -> Expr:
+    if not isinstance(text, str):
+        raise RvCheckError(f"the rule of {kind} is a {type(text).__name__}", expected="a text, as 'y[1] * x[1]'")
     place = Place(Document(Path("rule"), (text,), is_file=False), 1, 1)
     try:
         return parse(Text(text, place))

@@ -12,6 +12,7 @@ from rv_check.costs.counted import Counted, Uncounted, shown, with_numbers
 from rv_check.costs.memory import Memory
 from rv_check.costs.operations import Operation, counted
 from rv_check.costs.own_rules import OwnRules, own_rules
+from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
 from rv_check.graphs.network import At, Network
@@ -263,8 +264,10 @@ def memory(
     Args: `batch` images at a time; `dtype` float32, float64, bfloat16 or float16; `optimiser` sgd, momentum or adam;
     `ignore` kinds of operation without a rule that keep nothing for the backward pass; the others as for `macs`.
     Returns: a NetworkMemory; its `bytes` is an error where an operation has no rule, and `at_least` the rest.
-    Raises: as `macs`, and RvCheckError for an unknown type or optimiser.
+    Raises: as `macs`, and RvCheckError for an unknown type or optimiser, or a batch of none.
     """
+    if type(batch) is not int or batch < 1:
+        raise RvCheckError(f"batch is {batch!r}", expected="a number of images, 1 or more")
     network, own = network_of(subject, input, name), own_rules({}, ignore)
     training, evaluation = network.graph(training=True, batch=batch), network.graph(batch=batch)
     own.see_that_they_occur(training, evaluation)
