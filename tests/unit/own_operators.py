@@ -96,5 +96,5 @@ class Windows(nn.Module):
         self.conv, self.scale = nn.Conv2d(3, 4, 3), nn.Parameter(torch.ones(3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, 8, 8) -> (N, 4, 4, 6, 3)."""
-        return self.conv(x).unfold(2, 3, 1) * self.scale
+        """(N, 3, 8, 8) -> (N, 4, 4, 4, 3, 3)."""
+        return self.conv(x).unfold(2, 3, 1).unfold(3, 3, 1) * self.scale

@@ -240,7 +240,9 @@ def test_counters_say_what_they_leave_out(how: list[str], capsys: pytest.Capture
 
 def test_compare_holds_no_counter_to_what_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
     """MACs of one's own rule are not among those of a counter."""
-    (line,) = [one for one in told(capsys, "--compare", *RULES, status=0).splitlines() if one.startswith("thop ")]
+    text = told(capsys, "--compare", *RULES, status=0)
+    assert "what they make of mean\n" in text
+    (line,) = [one for one in text.splitlines() if one.startswith("thop ")]
     assert line.split()[2:] == [f"{LEAST:,}", f"{LEAST:,}", "of", "the", "MACs"]
 
 

@@ -21,7 +21,7 @@ from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
 from rv_check.graphs.network import At
 from rv_check.modules.observe import Subject
-from tests.unit.measured_memory import measured_for_backward
+from tests.unit.measured_memory import measured_for_backward, measured_peak
 from tests.unit.own_operators import SPACE, Mixing, Plain, Twice, Windows, mix
 
 IMAGE = (3, 8, 8)
@@ -156,6 +156,8 @@ def test_error_nothing_to_ignore() -> None:
     """Where all is counted, nothing can be ignored."""
     with pytest.raises(RvCheckError, match=r"(?s)no operation 'own'.*expected: none, since every operation has a rule"):
         rv_check.macs(Plain(), IMAGE, ignore=["own"])
+    with pytest.raises(RvCheckError, match="no operation 'own'"):
+        rv_check.memory(Plain(), IMAGE, ignore=["own"])
 
 
 def test_an_output_that_does_not_see_the_input_is_an_error_all_the_same() -> None:
@@ -179,15 +181,18 @@ def test_memory_is_at_least_that(make: Callable[[], nn.Module]) -> None:
     assert not found.is_whole
     real = measured_for_backward(make().train(), torch.zeros(2, *IMAGE))
     assert 0 < found.at_least.activations <= real
+    assert 0 < found.at_least.peak <= measured_peak(make().eval(), torch.zeros(2, *IMAGE))
     with pytest.raises(RvCheckError, match=r"it is not known what .* keeps for its backward pass"):
         _ = found.bytes
 
 
 def test_the_least_would_be_too_much_with_the_outputs_of_what_is_not_known() -> None:
-    """The test above can fail: with what is given by `unfold`, twice the memory below it, there is too much."""
+    """The test above can fail: with what `unfold` gives, four times the memory below it, there is too much."""
     training = graph(Windows(), training=True, batch=2)
     real = measured_for_backward(Windows().train(), torch.zeros(2, *IMAGE))
     assert sum(size for _, size in memory.kept_for_backward(training, ignored=["unfold"])) > real
+    peak = measured_peak(Windows().eval(), torch.zeros(2, *IMAGE))
+    assert memory.least_peak(graph(Windows(), batch=2)) > peak
 
 
 def test_what_keeps_nothing_makes_it_whole() -> None:
@@ -196,6 +201,27 @@ def test_what_keeps_nothing_makes_it_whole() -> None:
     assert found.bytes.activations == 4 * 2 * (3 * 64 + 4 * 36)
     assert found.bytes.activations == measured_for_backward(Twice().train(), torch.zeros(2, *IMAGE))
     assert found.counted.ignored == {TWICE: 1}
+
+
+def test_an_operator_of_eval_mode_alone() -> None:
+    """The peak is that of eval mode, and is the least where it is not known what is done there."""
+
+    class Evaluated(Twice):
+        def forward(self, x: Any) -> Any:
+            return self.conv(x) if self.training else super().forward(x)
+
+    found = rv_check.memory(Evaluated(), IMAGE)
+    assert [one.kind for one in found.uncounted] == [TWICE]
+    assert rv_check.memory(Evaluated(), IMAGE, ignore=[TWICE]).is_whole
+
+
+def test_what_is_ignored_may_have_a_rule() -> None:
+    """Then the rule says what it multiplies, and that it is ignored, that it keeps nothing."""
+    own = own_rules({TWICE: "y[1]"}, [TWICE])
+    found = counted(graph(Twice()), own)
+    assert (sum(one.macs for one in found.whole), found.ignored) == (4 * 36 * 27 + 4, {})
+    kept = memory.counted_memory(graph(Twice(), training=True), graph(Twice()), 0, ignored=own.ignored)
+    assert (kept.is_whole, kept.ignored) == (True, {TWICE: 1})
 
 
 def test_a_rule_says_nothing_of_bytes() -> None:
