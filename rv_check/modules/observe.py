@@ -381,7 +381,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         space, _, name = func._schema.name.partition("::")
         stem = name.rstrip("_") if not name.startswith("_") else name
         if space != "aten":
-            stem = f"{space}::{stem}"  # somebody's own may be called as one of torch's, and be another
+            stem = f"{space}::{name}"  # somebody else's, which may do another thing than torch's of that name
         if stem not in aten.READERS and func._can_decompose():
             with self:
                 parts = func.decompose(*args, **kwargs)
