@@ -14,6 +14,7 @@ from rv_check.checks.findings import Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.shared import Blocked
 from rv_check.ops.op import Shape
+from rv_check.text import listed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,4 +58,7 @@ def report_of(
 ) -> Report:
     """The report of a run that was observed. `others`: checks of which a known deviation may speak, too."""
     findings = (judge or Judge()).findings(run, checks, others)
-    return Report(name, against, findings, run.structure.names, (), run.structure.totals)
+    structure = run.structure
+    kinds = listed(structure.uncounted)
+    notes = (f"the MACs are at least these: no rule counts {kinds}",) if kinds else ()
+    return Report(name, against, findings, structure.names, notes, structure.totals)

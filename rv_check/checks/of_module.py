@@ -234,9 +234,9 @@ def check(
     with run.lent:
         observe(run)
         report = report_of(run, name, arch.name, checks_of_module(level, fresh), judge, checks_of(arch))
-    report = replace(report, notes=tuple(notes))
+    report = replace(report, notes=(*notes, *report.notes))
     if run.structure.mistakes and not notes:
-        report = replace(report, notes=tuple(_rather(module, arch)))
+        report = replace(report, notes=(*_rather(module, arch), *report.notes))
     return report
 
 

@@ -22,6 +22,7 @@ from rv_check.graphs.match import Slot, match, piece_of
 from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import graph_of
 from rv_check.modules.guard import run_theirs
+from rv_check.ops.kinds import LEAVES
 from rv_check.ops.op import Shape
 from rv_check.text import first_line, shown_shape
 
@@ -171,6 +172,12 @@ class Structure:
         """The step of the expected network at which that happens, where it is known."""
         steps = (other.step for other in self.others if other.differs)
         return (self.own.special_step if self.own else "") or next((step for step in steps if step), "")
+
+    @property
+    def uncounted(self) -> list[str]:
+        """The kinds of operation of either that no rule counts, so that the total is at least what it says."""
+        nodes = (node for graph in (self.expected, self.found) for node in graph.live)
+        return list(dict.fromkeys(node.kind for node in nodes if node.kind not in LEAVES and macs_of(node) is None))
 
     @property
     def idle(self) -> list[str]:
@@ -488,5 +495,5 @@ def _params(graph: Graph) -> int:
 
 
 def _macs(graph: Graph) -> int:
-    """Multiply-adds of one image, of what the output needs."""
-    return sum(map(macs_of, graph.live)) // graph.input.shape[0]
+    """Multiply-adds of one image, of what the output needs; what no rule counts is left out, and said."""
+    return sum(macs_of(node) or 0 for node in graph.live) // graph.input.shape[0]

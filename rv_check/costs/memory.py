@@ -7,18 +7,20 @@ value after its last use, and does nothing in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from rv_check.costs.counted import Counted, not_counted, uncounted_of
 from rv_check.costs.operations import trained
-from rv_check.errors import RvCheckError, unknown
+from rv_check.errors import unknown
 from rv_check.graphs.graph import Graph, Node
 from rv_check.ops.kinds import INDEX_BYTES, LEAVES
-from rv_check.text import quote
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+PROBLEM = "it is not known what {} keeps for its backward pass"
 OPTIMISERS = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that are kept for each parameter, in its own type
 
 
@@ -50,24 +52,62 @@ def memory(training: Graph, evaluation: Graph, params: int, dtype: str = "float3
 
     Raises: RvCheckError for an unknown type or optimiser, or an operation of which it is not known what it keeps.
     """
+    return counted_memory(training, evaluation, params, dtype, optimiser).whole
+
+
+def counted_memory(
+    training: Graph,
+    evaluation: Graph,
+    params: int,
+    dtype: str = "float32",
+    optimiser: str = "sgd",
+    ignored: Collection[str] = (),
+) -> Counted[Memory]:
+    """The same, as far as it is known what operations keep. Args: `ignored` the unknown kinds that keep nothing.
+
+    Nothing is counted for the output of an operation that is not known: it may be a view of what comes in.
+    Raises: RvCheckError for an unknown type or optimiser.
+    """
     size = size_of(dtype)
     if optimiser not in OPTIMISERS:
         raise unknown("optimiser", optimiser, OPTIMISERS)
     own = params * size
-    kept = sum(bytes_ for _, bytes_ in kept_for_backward(training, size))
-    return Memory(own, own, OPTIMISERS[optimiser] * own, kept, least_peak(evaluation, size))
+    without = _unknown(training)
+    told = {node.kind for node in without}
+    without += [node for node in _unknown(evaluation) if node.kind not in told]
+    lost = [node for node in without if node.kind not in ignored]
+    kinds = {node.kind for node in lost}
+    kept = sum(bytes_ for _, bytes_ in kept_for_backward(training, size, ignored, kinds))
+    least = Memory(own, own, OPTIMISERS[optimiser] * own, kept, least_peak(evaluation, size, kinds))
+    silent = Counter(node.kind for node in without if node.kind in ignored)
+    return Counted(least, uncounted_of(lost), dict(silent), PROBLEM)
 
 
-def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]:
-    """The values that autograd keeps, each once, with their bytes. Source: torch's derivatives.yaml."""
+def _unknown(graph: Graph) -> list[Node]:
+    """The operations of which it is not known what they keep."""
+    return [node for node in graph.nodes if node.kind not in LEAVES and node.row.keeps == "unknown"]
+
+
+def kept_for_backward(
+    graph: Graph, size: int = 4, ignored: Collection[str] = (), lost: Collection[str] = ()
+) -> Iterator[tuple[Node, int]]:
+    """The values that autograd keeps, each once, with their bytes. Source: torch's derivatives.yaml.
+
+    Args: `ignored` the unknown kinds that keep nothing; `lost` those of which neither this is counted nor their output.
+    Raises: RvCheckError for another kind of which it is not known what it keeps.
+    """
     with_gradient = trained(graph)
     seen: set[Node] = set()
     for node in graph.nodes:
         if node.kind in LEAVES or node not in with_gradient:
             continue
+        if node.row.keeps == "unknown":
+            if node.kind not in ignored and node.kind not in lost:
+                raise not_counted(uncounted_of([node]), PROBLEM)
+            continue
         for value in _kept_by(node, with_gradient):
             root = _root(value)
-            if root not in seen and root.kind not in ("state", "constant"):
+            if root not in seen and root.kind not in ("state", "constant", *lost):
                 seen.add(root)
                 yield root, _bytes(root, size)
         besides = _made_for_backward(node, size)
@@ -80,7 +120,7 @@ def _bytes(value: Node, size: int) -> int:
 
 
 def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
-    """The values among its inputs and its output. Raises: RvCheckError for a kind of which that is not known."""
+    """The values among its inputs and its output, of a kind of which that is known."""
     match node.row.keeps:
         case "input":
             if node.kind == "adaptive_avgpool" and node.shape[2:] == (1, 1):
@@ -100,9 +140,6 @@ def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
             return (*node.inputs, node)
         case "index":
             return tuple(x for x in node.inputs if x.row.element_bytes is not None) or node.inputs[-1:]
-        case "unknown":
-            what = f"{quote(node.kind)} of {node.name or 'the module'}"
-            raise RvCheckError(f"it is not known what {what} keeps for its backward pass")
     return ()
 
 
@@ -141,8 +178,11 @@ def _root(node: Node) -> Node:
     return node
 
 
-def least_peak(graph: Graph, size: int = 4) -> int:
-    """The most bytes that are alive at once if each value goes with its last use; nothing is done in place."""
+def least_peak(graph: Graph, size: int = 4, lost: Collection[str] = ()) -> int:
+    """The most bytes that are alive at once if each value goes with its last use; nothing is done in place.
+
+    Args: `lost` the kinds whose output is not counted.
+    """
     order = [node for node in graph.nodes if node.kind not in LEAVES and not node.fixed]
     last: dict[Node, int] = {_root(node): len(order) for node in graph.outputs.values()}
     for at, node in enumerate(order):
@@ -151,7 +191,7 @@ def least_peak(graph: Graph, size: int = 4) -> int:
             last[root] = max(last.get(root, 0), at)
     live, peak = {graph.input: _bytes(graph.input, size)}, 0
     for at, node in enumerate(order):
-        if _root(node) is node:
+        if _root(node) is node and node.kind not in lost:
             live[node] = _bytes(node, size)
         peak = max(peak, sum(live.values()))
         live = {value: bytes_ for value, bytes_ in live.items() if last.get(value, -1) > at}

@@ -6,12 +6,15 @@ rule of its own, in `costs.conventions`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 from rv_check.archs.arch import Arch
-from rv_check.errors import Place, RvCheckError
+from rv_check.costs.counted import Counted, uncounted_of
+from rv_check.costs.own_rules import NONE, OwnRules
+from rv_check.errors import Place
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Caller, Graph, Node, State
 from rv_check.graphs.of_arch import graph_of
@@ -58,20 +61,27 @@ def operations(graph: Graph) -> list[Operation]:
 
     Raises: RvCheckError for an operation that nothing is known about, and where no output depends on the input.
     """
+    return list(counted(graph).whole)
+
+
+def counted(graph: Graph, own: OwnRules = NONE) -> Counted[tuple[Operation, ...]]:
+    """The same, as far as there are rules for it. Args: `own` the user's.
+
+    Raises: RvCheckError where no output depends on the input, and where a rule of the user's gives no number.
+    """
     graph.must_see_input()
-    done = [node for node in graph.ran if node.kind not in LEAVES]
-    uncounted = [node for node in done if node.row.multiplies == "unknown"]
-    if uncounted:
-        first, *more = (_cannot_count(node) for node in uncounted[:5])
-        raise RvCheckError(first, details=more)
     with_gradient = trained(graph)
-    return [_operation(node, graph, with_gradient) for node in done]
-
-
-def _cannot_count(node: Node) -> str:
-    where = f" at {node.place}" if node.place else ""
-    shapes = ", ".join("x".join(map(str, x.shape)) for x in node.inputs)
-    return f"no rule counts the operation {node.kind!r} of {node.name or 'the module'} ({shapes}){where}"
+    known: list[Operation] = []
+    uncounted: list[Node] = []
+    for node in graph.ran:
+        if node.kind not in LEAVES:
+            macs = macs_of(node, own)
+            if macs is None:
+                uncounted.append(node)
+            else:
+                known.append(_operation(node, macs, graph, with_gradient))
+    ignored = Counter(one.kind for one in known if own.ignores(one.kind))
+    return Counted(tuple(known), uncounted_of(uncounted), dict(ignored))
 
 
 def trained(graph: Graph) -> set[Node]:
@@ -90,10 +100,12 @@ def _own_parameters(node: Node, graph: Graph) -> list[State]:
     return [state for _, state in node.states if state.name in graph.parameters]
 
 
-def macs_of(node: Node) -> int:
+def macs_of(node: Node, own: OwnRules = NONE) -> int | None:
     """Multiply-adds of an operation: every product of a weight and an input, those with padding too; 0 if it has none.
 
     An output element of a convolution takes as many as its filter has weights, an input element of a transposed one.
+    None where no rule counts it, neither one here nor the user's `own`.
+    Raises: RvCheckError where a rule of the user's gives no number.
     """
     match node.row.multiplies:
         case "filter":
@@ -105,12 +117,14 @@ def macs_of(node: Node) -> int:
         case "attention":  # every query with every key, and what comes of it with every value
             query, key, value = (x.shape for x in node.inputs[:3])
             return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+        case "unknown":
+            return own.macs(node)
     return 0
 
 
-def _operation(node: Node, graph: Graph, with_gradient: set[Node]) -> Operation:
+def _operation(node: Node, macs: int, graph: Graph, with_gradient: set[Node]) -> Operation:
     x = node.inputs[0].shape if node.inputs else ()
-    out, macs = prod(node.shape), macs_of(node)
+    out = prod(node.shape)
     own = _own_parameters(node, graph)
     quantities = {
         "macs": macs,
@@ -122,6 +136,8 @@ def _operation(node: Node, graph: Graph, with_gradient: set[Node]) -> Operation:
         "params": sum(prod(state.shape) for state in own),
     }
     weights = "weight" in node.tensors and any(state is node.tensors["weight"] for state in own)
+    if node.row.multiplies == "unknown":  # what the user's operator calls its weights is not known
+        weights = bool(own)
     if node.row.multiplies == "matrices":
         weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs)
     else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from rv_check.costs.counted import Counted, uncounted_of
 from rv_check.costs.operations import macs_of
+from rv_check.costs.own_rules import NONE, OwnRules
 from rv_check.graphs.graph import Graph, Node
 from rv_check.ops.kinds import LEAVES
 
@@ -28,13 +30,20 @@ class OperationCost:
         return max(2 * self.macs / rate, self.moved / bandwidth)
 
 
-def costs(graph: Graph, size: int = 4) -> list[OperationCost]:
-    """Every operation that computes something, in order; a view moves nothing."""
-    found = []
+def costs(graph: Graph, size: int = 4, own: OwnRules = NONE) -> list[OperationCost]:
+    """Every operation that computes something, in order; a view moves nothing, nor does what is ignored.
+
+    Raises: RvCheckError for an operation that no rule counts, neither one here nor the user's `own`.
+    """
+    found, uncounted = [], []
     for node in graph.nodes:
-        if node.kind in LEAVES or node.fixed or node.row.keeps == "view":
+        if node.kind in LEAVES or node.fixed or node.row.keeps == "view" or own.ignores(node.kind):
+            continue
+        macs = macs_of(node, own)
+        if macs is None:
+            uncounted.append(node)
             continue
         weights = sum(prod(tensor.shape) for tensor in node.tensors.values())
         moved = prod(node.shape) + sum(prod(value.shape) for value in node.inputs) + weights
-        found.append(OperationCost(node, macs_of(node), moved * size))
-    return found
+        found.append(OperationCost(node, macs, moved * size))
+    return Counted(found, uncounted_of(uncounted)).whole

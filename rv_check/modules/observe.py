@@ -394,8 +394,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = func._schema.name.partition("::")[2]
+        space, _, name = func._schema.name.partition("::")
         stem = name.rstrip("_") if not name.startswith("_") else name
+        if space != "aten":
+            stem = f"{space}::{name}"  # somebody else's, which may do another thing than torch's of that name
         if stem not in aten.READERS and func._can_decompose():
             with self:
                 parts = func.decompose(*args, **kwargs)

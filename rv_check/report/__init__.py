@@ -1,1 +1,1 @@
-"""Findings and archs as text, JSON, Markdown, and annotations of GitHub."""
+"""Findings, archs, costs and receptive fields as text, JSON, Markdown, and annotations of GitHub."""

@@ -100,11 +100,16 @@ def test_a_change_of_an_example_is_noticed(text: str, hold_schema: Hold) -> None
 
 
 NET = """
+import torch
 from torch import nn
 
 class Up(nn.Sequential):
     def __init__(self):
         super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 4, 3, 2), nn.Conv2d(4, 3, 3))
+
+class Odd(nn.Module):
+    def forward(self, x):
+        return torch.fft.fft2(x).abs()
 
 class Block(nn.Module):
     def __init__(self, inplanes, planes, stride=1, downsample=None):
@@ -128,6 +133,9 @@ COMMANDS = [  # what the examples of the page do not show
     "report resnet50 plain34 --level spec --format json",
     "macs net.py:Up --input '3 16 16' --memory --json",
     "macs resnet18 --memory --batch 4 --json",
+    "macs net.py:Odd --input '3 8 8' --memory --json",
+    "macs net.py:Odd --input '3 8 8' --rule '_fft_c2c = y[1]' --json",
+    "macs net.py:Odd --input '3 8 8' --ignore _fft_c2c --memory --json",
     "receptive-field net.py:Up --input '3 24 24' --measure --json",
     "receptive-field resnet18 --fits 100 --json",
     "receptive-field --compare-published --json",

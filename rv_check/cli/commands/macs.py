@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import archs, load, parse_size
 from rv_check.cli import options as shared
-from rv_check.cli.console import Answer, Console
+from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
 from rv_check.cli.options import StepOptions
 from rv_check.costs import conventions as counters
 from rv_check.costs import memory, roofline
-from rv_check.costs import operations as counts
 from rv_check.costs.conventions import Convention, held
+from rv_check.costs.counted import Counted, with_numbers
 from rv_check.costs.operations import Operation, operations_of
+from rv_check.costs.own_rules import NONE, own_rules
+from rv_check.costs.roofline import OperationCost
 from rv_check.errors import RvCheckError
-from rv_check.graphs.builder import Form
-from rv_check.graphs.graph import Graph
-from rv_check.graphs.network import At, Network
-from rv_check.graphs.of_arch import ArchNetwork
 from rv_check.modules.named import is_module, load_module, parse_arguments
-from rv_check.ops.op import Shape
 from rv_check.report import tables
+from rv_check.report.costs import CostedNetwork, Line, NetworkMacs, NetworkMemory, grouped, least_of, network_of
+from rv_check.text import quote
 
 SCHEMA = "rv-check/macs/1"
 ALL_SCHEMA = "rv-check/macs-of-all/1"
-BY = ("stage", "module", "op")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     shared.input_size(parser)
     shared.keywords(parser)
-    parser.add_argument("--by", choices=BY, default="stage", help="what a line of the table is")
+    parser.add_argument("--by", choices=get_args(Line), default="stage", help="what a line of the table is")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--convention", metavar="NAME", help="count as this tool does")
     instead.add_argument("--compare", action="store_true", help="the total of every tool, and why it is that")
@@ -55,131 +52,123 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar=("FLOP/S", "BYTES/S"),
         help="the least time of each operation on a device of that speed",
     )
+    words = "this operation, which no rule counts, costs nothing (may be repeated)"
+    parser.add_argument("--ignore", action="append", default=[], metavar="OP", help=words)
+    words = "what such an operation multiplies, by its shapes, as 'mylib::op = y[1] * x[1]' (may be repeated)"
+    parser.add_argument("--rule", action="append", default=[], metavar="'OP = EXPRESSION'", help=words)
     shared.step(parser, 1)
     shared.json_of(parser, f"{SCHEMA}; of all archs {ALL_SCHEMA}")
 
 
-@dataclass(frozen=True)
-class Counted:
-    """What is counted, as it was named: a network at its input, and how many parameters it has."""
-
-    name: str
-    network: Network
-    image: Shape
-    params: int
-
-    def graph(self, *, training: bool = False, batch: int = 1) -> Graph:
-        """What it does, operation by operation. Raises: RvCheckError."""
-        return self.network.graph(At(self.image, batch, training), Form.AS_RUN)
-
-
 def run(options: argparse.Namespace, console: Console) -> Answer:
-    """The table that was asked for, of one network or of all archs. Raises: RvCheckError."""
+    """The table that was asked for, of one network or of all archs; 1 where some operations of it are not counted.
+
+    Raises: RvCheckError.
+    """
     step = shared.step_of(options)
     convention = counters.convention(options.convention) if options.convention else None
-    memory.size_of(step.dtype)
+    size = memory.size_of(step.dtype)
+    own = own_rules(_rules(options.rule), options.ignore)
     if options.roofline and min(options.roofline) <= 0:
         raise RvCheckError("--roofline takes two numbers above 0: FLOP/s and bytes/s of a device")
     if options.subject is None:
-        if not options.compare or options.input or options.kwargs:
+        if not options.compare or options.input or options.kwargs or own != NONE:
             expected_ = "one of these, or --compare alone for all archs"
             raise RvCheckError("rv-check macs takes an arch or a module", expected=expected_)
         every = [(arch, operations_of(arch)) for arch in archs()]
         return Answer(partial(as_json_of_all, every), partial(compared_of_all, every))
-    if is_module(options.subject, options.kwargs):
-        network = _of_module(options.subject, options.input, options.kwargs)
-    else:
-        network = _of_arch(load(options.subject, options.input))
-    done = counts.operations(network.graph())
-    kept = _kept(network, step) if options.memory else None
-    if kept is not None:
-        text = partial(memory_text, network.name, step, kept)
+    network = _network(options.subject, options.input, options.kwargs)
+    graphs = [network.graph()]
+    if options.memory:
+        graphs += [network.graph(training=True, batch=step.batch), network.graph(batch=step.batch)]
+    own.see_that_they_occur(*graphs)
+    found = network.macs(graphs[0], own)
+    kept = None
+    if options.memory:
+        kept = network.memory(graphs[1], graphs[2], own, step.batch, step.dtype, step.optimiser)
+        text = partial(str, kept)
     elif options.compare:
-        text = partial(compared, network.name, done)
+        text = partial(compared, found)
     elif options.roofline:
-        text = partial(roofline_text, network, step, *options.roofline)
+        costs = roofline.costs(network.graph(batch=step.batch), size, own)
+        text = partial(roofline_text, found.name, costs, step, *options.roofline)
     elif convention:
-        text = partial(by_convention, network.name, done, convention, options.by)
+        text = partial(by_convention, found, convention, options.by)
     else:
-        text = partial(by_part, network.name, done, options.by)
-    return Answer(partial(as_json, network, done, step, kept), text)
+        text = partial(found.table, options.by)
+    is_whole = kept.is_whole if kept is not None else found.is_whole
+    return Answer(partial(as_json, found, kept), text, HELD if is_whole else DID_NOT_HOLD)
 
 
-def _of_arch(arch: Arch) -> Counted:
-    return Counted(arch.name, ArchNetwork(arch), arch.input, arch.params)
+def _network(name: str, size: str | None, kwargs: str | None) -> CostedNetwork:
+    """An arch, or a module as it runs. Raises: RvCheckError where it is neither."""
+    if not is_module(name, kwargs):
+        return network_of(load(name, size))
+    x = parse_size(size, of_module=True) if size is not None else None
+    return network_of(load_module(name, parse_arguments(kwargs)).module, x, name)
 
 
-def _of_module(name: str, size: str | None, kwargs: str | None) -> Counted:
-    """A module as it runs. Raises: RvCheckError where it is none."""
-    module = load_module(name, parse_arguments(kwargs)).module
-    from rv_check.modules.network import ModuleNetwork
-    from rv_check.modules.observe import Subject
-
-    x: Shape = parse_size(size, of_module=True) if size is not None else (3, 224, 224)
-    params = sum(parameter.numel() for parameter in module.parameters())
-    return Counted(name, ModuleNetwork(Subject(module)), x, params)
-
-
-def _kept(network: Counted, step: StepOptions) -> memory.Memory:
-    graphs = network.graph(training=True, batch=step.batch), network.graph(batch=step.batch)
-    return memory.memory(*graphs, network.params, step.dtype, step.optimiser)
+def _rules(given: Sequence[str]) -> dict[str, str]:
+    """The expressions of --rule by kind of operation. Raises: RvCheckError."""
+    found: dict[str, str] = {}
+    for text in given:
+        kind, equals, rule = (part.strip() for part in text.partition("="))
+        if not kind or not equals:
+            raise RvCheckError(f"--rule is {quote(text)}", expected="OP = EXPRESSION, as in 'mylib::op = y[1] * y[2]'")
+        if kind in found:
+            raise RvCheckError(f"--rule is given twice for {quote(kind)}", expected="one of them")
+        found[kind] = rule
+    return found
 
 
 # Tables
 
 
-def by_part(name: str, done: Sequence[Operation], by: str) -> str:
-    """Multiply-adds of the forward and of the backward pass, by stage, module or kind of operation."""
-    rows = [(key, sum(o.macs for o in some), sum(o.backward for o in some)) for key, some in _grouped(done, by)]
-    total, back = sum(o.macs for o in done), sum(o.backward for o in done)
-    lines = [
-        (key, f"{macs:,}", f"{macs / total:.1%}" if total else "", f"{backward:,}")
-        for key, macs, backward in rows
-        if macs
-    ]
-    lines.append(("total", f"{total:,}", "", f"{back:,}"))
-    headers = (by, "MACs", "share", "MACs of backward")
-    text = tables.table(headers, lines, "lrrr")
-    weights, inputs = (sum(getattr(o, which) for o in done) for which in ("weight_gradient", "input_gradient"))
-    return (
-        f"{name}: {total:,} multiply-adds for one image\n\n{text}\n\n"
-        f"backward: {weights:,} for the gradients of weights, {inputs:,} for those of inputs; "
-        f"a training step: {total + back:,}"
-    )
-
-
-def _grouped(done: Sequence[Operation], by: str) -> list[tuple[str, list[Operation]]]:
-    """The operations by stage (the outermost module), by module, or by kind; in the order of the network."""
-    groups: dict[str, list[Operation]] = {}
-    for operation in done:
-        key = operation.kind if by == "op" else operation.name if by == "module" else operation.name.partition(".")[0]
-        groups.setdefault(key or "(the module itself)", []).append(operation)
-    return list(groups.items())
-
-
-def by_convention(name: str, done: Sequence[Operation], convention: Convention, by: str) -> str:
+def by_convention(found: NetworkMacs, convention: Convention, by: Line) -> str:
     """What one counter makes of each part."""
+    done = found.counted.at_least
     total = convention.total(done)
-    rows = [(key, f"{convention.total(some):,}") for key, some in _grouped(done, by) if convention.total(some)]
+    rows = [(key, f"{convention.total(some):,}") for key, some in grouped(done, by) if convention.total(some)]
     rows.append(("total", f"{total:,}"))
-    text = tables.table((by, convention.unit), rows, "lr")
-    return (
-        f"{name} as {convention.name} {convention.version} counts: {total:,}\n\n{text}\n\nsource: {convention.source}"
-    )
+    lines = [
+        f"{found.name} as {convention.name} {convention.version} counts: {total:,}",
+        "",
+        tables.table((by, convention.unit), rows, "lr"),
+        "",
+        f"source: {convention.source}",
+        *_left_out(found),
+    ]
+    return "\n".join(lines)
 
 
-def compared(name: str, done: Sequence[Operation]) -> str:
+def compared(found: NetworkMacs) -> str:
     """Every counter's total, and what it is the sum of."""
-    macs = sum(operation.macs for operation in done)
+    done = found.counted.at_least
     rows = [
-        (one.name, one.version, f"{one.total(done):,}", spelled(one, done, macs))
+        (one.name, one.version, f"{one.total(done):,}", spelled(one, done, found.at_least))
         for one in counters.conventions().values()
     ]
-    headers = ("counter", "version", "total", "which is")
-    text = tables.table(headers, rows, "llrl")
-    others = sorted({operation.kind for operation in done} - held())
-    note = f"\n\nnot held to the counters themselves: what they make of {', '.join(others)}" if others else ""
-    return f"{name}: {macs:,} multiply-adds (MACs) for one image\n\n{text}{note}"
+    lines = [
+        f"{found.name}: {least_of(found.counted)}{found.at_least:,} multiply-adds (MACs) for one image",
+        "",
+        tables.table(("counter", "version", "total", "which is"), rows, "llrl"),
+    ]
+    others = sorted({operation.kind for operation in done} - held() - set(_without(found)))
+    lines += ["", f"not held to the counters themselves: what they make of {', '.join(others)}"] if others else []
+    return "\n".join([*lines, *_left_out(found)])
+
+
+def _without(found: NetworkMacs) -> list[str]:
+    """The kinds of operation of which no convention says anything, since no row here does."""
+    return list(dict.fromkeys([*found.rules, *found.counted.ignored, *(one.kind for one in found.uncounted)]))
+
+
+def _left_out(found: NetworkMacs) -> list[str]:
+    """What the totals of counters leave out, and why."""
+    kinds = _without(found)
+    if not kinds:
+        return []
+    return ["", f"left out of what counters count: {', '.join(kinds)}", *found.notes()]
 
 
 def spelled(convention: Convention, done: Sequence[Operation], macs: int) -> str:
@@ -202,24 +191,10 @@ def compared_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> str:
     return tables.table(("arch", *(rule.name for rule in rules)), rows, "l" + "r" * len(rules))
 
 
-def memory_text(name: str, step: StepOptions, found: memory.Memory) -> str:
-    """Bytes, a line each."""
-    rows = [
-        ("parameters", f"{found.parameters:,}"),
-        ("gradients", f"{found.gradients:,}"),
-        (f"optimiser ({step.optimiser})", f"{found.optimiser:,}"),
-        ("activations kept for backward", f"{found.activations:,}"),
-        ("a training step, at least", f"{found.training:,}"),
-        ("values at once in a forward pass without gradients", f"{found.peak:,}"),
-    ]
-    text = tables.table(("", "bytes"), rows, "lr")
-    return f"{name} in {step.dtype}, batch {step.batch}\n\n{text}"
-
-
-def roofline_text(network: Counted, step: StepOptions, rate: float, bandwidth: float) -> str:
+def roofline_text(name: str, costs: Sequence[OperationCost], step: StepOptions, rate: float, bandwidth: float) -> str:
     """The least time of each operation on a device, and which of its two limits decides."""
     rows, total = [], 0.0
-    for cost in roofline.costs(network.graph(batch=step.batch), memory.size_of(step.dtype)):
+    for cost in costs:
         seconds = cost.seconds(rate, bandwidth)
         total += seconds
         bound = "arithmetic" if cost.intensity > rate / bandwidth else "memory"
@@ -230,7 +205,7 @@ def roofline_text(network: Counted, step: StepOptions, rate: float, bandwidth: f
     headers = ("module", "op", "MACs", "bytes", "FLOP/byte", "us", "bound by")
     text = tables.table(headers, rows, "llrrrrl")
     device = f"in {step.dtype}, batch {step.batch}, on a device of {rate:g} FLOP/s and {bandwidth:g} bytes/s"
-    return f"{network.name} {device}: no less than {1e3 * total:.3f} ms\n\n{text}"
+    return f"{name} {device}: no less than {1e3 * total:.3f} ms\n\n{text}"
 
 
 # JSON
@@ -245,10 +220,9 @@ def as_json_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> dict[st
     }
 
 
-def as_json(
-    network: Counted, done: Sequence[Operation], step: StepOptions, kept: memory.Memory | None
-) -> dict[str, Any]:
+def as_json(found: NetworkMacs, kept: NetworkMemory | None) -> dict[str, Any]:
     """For machines: operations and conventions, and bytes where these are asked for."""
+    done = found.counted.at_least
     operations = [
         {
             "name": one.name,
@@ -276,16 +250,34 @@ def as_json(
         }
         for one in counters.conventions().values()
     ]
-    found: dict[str, Any] = {
+    said: dict[str, Any] = {
         "schema": SCHEMA,
-        "subject": network.name,
-        "macs": sum(one.macs for one in done),
+        "subject": found.name,
+        "macs": found.at_least,
         "backward_macs": sum(one.backward for one in done),
-        "params": network.params,
+        **_wholeness(found.counted),
+        "rules": dict(found.rules),
+        "params": found.params,
         "conventions": conventions,
         "operations": operations,
     }
     if kept is not None:
-        how = {"dtype": step.dtype, "batch": step.batch, "optimiser_name": step.optimiser}
-        found["memory"] = {**how, **memory.as_json(kept)}
-    return found
+        how = {"dtype": kept.dtype, "batch": kept.batch, "optimiser_name": kept.optimiser}
+        said["memory"] = {**how, **memory.as_json(kept.at_least), **_wholeness(kept.counted)}
+    return said
+
+
+def _wholeness(counted: Counted[Any]) -> dict[str, Any]:
+    """Whether that is all, and what is not counted."""
+    uncounted = [
+        {
+            "op": one.kind,
+            "name": one.name,
+            "place": str(one.place) if one.place else None,
+            "in": [list(x) for x in one.x],
+            "out": list(one.y),
+            "count": number,
+        }
+        for one, number in with_numbers(counted.uncounted)
+    ]
+    return {"whole": counted.is_whole, "uncounted": uncounted, "ignored": dict(counted.ignored)}

@@ -23,7 +23,8 @@ from rv_check.receptive_fields import published as published_fields
 from rv_check.receptive_fields.formula import FieldLine
 from rv_check.receptive_fields.measured import MeasuredField
 from rv_check.report import layers, tables
-from rv_check.text import quote, shown_shape
+from rv_check.report.fields import FieldColumn, NetworkFields, lines_of_arch, lines_of_graph, number
+from rv_check.text import quote
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
     from rv_check.receptive_fields.effective import Effective
 
 SCHEMA = "rv-check/receptive-field/1"
-PHASES = (
-    "the largest of: behind an upsampling neighbouring units differ. These are size/stride/padding of every p-th unit\n"
-    "from unit 0 on, from unit 1 on, and so forth; the columns are those of the largest one, with the mean stride"
-)
-GLOBAL = "global: a unit sees the whole input, by a gate or a pool; the numbers are those of the convolutional path"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -101,15 +97,14 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     parts = []
     if name is not None:
         network = _network(name, options.input, options.kwargs)
-        lines = network.step(options.step) if options.step else network.lines(options.depth)
-        if not lines:
-            raise RvCheckError(f"{name} has no step at which everything meets", expected="--depth N")
+        found = NetworkFields(name, network.input, tuple(network.lines(options.depth, options.step)))
+        lines = found.lines
         measured = network.measured(lines) if options.measure else [None] * len(lines)
         runs = Runs(options.runs, options.seed, options.statistics) if options.effective or picture else None
         effective = _effective(network, lines, runs) if runs is not None else []
         if picture is not None:
             pictures.draw(effective, picture, f"{name}: effective receptive field, {runs}")
-        parts.append(_table(name, network.input, lines, measured, effective, runs))
+        parts.append(_table(found, measured, effective, runs))
         if picture is not None:
             parts.append(AnswerPart(lines=(f"the picture is in {picture}",)))
         if options.fits:
@@ -134,26 +129,27 @@ def text(parts: Sequence[AnswerPart]) -> str:
 
 
 def _table(
-    name: str,
-    input: Shape,
-    lines: Sequence[FieldLine],
-    measured: Sequence[MeasuredField | None],
-    effective: Sequence[Effective],
-    runs: Runs | None,
+    found: NetworkFields, measured: Sequence[MeasuredField | None], effective: Sequence[Effective], runs: Runs | None
 ) -> AnswerPart:
     """A line a step, by formula and by all else that was asked for."""
     by_step = {one.step: one for one in effective}
-    told = [f"{name}  input {shown_shape(input)}  (pixels; pixel 0 is at 0)", _rows(lines, measured, by_step)]
-    if any(line.field.is_global for line in lines):
-        told.append(f"\n{GLOBAL}")
-    if any(line.field.kinds > 1 for line in lines):
-        told.append(f"\n{PHASES}")
+    of_lines = [by_step.get(line.name) for line in found.lines]
+    columns = []
+    if any(measured):
+        words = [_measured_words(line, one) for line, one in zip(found.lines, measured, strict=True)]
+        columns.append(FieldColumn("measured", words))
+    if by_step:
+        columns.append(FieldColumn("effective", [f"{one.width:.1f}" if one else "" for one in of_lines]))
+        columns.append(FieldColumn("share", [f"{one.share:.0%}" if one else "" for one in of_lines]))
+        columns.append(FieldColumn("deviation", [f"{one.deviation:.1f}" if one else "" for one in of_lines]))
+    cut = "beyond the image, which cuts the effective one off"
+    told = [found.table(columns, [cut if one and one.is_cut else "" for one in of_lines])]
     if by_step:
         what = "effective (Luo et al. 2016): pixels a side with more than 4.55 % of the largest mean |gradient|"
         told.append(f"\n{what}; {runs}")
-    steps = [_line_json(line, m, by_step.get(line.name)) for line, m in zip(lines, measured, strict=True)]
-    holds = all(m.agrees(line.field) for line, m in zip(lines, measured, strict=True) if m)
-    return AnswerPart({"subject": name, "input": list(input), "steps": steps}, tuple(told), holds)
+    steps = [_line_json(line, m, e) for line, m, e in zip(found.lines, measured, of_lines, strict=True)]
+    holds = all(m.agrees(line.field) for line, m in zip(found.lines, measured, strict=True) if m)
+    return AnswerPart({"subject": found.name, "input": list(found.input), "steps": steps}, tuple(told), holds)
 
 
 def _effective(network: _FieldNetwork, lines: Sequence[FieldLine], runs: Runs) -> list[Effective]:
@@ -172,8 +168,8 @@ def _fits(network: _FieldNetwork, size: int) -> AnswerPart:
     data: dict[str, Any] = {"fits": {"size": size, "step": within and within.name, "next": beyond and beyond.name}}
     words = f"no stage fits an input of {size}"
     if within is not None:
-        words = f"the largest stage that fits an input of {size}: {within.name}, {_number(within.field.size)}"
-    lines = [f"\n{words}" + (f"; {beyond.name} has {_number(beyond.field.size)}" if beyond else "")]
+        words = f"the largest stage that fits an input of {size}: {within.name}, {number(within.field.size)}"
+    lines = [f"\n{words}" + (f"; {beyond.name} has {number(beyond.field.size)}" if beyond else "")]
     smallest = network.smallest()
     if smallest is not None:
         data["smallest_input"] = {"size": smallest.size, "below": smallest.below}
@@ -227,11 +223,8 @@ class _OfArch:
     def __init__(self, arch: Arch):
         self.arch, self.input = arch, arch.input
 
-    def lines(self, depth: int | None) -> list[FieldLine]:
-        return formula.arch_lines(self.arch, depth)
-
-    def step(self, name: str) -> list[FieldLine]:
-        return [formula.arch_line(self.arch, name)]
+    def lines(self, depth: int | None, step: str | None = None) -> list[FieldLine]:
+        return lines_of_arch(self.arch, depth, step)
 
     def measured(self, lines: Sequence[FieldLine]) -> list[MeasuredField | None]:
         found = {step: measured for step, _, measured in measured_fields.compare_lines(self.arch, lines)}
@@ -260,12 +253,8 @@ class _OfModule:
         self.module, self.fresh = candidate.module, candidate.fresh
         self.graph: Graph = measured_fields.observed(Subject(self.module), input)
 
-    def lines(self, depth: int | None) -> list[FieldLine]:
-        return formula.graph_lines(self.graph, depth)
-
-    def step(self, name: str) -> list[FieldLine]:
-        node = formula.node_of(self.graph, name)
-        return [FieldLine(name, "part", node.shape[1:], formula.graph_field(self.graph, node), node=node)]
+    def lines(self, depth: int | None, step: str | None = None) -> list[FieldLine]:
+        return lines_of_graph(self.graph, depth, step)
 
     def measured(self, lines: Sequence[FieldLine]) -> list[MeasuredField | None]:
         return measured_fields.measured_lines(self.graph, lines)
@@ -291,46 +280,12 @@ _FieldNetwork = _OfArch | _OfModule
 # Words
 
 
-def _number(value: float | tuple[float, float]) -> str:
-    return f"{value[0]:g} x {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
-
-
-def _rows(
-    lines: Sequence[FieldLine], measured: Sequence[MeasuredField | None], effective: Mapping[str, Effective]
-) -> str:
-    headers = ["name", "op", "out", "size", "stride", "padding", "centre"]
-    headers += ["measured"] if any(measured) else []
-    headers += ["effective", "share", "deviation"] if effective else []
-    rows = []
-    for line, found in zip(lines, measured, strict=True):
-        f = line.field
-        row = [line.name, line.op, shown_shape(line.out)]
-        row += [_number(value) for value in (f.size, f.stride, f.padding, f.centre)]
-        if any(measured):
-            row.append(_measured_words(line, found))
-        if effective:
-            one = effective.get(line.name)
-            row += [f"{one.width:.1f}", f"{one.share:.0%}", f"{one.deviation:.1f}"] if one else ["", "", ""]
-        rows.append([*row, _notes(line, effective.get(line.name))])
-    align = "lll" + "r" * (len(headers) - 3) + "l"
-    return "\n".join(map(str.rstrip, tables.table([*headers, "notes"], rows, align).splitlines()))
-
-
 def _measured_words(line: FieldLine, measured: MeasuredField | None) -> str:
     if measured is None:
         return ""
     if measured.agrees(line.field):
         return "same"
     return f"{measured.field.in_full}, DIFFERENT"
-
-
-def _notes(line: FieldLine, effective: Effective | None = None) -> str:
-    notes = ["global"] if line.field.is_global else []
-    notes += [] if line.field.aligned else ["paths not aligned"]
-    notes += [line.field.by_phase] if line.field.by_phase else []
-    notes += [", ".join(f"{label} {field}" for label, field in line.branches)] if line.branches else []
-    notes += ["beyond the image, which cuts the effective one off"] if effective and effective.is_cut else []
-    return "; ".join(notes)
 
 
 def _differs(one: published_fields.Against) -> str:

@@ -329,3 +329,14 @@ def test_what_is_used_on_neither_side_is_said() -> None:
     (structure,) = (finding for finding in report.findings if finding.check == "structure")
     assert "on neither side is anything computed from other.weight, other.bias" in structure.message
     assert not compare_modules(Unused("spare"), nn.Sequential(nn.Linear(8, 8)), (8,)).passed
+
+
+def test_a_total_that_is_not_whole_says_so() -> None:
+    """What no rule counts is named, where the MACs of two modules are shown."""
+
+    def net() -> nn.Module:
+        return Net(lambda y: torch.special.bessel_j0(y))
+
+    report = compare_modules(net(), net(), (8,))
+    assert report.notes == ("the MACs are at least these: no rule counts special_bessel_j0",)
+    assert compare_modules(Net(torch.relu), Net(torch.relu), (8,)).notes == ()

@@ -136,7 +136,20 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["resnet50", "--memory", "--optimiser", "lion"], "unknown optimiser 'lion'"),
         (["resnet50", "--roofline", "0", "1"], "two numbers above 0"),
         (["resnet50", "--kwargs", "{}"], "--kwargs is for a module"),
-        (["counted.py:Odd"], "no rule counts the operation '_fft_c2c'"),
+        (["counted.py:Odd", "--roofline", "1", "1"], "no rule counts the operation '_fft_c2c'"),
+        (["counted.py:Odd", "--ignore", "fft_c2c"], "did you mean: _fft_c2c"),
+        (["counted.py:Odd", "--ignore", "abs"], "'abs' has a rule here already"),
+        (["counted.py:Odd", "--memory", "--ignore", "fft"], "there is no operation 'fft'"),
+        (["counted.py:Odd", "--rule", "_fft_c2c"], "expected: OP = EXPRESSION"),
+        (["counted.py:Odd", "--rule", "= 1"], "expected: OP = EXPRESSION"),
+        (["counted.py:Odd", "--rule", "_fft_c2c = 1", "--rule", "_fft_c2c = 2"], "given twice for '_fft_c2c'"),
+        (
+            ["counted.py:Odd", "--rule", "_fft_c2c = 1 +"],
+            "rule of _fft_c2c: '1 +' is not an expression\n  1 +\n     ^",
+        ),
+        (["counted.py:Odd", "--rule", "_fft_c2c = y[4]"], "y has 4 entries, and none at index 4\n  y[4]\n    ^"),
+        (["resnet50", "--ignore", "conv"], "'conv' has a rule here already"),
+        (["--compare", "--ignore", "conv"], "--compare alone for all archs"),
         (["counted.py:Narrow"], "the module does not run at 3 224 224: RuntimeError"),
         (["counted.py:Net", "--input", "3 2 2"], "the module does not run at 3 2 2"),
         (["resnet50", "--input", "3 0 0"], "input"),
@@ -170,3 +183,99 @@ def test_json_has_the_optimiser_and_its_bytes(capsys: pytest.CaptureFixture[str]
     """Adam keeps two numbers of four bytes for each of 11,689,512 parameters; its name does not get lost in them."""
     found = json.loads(out(capsys, "resnet18", "--memory", "--json", "--optimiser", "adam"))["memory"]
     assert (found["optimiser_name"], found["optimiser"]) == ("adam", 8 * 11_689_512)
+
+
+# What is not counted
+
+OWN = "tests.unit.own_operators:Mixing"
+KINDS = ("rv_check_test_own::mix", "rv_check_test_own::twice")
+LEAST = 4 * 36 * 27 + 12  # 4 maps of 6x6 by 3x3x3, and 6 to 2
+RULES = ("--rule", f"{KINDS[0]} = y[1] * y[2] * y[3] * weight[1]", "--ignore", KINDS[1])
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str, status: int) -> str:
+    """What a command prints of a network with operators of somebody's own."""
+    assert main(["macs", OWN, "--input", "3 8 8", *arguments]) == status
+    found = capsys.readouterr()
+    assert found.err == ""
+    return found.out
+
+
+def test_a_part_of_a_total(capsys: pytest.CaptureFixture[str]) -> None:
+    """It says that it is the least, and lists what is not counted: its kind, line, shapes, and how often; status 1."""
+    text = told(capsys, status=1)
+    assert f"Mixing: at least {LEAST:,} multiply-adds for one image" in text
+    assert "a training step: at least" in text
+    assert "total" not in text
+    rows = {tuple(line.split()) for line in text.partition("not counted:")[2].splitlines()}
+    places = {row[1].rpartition(":")[0] for row in rows if row and row[0] in KINDS}
+    assert places == {"tests/unit/own_operators.py"}
+    assert {(row[0], *row[2:]) for row in rows if row and row[0] in KINDS} == {
+        (KINDS[0], "1x4x6x6", "1x6x6x6", "1"),
+        (KINDS[1], "1x6x6x6", "1x6x6x6", "2"),
+    }
+
+
+def test_a_part_is_whole_by_what_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """One of the two kinds alone is not enough; with both it is a total, and says by what; status 0."""
+    assert f"at least {LEAST + 6 * 36 * 4:,}" in told(capsys, *RULES[:2], status=1)
+    text = told(capsys, *RULES, status=0)
+    assert lines(text)["total"][0] == f"{LEAST + 6 * 36 * 4:,}"
+    assert "at least" not in text
+    assert f"own rules: {KINDS[0]} x 1, by y[1] * y[2] * y[3] * weight[1]" in text
+    assert f"ignored: {KINDS[1]} x 2" in text
+
+
+@pytest.mark.parametrize("how", [["--compare"], ["--convention", "thop"]])
+def test_counters_say_what_they_leave_out(how: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What no rule counts is in no counter's total either, nor is what a rule of one's own does."""
+    text = told(capsys, *how, status=1)
+    assert f"left out of what counters count: {', '.join(KINDS)}\n" in text
+    assert "not counted:\n" in text
+    text = told(capsys, *how, *RULES, status=0)
+    assert f"left out of what counters count: {', '.join(KINDS)}\n" in text
+    assert "not counted:\n" not in text
+    assert "left out" not in out(capsys, "resnet18", *how)
+
+
+def test_compare_holds_no_counter_to_what_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """MACs of one's own rule are not among those of a counter."""
+    text = told(capsys, "--compare", *RULES, status=0)
+    assert "what they make of mean\n" in text
+    (line,) = [one for one in text.splitlines() if one.startswith("thop ")]
+    assert line.split()[2:] == [f"{LEAST:,}", f"{LEAST:,}", "of", "the", "MACs"]
+
+
+def test_a_part_of_the_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes are the least, too, and whole where what is not known keeps nothing; a rule says nothing of them."""
+    text = told(capsys, "--memory", status=1)
+    assert lines(text)["activations"][3:5] == ["at", "least"]
+    assert f"{KINDS[0]}  " in text.partition("not counted:")[2]
+    assert f"{KINDS[0]}  " in told(capsys, "--memory", *RULES, status=1).partition("not counted:")[2]
+    text = told(capsys, "--memory", "--ignore", KINDS[0], "--ignore", KINDS[1], status=0)
+    assert "least" not in lines(text)["activations"]
+    assert f"ignored: {KINDS[0]} x 1, {KINDS[1]} x 2" in text
+
+
+def test_json_says_whether_it_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of multiply-adds and of bytes each, with what is not counted, as the text has it."""
+    found = json.loads(told(capsys, "--json", "--memory", "--rule", RULES[1], status=1))
+    assert (found["whole"], found["macs"]) == (False, LEAST + 6 * 36 * 4)
+    assert found["rules"] == {KINDS[0]: "y[1] * y[2] * y[3] * weight[1]"}
+    (one,) = found["uncounted"]
+    assert one.pop("place").startswith("tests/unit/own_operators.py:")
+    assert one == {"op": KINDS[1], "name": "", "in": [[1, 6, 6, 6]], "out": [1, 6, 6, 6], "count": 2}
+    assert KINDS[1] not in [operation["op"] for operation in found["operations"]]
+    kept = found["memory"]
+    assert (kept["whole"], kept["ignored"], [one["op"] for one in kept["uncounted"]]) == (False, {}, list(KINDS))
+    found = json.loads(told(capsys, "--json", *RULES, status=0))
+    assert (found["whole"], found["uncounted"], found["ignored"]) == (True, [], {KINDS[1]: 2})
+
+
+def test_the_roofline_needs_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """The least time is of every operation, by the rules that are told."""
+    assert main(["macs", OWN, "--input", "3 8 8", "--roofline", "1e12", "1e11"]) == 2
+    assert f"no rule counts the operation '{KINDS[0]}'" in capsys.readouterr().err
+    text = told(capsys, "--roofline", "1e12", "1e11", *RULES, status=0)
+    (line,) = [line for line in text.splitlines() if KINDS[0] in line]
+    assert "864" in line.split()

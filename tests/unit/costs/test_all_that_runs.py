@@ -163,28 +163,35 @@ NAMES = ("self", "kind", "shape", "tensors", "like", "arguments", "name", "input
 _number = itertools.count()
 
 
-def odd(**numbers: int) -> Forward:
-    """An operator of somebody's own, whose arguments are called as those of the recorder are."""
+def odd(called: str = "odd", /, **numbers: int) -> tuple[str, Forward]:
+    """An operator of somebody's own, whose arguments are called as those of the recorder are; its name in full."""
     space = f"rv_check_test_names_{next(_number)}"
     library = torch.library.Library(space, "DEF")
-    library.define(f"odd(Tensor x, {', '.join(f'int {name}' for name in NAMES)}) -> Tensor")
+    library.define(f"{called}(Tensor x, {', '.join(f'int {name}' for name in NAMES)}) -> Tensor")
     for device in ("CPU", "Meta"):
-        library.impl("odd", lambda x, *numbers: x.clone(), device)
-    func = getattr(torch.ops, space).odd
+        library.impl(called, lambda x, *numbers: x.clone(), device)
+    func = getattr(getattr(torch.ops, space), called)
     given = dict.fromkeys(NAMES, 1) | numbers
 
     def forward(net: Any, x: Tensor) -> Tensor:
         assert library is not None  # it goes with its operators
         return net.linear(func(x, *given.values()))
 
-    return forward
+    return f"{space}::{called}", forward
 
 
 def test_arguments_of_any_name() -> None:
     """They are recorded with their values, whatever they are called."""
-    graph = Subject(Net(odd(), linear=linear())).observe(At((16,)))
-    (node,) = [node for node in graph.nodes if node.kind == "odd"]
-    assert node.attributes == dict.fromkeys(NAMES, 1)
-    for name in NAMES:
-        other = Subject(Net(odd(**{name: 2}), linear=linear())).observe(At((16,)))
-        assert next(node for node in other.nodes if node.kind == "odd").attributes[name] == 2
+    for changed in ({}, *({name: 2} for name in NAMES)):
+        kind, forward = odd(**changed)
+        graph = Subject(Net(forward, linear=linear())).observe(At((16,)))
+        (node,) = [node for node in graph.nodes if node.kind == kind]
+        assert node.attributes == dict.fromkeys(NAMES, 1) | changed
+
+
+@pytest.mark.parametrize("name", ["scale", "relu", "conv", "mm", "add_"])
+def test_somebodys_operator_is_none_of_torchs(name: str) -> None:
+    """What is called as an operation of torch's or of ours may do anything: it is not known what it costs."""
+    kind, forward = odd(name)
+    with pytest.raises(RvCheckError, match=f"no rule counts the operation '{kind}'"):
+        total(Net(forward, linear=linear()), (16,))

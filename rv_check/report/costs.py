@@ -1,0 +1,274 @@
+"""What a network costs, as values that print as tables: multiply-adds and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from rv_check.archs.arch import Arch
+from rv_check.costs import memory as bytes_of
+from rv_check.costs.counted import Counted, Uncounted, shown, with_numbers
+from rv_check.costs.memory import Memory
+from rv_check.costs.operations import Operation, counted
+from rv_check.costs.own_rules import OwnRules, own_rules
+from rv_check.errors import RvCheckError
+from rv_check.graphs.builder import Form
+from rv_check.graphs.graph import Graph
+from rv_check.graphs.network import At, Network
+from rv_check.graphs.of_arch import ArchNetwork
+from rv_check.ops.op import Shape
+from rv_check.report.asked import arch_of, input_of, module_of
+from rv_check.report.tables import table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Line = Literal["stage", "module", "op"]  # what a line of a table is: the outermost module, a module, or a kind
+
+
+@dataclass(frozen=True)
+class CostedNetwork:
+    """A network whose costs are asked for, as it was named: at its input, with how many parameters it has."""
+
+    name: str
+    network: Network
+    image: Shape
+    params: int
+
+    def graph(self, *, training: bool = False, batch: int = 1) -> Graph:
+        """What it does, operation by operation. Raises: RvCheckError."""
+        return self.network.graph(At(self.image, batch, training), Form.AS_RUN)
+
+    def macs(self, graph: Graph, own: OwnRules) -> NetworkMacs:
+        """Its multiply-adds, by its graph of one image. Raises: RvCheckError."""
+        rules = {kind: expr.text for kind, expr in own.rules.items()}
+        return NetworkMacs(self.name, self.params, counted(graph, own), rules)
+
+    def memory(
+        self, training: Graph, evaluation: Graph, own: OwnRules, batch: int, dtype: str, optimiser: str
+    ) -> NetworkMemory:
+        """Its bytes, by its graphs of a batch. Raises: RvCheckError for an unknown type or optimiser."""
+        found = bytes_of.counted_memory(training, evaluation, self.params, dtype, optimiser, own.ignored)
+        return NetworkMemory(self.name, batch, dtype, optimiser, found)
+
+
+def network_of(subject: nn.Module | Arch | str, input: Shape | None = None, name: str = "") -> CostedNetwork:
+    """A module, an arch, or the arch of that name. Args: `name` what a module is called, its class unless given.
+
+    Raises: RvCheckError where it is none of them, or the input is no shape.
+    """
+    arch = arch_of(subject, input)
+    if arch is not None:
+        return CostedNetwork(arch.name, ArchNetwork(arch), arch.input, arch.params)
+    module = module_of(subject)
+    from rv_check.modules.network import ModuleNetwork
+    from rv_check.modules.observe import Subject
+
+    params = sum(parameter.numel() for parameter in module.parameters())
+    return CostedNetwork(name or type(module).__name__, ModuleNetwork(Subject(module)), input_of(input), params)
+
+
+# Multiply-adds
+
+
+@dataclass(frozen=True)
+class NetworkMacs:
+    """Multiply-adds of one image of a network. Its text is the table that `rv-check macs` prints.
+
+    `params`: number of parameters; `counted`: the operations; `rules`: own rules, by kind of operation.
+    """
+
+    name: str
+    params: int
+    counted: Counted[tuple[Operation, ...]]
+    rules: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every operation is counted."""
+        return self.counted.is_whole
+
+    @property
+    def uncounted(self) -> tuple[Uncounted, ...]:
+        """The operations that no rule counts."""
+        return self.counted.uncounted
+
+    @property
+    def total(self) -> int:
+        """Multiply-adds of the forward pass. Raises: RvCheckError where some operations are not counted."""
+        return sum(one.macs for one in self.counted.whole)
+
+    @property
+    def backward(self) -> int:
+        """Multiply-adds of the backward pass. Raises: RvCheckError where some operations are not counted."""
+        return sum(one.backward for one in self.counted.whole)
+
+    @property
+    def at_least(self) -> int:
+        """Multiply-adds of the forward pass, without those of operations that are not counted."""
+        return sum(one.macs for one in self.counted.at_least)
+
+    def by(self, line: Line = "stage") -> dict[str, int]:
+        """Multiply-adds of the forward pass by stage, module or kind of operation, in the order of the network.
+
+        Raises: RvCheckError where some operations are not counted.
+        """
+        return {key: sum(one.macs for one in some) for key, some in grouped(self.counted.whole, line)}
+
+    def table(self, line: Line = "stage") -> str:
+        """Multiply-adds of both passes by stage, module or kind of operation, and what is not counted."""
+        done = self.counted.at_least
+        total, back = self.at_least, sum(one.backward for one in done)
+        rows = []
+        for key, some in grouped(done, line):
+            macs = sum(one.macs for one in some)
+            if macs:
+                rows.append((key, f"{macs:,}", f"{macs / total:.1%}", f"{sum(one.backward for one in some):,}"))
+        rows.append(("total" if self.is_whole else "counted", f"{total:,}", "", f"{back:,}"))
+        weights, inputs = (sum(getattr(one, which) for one in done) for which in ("weight_gradient", "input_gradient"))
+        least = least_of(self.counted)
+        lines = [
+            f"{self.name}: {least}{total:,} multiply-adds for one image",
+            "",
+            table((line, "MACs", "share", "MACs of backward"), rows, "lrrr"),
+            "",
+            f"backward: {least}{weights:,} for the gradients of weights, {least}{inputs:,} for those of inputs; "
+            f"a training step: {least}{total + back:,}",
+        ]
+        return "\n".join([*lines, *self.notes()])
+
+    def notes(self) -> list[str]:
+        """Lines that say what an own rule counts, what is ignored, and what is not counted."""
+        numbers = {kind: sum(one.kind == kind for one in self.counted.at_least) for kind in self.rules}
+        own = [f"{kind} x {numbers[kind]}, by {rule}" for kind, rule in self.rules.items()]
+        return [*(["", f"own rules: {'; '.join(own)}"] if own else []), *notes_of(self.counted)]
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def grouped(done: Sequence[Operation], line: Line) -> list[tuple[str, list[Operation]]]:
+    """The operations by stage, by module, or by kind; in the order of the network."""
+    groups: dict[str, list[Operation]] = {}
+    for one in done:
+        key = {"op": one.kind, "module": one.name, "stage": one.name.partition(".")[0]}[line]
+        groups.setdefault(key or "(the module itself)", []).append(one)
+    return list(groups.items())
+
+
+def least_of(found: Counted[Any]) -> str:
+    """What stands before a number of it."""
+    return "" if found.is_whole else "at least "
+
+
+def notes_of(found: Counted[Any]) -> list[str]:
+    """Lines that say what is ignored and what is not counted, each with its place; nothing where all is counted."""
+    lines = []
+    if found.ignored:
+        ignored = ", ".join(f"{kind} x {number}" for kind, number in found.ignored.items())
+        lines += ["", f"ignored: {ignored}"]
+    if found.uncounted:
+        rows = [
+            (one.kind, one.name, str(one.place or ""), ", ".join(map(shown, one.x)), shown(one.y), str(number))
+            for one, number in with_numbers(found.uncounted)
+        ]
+        rest = table(("op", "module", "place", "in", "out", "times"), rows, "lllllr")
+        lines += ["", "not counted:", "", *(line.rstrip() for line in rest.splitlines())]
+    return lines
+
+
+def macs(
+    subject: nn.Module | Arch | str,
+    input: Shape | None = None,
+    *,
+    ignore: Iterable[str] = (),
+    rules: Mapping[str, str] | None = None,
+    name: str = "",
+) -> NetworkMacs:
+    """Multiply-adds of one image of a network, by operation, forward and backward, as `rv-check macs` counts them.
+
+    Args: `subject` a module, which is observed as it runs and is not touched, an Arch, or a name that `load` takes;
+    `input` the shape of one image, without the batch axis: that of the arch, and (3, 224, 224) of a module, unless
+    given; `ignore` kinds of operation without a rule that cost nothing; `rules` multiply-adds of others, as
+    {"mylib::op": "y[1] * y[2] * y[3] * weight[1]"}; `name` what a module is called, its class unless given.
+    Returns: a NetworkMacs; its `total` is an error where an operation has no rule, and `at_least` the rest.
+    Raises: RvCheckError where the module does not run there, its output does not depend on the input, a rule is none,
+    or one of `ignore` and `rules` is of an operation that is not done or has a rule already; SpecError for a bad spec.
+    """
+    network, own = network_of(subject, input, name), own_rules(rules or {}, ignore)
+    graph = network.graph()
+    own.see_that_they_occur(graph)
+    return network.macs(graph, own)
+
+
+# Bytes
+
+
+@dataclass(frozen=True)
+class NetworkMemory:
+    """Bytes of a network at a batch. Its text is the table that `rv-check macs --memory` prints."""
+
+    name: str
+    batch: int
+    dtype: str
+    optimiser: str
+    counted: Counted[Memory]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is known of every operation what it keeps."""
+        return self.counted.is_whole
+
+    @property
+    def uncounted(self) -> tuple[Uncounted, ...]:
+        """The operations of which it is not known what they keep."""
+        return self.counted.uncounted
+
+    @property
+    def bytes(self) -> Memory:
+        """The bytes. Raises: RvCheckError where it is not known of some operations what they keep."""
+        return self.counted.whole
+
+    @property
+    def at_least(self) -> Memory:
+        """The bytes, without what such operations keep and give."""
+        return self.counted.at_least
+
+    def __str__(self) -> str:
+        found, least = self.at_least, least_of(self.counted)
+        rows = [
+            ("parameters", f"{found.parameters:,}"),
+            ("gradients", f"{found.gradients:,}"),
+            (f"optimiser ({self.optimiser})", f"{found.optimiser:,}"),
+            ("activations kept for backward", f"{least}{found.activations:,}"),
+            ("a training step, at least", f"{found.training:,}"),
+            ("values at once in a forward pass without gradients", f"{least}{found.peak:,}"),
+        ]
+        text = table(("", "bytes"), rows, "lr")
+        return "\n".join([f"{self.name} in {self.dtype}, batch {self.batch}", "", text, *notes_of(self.counted)])
+
+
+def memory(
+    subject: nn.Module | Arch | str,
+    input: Shape | None = None,
+    batch: int = 1,
+    dtype: str = "float32",
+    optimiser: str = "momentum",
+    *,
+    ignore: Iterable[str] = (),
+    name: str = "",
+) -> NetworkMemory:
+    """Bytes of a network's parameters, gradients, optimiser and activations, as `rv-check macs --memory` has them.
+
+    Args: `batch` images at a time; `dtype` float32, float64, bfloat16 or float16; `optimiser` sgd, momentum or adam;
+    `ignore` kinds of operation without a rule that keep nothing for the backward pass; the others as for `macs`.
+    Returns: a NetworkMemory; its `bytes` is an error where an operation has no rule, and `at_least` the rest.
+    Raises: as `macs`, and RvCheckError for an unknown type or optimiser, or a batch of none.
+    """
+    if type(batch) is not int or batch < 1:
+        raise RvCheckError(f"batch is {batch!r}", expected="a number of images, 1 or more")
+    network, own = network_of(subject, input, name), own_rules({}, ignore)
+    training, evaluation = network.graph(training=True, batch=batch), network.graph(batch=batch)
+    own.see_that_they_occur(training, evaluation)
+    return network.memory(training, evaluation, own, batch, dtype, optimiser)
