@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rv_check.archs.arch import Arch, small_inputs
 from rv_check.costs.operations import macs_of
-from rv_check.errors import RvCheckError
+from rv_check.errors import Place, RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.graph import Graph, shape_after
@@ -72,6 +72,19 @@ class AtOtherSize:
 
 
 @dataclass(frozen=True)
+class Branches:
+    """How the structures compare on other images, where a module decides by values: nothing `differs`, or what does.
+
+    `seen`: in how many ways the module ran; `unseen`: lines of what decides that never ran; `map`: of all ways.
+    """
+
+    differs: str
+    seen: int
+    unseen: tuple[Place, ...]
+    map: Mapping[str, Slot]
+
+
+@dataclass(frozen=True)
 class MeasuredEqual:
     """What numbers show to be equal, where no rule does: at which sizes, and by which map of parameters."""
 
@@ -98,6 +111,7 @@ class Structure:
     own: AtOwnSize | None = None
     training: InTraining | None = None
     others: tuple[AtOtherSize, ...] = ()
+    branches: Branches | None = None
     one_image: str = ""
     measured: MeasuredEqual | None = None
 
@@ -123,7 +137,8 @@ class Structure:
             return self.measured.map
         if self.own is None:
             return {}
-        seen = {**(self.training.map if self.training else {}), **self.own.map}
+        seen = {**(self.training.map if self.training else {}), **(self.branches.map if self.branches else {})}
+        seen |= self.own.map
         taken = {piece.name for slot in seen.values() for piece in slot.pieces}
         # What neither uses here may be used for other values: by its name.
         idle = {name: shape for name, shape in self.expected.state.items() if name not in seen and name not in taken}
@@ -165,7 +180,8 @@ class Structure:
     @property
     def elsewhere(self) -> str:
         """What happens at a size where they are not the same."""
-        return next((other.differs for other in self.others if other.differs), "")
+        of_size = next((other.differs for other in self.others if other.differs), "")
+        return of_size or (self.branches.differs if self.branches else "")
 
     @property
     def elsewhere_step(self) -> str:
@@ -184,8 +200,8 @@ class Structure:
         """The module's parameters that no output depends on, nor the expected one's that correspond to them."""
         used = {state.name for node in self.found.nodes for _, state in node.states}
         used |= {node.name for node in self.found.nodes if node.kind == "state"}
-        if self.training is not None:
-            used |= {piece.name for slot in self.training.map.values() for piece in slot.pieces}
+        for other in (self.training, self.branches):
+            used |= {piece.name for slot in (other.map if other else {}).values() for piece in slot.pieces}
         return [name for name in self.found.state if name in self.found.parameters and name not in used]
 
     @property
@@ -315,6 +331,38 @@ class _StructureComparison:
                 answers.append(self.at_other_size(size, output, first=first))
         return tuple(answers)
 
+    def on_other_images(self, first: Graph, output: str) -> Branches | None:
+        """What happens with images of other values, where either decides by these. `first`: what the first one gave."""
+        at = At(self.input)
+        if not first.asked and not self.network.graph(at).asked:
+            return None
+        from rv_check.modules.branches import VARIANTS
+
+        differs, ways, unseen = "", {_way(first.only(output))}, first.unseen
+        slots: dict[str, Slot] = {}
+        for image, (words, _) in list(enumerate(VARIANTS))[1:]:
+            other = replace(at, image=image)
+            try:
+                expected = self.network.graph(other)
+            except Exception:  # what the expected network itself does not take is not asked of another
+                continue
+            try:
+                found = self.subject.observe(other)
+            except Exception as error:  # whatever the module raises
+                differs = differs or f"for an image {words} it raises {type(error).__name__}: {first_line(error)}"
+                continue
+            unseen &= found.unseen
+            if output not in found.outputs:
+                differs = differs or f"for an image {words} it returns something else"
+                continue
+            ways.add(_way(found.only(output)))
+            best = match(expected, found.only(output))
+            slots |= best.map
+            if not best.same:
+                differs = differs or f"for an image {words}: {explain(best)[0].title}"
+        places = sorted(unseen, key=lambda place: (place.document.shown, place.line))
+        return Branches(differs, len(ways), tuple(places), slots)
+
     def of_one_image(self, output: str) -> str:
         """What goes wrong with a batch of one image, which `squeeze()` takes for none; "" where nothing does."""
         at = At(self.input, batch=1)
@@ -368,7 +416,8 @@ def compare(
     if structure.differs(training=False):
         return structure
     answers = comparison.at_other_sizes(others, output)
-    return replace(structure, others=answers, one_image=comparison.of_one_image(output))
+    branches = comparison.on_other_images(found, output)
+    return replace(structure, others=answers, branches=branches, one_image=comparison.of_one_image(output))
 
 
 def compare_archs(a: Arch, b: Arch) -> tuple[list[Mistake], dict[str, tuple[int, int]]]:
@@ -487,6 +536,11 @@ def runs(subject: Subject, x: Shape) -> bool:
     except Exception:  # whatever the module raises: it does not run
         return False
     return True
+
+
+def _way(graph: Graph) -> tuple[bytes, frozenset[str]]:
+    """What tells the ways apart in which a module runs: what is computed, and from which parameters."""
+    return graph.outputs[""].key, frozenset(state.name for node in graph.live for _, state in node.states)
 
 
 def _params(graph: Graph) -> int:

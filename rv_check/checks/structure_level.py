@@ -10,7 +10,9 @@ from rv_check.checks.states import few
 from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
+    from rv_check.checks.structure import Branches
     from rv_check.graphs.explain import Mistake
+    from rv_check.graphs.graph import Graph
 
 
 def structure(run: Run, check: Check) -> Outcome:
@@ -23,9 +25,8 @@ def structure(run: Run, check: Check) -> Outcome:
             titles = "; ".join(one.title for one in found.differences[:3])
             how += f"; by no rule, but measured to be equal in eval and train mode: {titles}"
         real = f" (on real tensors, since on meta it raises {found.why_real})" if found.why_real else ""
-        asked = ", ".join(place.short for place in found.found.asked[:3])
-        if asked:
-            how += f"; it asks for values at {asked}: what it does for others was not seen"
+        if found.branches is not None:
+            how += _seen(found.found, found.branches)
         if found.idle:
             how += f"; on neither side is anything computed from {few(found.idle)}"
         message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"
@@ -47,6 +48,14 @@ def structure(run: Run, check: Check) -> Outcome:
         message = f"it is {run.name} at {at} only: {found.elsewhere}"
         step = found.elsewhere_step or None
         yield check.failed(run, message, kind="this input only", step=step, place=run.place_of(step or ""))
+
+
+def _seen(graph: Graph, branches: Branches) -> str:
+    """What was seen of a module that decides by values, and what was not."""
+    asked = few([place.short for place in graph.asked])
+    ways = "one way only" if branches.seen == 1 else f"{branches.seen} ways"
+    words = f"; it asks for values at {asked}, and ran in {ways}: what it does for others was not seen"
+    return words + (f", as at {few([place.short for place in branches.unseen])}" if branches.unseen else "")
 
 
 def of_mistake(run: Run, check: Check, mistake: Mistake) -> Finding:

@@ -14,11 +14,15 @@ BATCH = 2  # images: a batch of one hides what mixes images, and a larger one sh
 
 @dataclass(frozen=True)
 class At:
-    """Where a network is looked at: the shape of an image, how many there are, and the mode."""
+    """Where a network is looked at: the shape of an image, how many there are, the mode, and which image it is.
+
+    `image` is for what decides by values: 0, and one for each of the others in `modules.branches`.
+    """
 
     input: Shape
     batch: int = BATCH
     training: bool = False
+    image: int = 0
 
 
 class Network(Protocol):

@@ -29,6 +29,7 @@ from rv_check.graphs.builder import Builder, Form, Site
 from rv_check.graphs.graph import Caller, Graph, Node, TensorShape, Values
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
+from rv_check.modules.branches import VARIANTS, Lines
 from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, Held, can_be_lent, copy_of
 from rv_check.modules.generic_point import INPUT, make_alike
@@ -166,7 +167,8 @@ def record(
         data = torch.zeros((at.batch, *at.input), dtype=dtype, device=device)
         if device.type != "meta":
             # The same ones each time: what a module does may depend on them.
-            data.copy_(torch.empty(data.shape).uniform_(-1, 1, generator=torch.Generator().manual_seed(INPUT)))
+            image = torch.empty(data.shape).uniform_(-1, 1, generator=torch.Generator().manual_seed(INPUT))
+            data.copy_(VARIANTS[at.image][1](image))
         materialise(module, data)
         recorder = _Recorder(module, data, builder, foreign, originals or {})
         stack.enter_context(torch.no_grad())
@@ -176,13 +178,18 @@ def record(
         stack.enter_context(recorder.following(module))
         if builder.form is Form.AS_RUN:
             stack.enter_context(_Calls(recorder))
+        lines = Lines(recorder.is_of_users)
+        if device.type != "meta":  # there nothing has values to decide by
+            stack.enter_context(lines)
         stack.enter_context(recorder)
         try:
             output = _run(module, data)
         except Exception:
             raised(recorder.until_now())
             raise
-    return recorder.graph(output)
+    graph = recorder.graph(output)
+    asked = {(str(place.document.path), place.line) for place in graph.asked}
+    return replace(graph, unseen=frozenset(lines.unseen(asked)))
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
@@ -378,15 +385,19 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         frame = sys._getframe(2)
         while frame is not None and frame.f_code is not _run.__code__:
             code = frame.f_code
-            if code not in self.is_users:
-                self.is_users[code] = not code.co_filename.startswith((*OURS, "<"))
-            if self.is_users[code]:
+            if self.is_of_users(code):
                 at = (code.co_filename, frame.f_lineno)
                 if at not in self.sites:
                     self.sites[at] = Place(Document(Path(at[0]), ()), at[1], 0)
                 return self.sites[at]
             frame = frame.f_back  # type: ignore[assignment]
         return None
+
+    def is_of_users(self, code: CodeType) -> bool:
+        """Whether code is neither torch's nor ours."""
+        if code not in self.is_users:
+            self.is_users[code] = not code.co_filename.startswith((*OURS, "<"))
+        return self.is_users[code]
 
     # Operators
 

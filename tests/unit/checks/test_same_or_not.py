@@ -278,3 +278,59 @@ def test_limits_are_noted_over_several_runs() -> None:
     assert (clamp[0], comparison[0], where[0]) == ("clamp", "gt", "where")
     assert "9" in " ".join(clamp)
     assert "7" in " ".join(comparison)
+
+
+class Decides(nn.Module):
+    """Branches on lines of their own, one of which no image leads to."""
+
+    def __init__(self, a: float = 1.0, b: float = 1.0, c: float = 1.0):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+        self.factors = a, b, c
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            y = self.factors[0] * self.a(x)
+        if x.sum() <= 0:
+            y = self.factors[1] * self.b(x)
+        if x.abs().max() > 1000:
+            y = self.factors[2] * self.c(y)
+        return y
+
+
+def structure_of(report: Report) -> str:
+    """What the check of the structure says."""
+    return next(finding.message for finding in report.findings if finding.check == "structure")
+
+
+def test_both_branches_are_seen() -> None:
+    """Other images lead to the other branch; what none leads to is said, with its line."""
+    report = compare_modules(Decides(), Decides(), TOKENS)
+    assert report.passed, str(report)
+    line = Decides.forward.__code__.co_firstlineno + 6
+    assert "ran in 2 ways" in structure_of(report)
+    assert f"was not seen, as at tests/unit/checks/test_same_or_not.py:{line};" in structure_of(report)
+    assert "on neither side is anything computed from c.weight, c.bias" in structure_of(report)
+    for other in (Decides(a=2.0), Decides(b=2.0)):
+        assert not compare_modules(other, Decides(), TOKENS).passed
+        assert not compare_modules(Decides(), other, TOKENS).passed
+    report = compare_modules(Decides(c=2.0), Decides(), TOKENS)
+    assert f"was not seen, as at tests/unit/checks/test_same_or_not.py:{line};" in structure_of(report)
+
+
+def test_weights_do_not_lead_the_same_network_another_way() -> None:
+    """What decides by what it computes has its own weights, which are made alike before it is looked at."""
+
+    class Exits(nn.Module):
+        def __init__(self, at: float = 0.0):
+            super().__init__()
+            self.a, self.b, self.at = nn.Linear(16, 16), nn.Linear(16, 16), at
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.a(x)
+            return y if y.mean() > self.at else self.b(y.relu())
+
+    for seed in range(6):
+        torch.manual_seed(seed)
+        report = compare_modules(Exits(), Exits(), TOKENS)
+        assert report.passed, str(report)
