@@ -136,7 +136,7 @@ def _operation(node: Node, graph: Graph, with_gradient: set[Node]) -> Operation:
     }
     weights = "weight" in node.tensors and any(state is node.tensors["weight"] for state in own)
     if node.row.multiplies == "matrices":
-        weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs)
+        weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs[:2])
     else:
         weight_gradient, passed = macs * weights, macs * any(value in with_gradient for value in node.inputs)
     return Operation(

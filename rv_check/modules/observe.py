@@ -378,13 +378,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = func._schema.name.partition("::")[2]
+        space, _, name = func._schema.name.partition("::")
         stem = name.rstrip("_") if not name.startswith("_") else name
+        if space != "aten":
+            stem = f"{space}::{name}"  # somebody else's, which may do another thing than torch's of that name
         if stem not in aten.READERS and func._can_decompose():
             with self:
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
+        if stem == "mkldnn_rnn_layer":
+            with self:
+                return step_by_step(*args, **kwargs)
         arguments: dict[str, Any] = {}
         written: list[Tensor] = []
         for at, schema in enumerate(func._schema.arguments):
@@ -476,6 +481,19 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         rules = frozenset(self.builder.work.used)
         graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
         return self.builder.finish(replace(graph, asked=tuple(place for place in self.asked if place is not None)))
+
+
+def step_by_step(x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One layer of an LSTM, one way, as torch does it where it has no kernel for all steps at once: on meta, say."""
+    *weights, hidden, cell, is_reverse = args[:7]
+    has_biases = args[11]
+    if is_reverse:
+        x = x.flip(0)
+    state = hidden.reshape(1, *hidden.shape[-2:]), cell.reshape(1, *cell.shape[-2:])
+    weights = weights if has_biases else weights[:2]
+    with torch.backends.mkldnn.flags(enabled=False, deterministic=None, allow_tf32=None):
+        y, hidden, cell = torch.lstm(x, state, weights, has_biases, 1, 0.0, False, False, False)
+    return y.flip(0) if is_reverse else y, hidden[0], cell[0], x.new_empty(0)
 
 
 LAYERS = tuple(  # where torch has its layers; what holds other modules is none
