@@ -254,6 +254,7 @@ for _row in (
     Kind("_weight_norm_interface", "not followed", "inputs", "nothing"),
     Kind("eye", "itself", "nothing", "nothing"),
     Kind("diagonal", "not followed", "view", "nothing"),
+    Kind("unfold", "not followed", "view", "nothing"),
     Kind("floor_divide", "itself", "nothing", "nothing"),
     Kind("bincount", "not followed", "nothing", "nothing", element_bytes=INDEX_BYTES),
     Kind("histc", "not followed", "nothing", "nothing"),

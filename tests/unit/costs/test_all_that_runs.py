@@ -161,6 +161,41 @@ def test_error_an_output_that_does_not_see_the_input(forward: Forward, words: st
     assert ("test_all_that_runs.py" in str(raised.value)) == bool(words)
 
 
+def chooses(net: Any, x: Tensor) -> Tensor:
+    """One layer or two, as `torch.cond` says."""
+    wide = torch.cond(x.sum() > net.limit, lambda x: net.a(x), lambda x: net.b(net.a(x)), (x,))
+    return net.last(wide)
+
+
+def repeats(net: Any, x: Tensor) -> Tensor:
+    """A layer three times, as `while_loop` counts."""
+
+    def body(at: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return at + 1, net.a(x)
+
+    _, x = torch._higher_order_ops.while_loop(lambda at, x: at < 3, body, (torch.zeros((), dtype=torch.int64), x))
+    return net.last(x)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of its compiler
+@pytest.mark.parametrize(
+    ("forward", "limit", "macs"),
+    [(chooses, -1e9, 16 * 16 + 16 * 8), (chooses, 1e9, 2 * 16 * 16 + 16 * 8), (repeats, 0, 3 * 16 * 16 + 16 * 8)],
+    ids=["one", "two", "three times"],
+)
+def test_operators_of_functions(forward: Forward, limit: float, macs: int) -> None:
+    """The functions that are called are counted, as often as they are; those that are not are not."""
+    module = Net(forward, a=linear(), b=linear(), last=nn.Linear(16, 8), limit=limit)
+    assert total(module, (16,)) == macs
+
+
+def test_error_an_operator_of_functions_that_is_not_followed() -> None:
+    """It is named; it does not run unseen."""
+    net = Net(lambda n, x: n.last(torch._higher_order_ops.map(n.last, x)), last=linear())
+    with pytest.raises(RvCheckError, match=r"torch\.ops\.higher_order\.map_impl is not followed into the functions"):
+        total(net, (4, 16))
+
+
 NAMES = ("self", "kind", "shape", "tensors", "like", "arguments", "name", "inputs")
 _number = itertools.count()
 

@@ -259,6 +259,7 @@ SAMPLES: dict[str, Callable[[Tensor], Tensor]] = {  # a way to make torch do an 
     "torchvision::deform_conv2d": Bent(),
     "eye": lambda x: x + torch.eye(6, device=x.device),
     "diagonal": lambda x: x.diagonal(0, 2, 3),
+    "unfold": lambda x: x.unfold(2, 3, 2),
     "floor_divide": lambda x: torch.where(torch.floor_divide(x, 2) > 0, x, x.exp()),
     "bincount": lambda x: x[:, torch.bincount(torch.tensor([0, 1, 1])).to(x.device)],
     "histc": lambda x: x * torch.histc(torch.ones(6), 6, 0, 10).to(x.device),
