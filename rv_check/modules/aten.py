@@ -137,10 +137,16 @@ def linear(b: Builder, a: Arguments, shape: TensorShape) -> Node:
         x, matrix = (a["mat1"], a["mat2"]) if "mat1" in a else (a["self"], a["mat2"])
         weight = b.make("permute", matrix, shape=matrix.shape[::-1], axes=(1, 0))
     bias = a.get("bias") if "weight" in a else a["self"] if "mat1" in a else None
-    scaled = any(a.get(factor, 1) != 1 for factor in ("alpha", "beta"))
-    if scaled or not weight.fixed:
+    if not weight.fixed:
         product = b.make("matmul", x, weight, shape=shape)
-        return product if bias is None else _added(b, {**a, "self": bias}, product, shape)
+    elif a.get("alpha", 1) == a.get("beta", 1) == 1:
+        return _linear(b, x, weight, bias, shape)
+    else:
+        product = _linear(b, x, weight, None, shape)
+    return product if bias is None else _added(b, {**a, "self": bias}, product, shape)
+
+
+def _linear(b: Builder, x: Node, weight: Node, bias: Node | None, shape: TensorShape) -> Node:
     tensors = _tensors(weight=weight, bias=bias)
     if len(x.shape) == 2:
         return b.make("linear", x, shape=shape, tensors=tensors, out=shape[-1])

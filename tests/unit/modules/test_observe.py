@@ -1128,6 +1128,27 @@ def test_linear_on_tokens() -> None:
     assert match(one, other).same
 
 
+SCALED: list[tuple[Function, Function]] = [
+    (
+        lambda s, x: torch.addmm(s.l.bias, x[0], s.l.weight.t(), beta=0.5, alpha=2),
+        lambda s, x: 0.5 * s.l.bias + 2 * F.linear(x[0], s.l.weight),
+    ),
+    (lambda s, x: torch.addmm(s.l.bias, x[0], s.l.weight.t(), beta=0), lambda s, x: F.linear(x[0], s.l.weight)),
+    (lambda s, x: torch.addmm(x[0], x[0], x[1], alpha=3), lambda s, x: x[0] + 3 * (x[0] @ x[1])),
+    (lambda s, x: torch.baddbmm(x, x, x, beta=2), lambda s, x: 2 * x + x @ x),
+    (lambda s, x: torch.addbmm(x[0], x, x), lambda s, x: x[0] + (x @ x).sum(0)),
+    (lambda s, x: torch.addmv(x[0, 0], x[0], x[1, 0]), lambda s, x: x[0, 0] + x[0] @ x[1, 0]),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SCALED)
+def test_a_product_and_a_sum(one: Function, other: Function) -> None:
+    """An operator that multiplies and adds is what both are apart, and another factor is another graph."""
+    layer = nn.Linear(8, 8)
+    graphs = [seen(of(function, l=layer), (8, 8)) for function in (one, other, lambda s, x: 2 * other(s, x))]
+    assert [match(graph, graphs[0]).same for graph in graphs] == [True, True, False]
+
+
 INFERENCE: list[tuple[str, Function]] = [
     ("conv", lambda s, x: s.c(x)),
     ("norm", lambda s, x: s.n(x)),
