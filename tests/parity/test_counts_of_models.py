@@ -97,6 +97,16 @@ def test_all_that_is_held_is_recorded() -> None:
     assert len(RECORDED["timm"]["models"]) == 150
 
 
+def test_the_record_says_so() -> None:
+    """In the table's numbers, too, ours is the independent count, and torch's lacks what it is said to lack."""
+    for found in RECORDED.values():
+        for name, one in found["models"].items():
+            assert one["macs"] == one["independent"], name
+            assert one.get("refused", []) == list(REFUSED.get(name, ())), name
+            if name not in REFUSED:
+                assert one["macs"] == one["torch"] + sum(one.get("unseen_by_torch", {}).values()), name
+
+
 @pytest.mark.parametrize(("kind", "name"), [("conv", "alexnet"), ("linear", "alexnet"), ("matmul", "swin_t")])
 def test_a_missing_count_is_seen(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a kind is taken to multiply nothing, ours is less than the independent count."""
