@@ -200,7 +200,8 @@ def addbmm(b: Builder, a: Arguments, shape: TensorShape) -> Node:
 def grouped(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Groups of rows, each with a matrix of its own, as experts have. Groups of columns are another product."""
     x, weight, ends = a["self"], a["mat2"], a.get("offs")
-    if len(x.shape) != 2 or len(weight.shape) != 3 or ends is None or a.get("bias") is not None:
+    others = any(a.get(name) is not None for name in ("bias", "out_dtype"))
+    if len(x.shape) != 2 or len(weight.shape) != 3 or ends is None or others:
         return unknown(b, "_grouped_mm", a, shape)
     return b.make("grouped_matmul", x, weight, ends, shape=shape)
 

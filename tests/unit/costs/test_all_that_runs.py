@@ -302,6 +302,17 @@ def test_experts() -> None:
     assert product.backward == 10 * 16 * 16  # for the weights: the image has none
 
 
+def test_error_groups_of_columns() -> None:
+    """What is summed is in groups: 16x16 for each of 2, from 4 rows each. It is not counted as if it were not."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = x[:, :8] * net.row
+        return F.grouped_mm(x[0].t().contiguous(), x[0], offs=torch.tensor([4, 8], dtype=torch.int32))
+
+    with pytest.raises(RvCheckError, match="no rule counts the operation '_grouped_mm'"):
+        total(products(forward), (10, 16))
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_an_lstm_step_by_step(bias: bool) -> None:
     """What stands for the kernel of a CPU gives its numbers."""
