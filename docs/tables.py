@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -123,6 +124,30 @@ def bench() -> str:
 
 
 BENCH = "rv-check bench resnet18 --reference --pass inference,step --threads 1 --device cpu --seconds 3 -o bench.json"
+
+
+def counts() -> str:
+    """How many models of each package are counted as an independent counter does, and as torch's does."""
+    rows = []
+    for source, found in _result("counts").items():
+        models = found["models"].values()
+        exact = sum(one["macs"] == one["independent"] is not None for one in models)
+        by_torch = sum(one["torch"] == one["independent"] for one in models)
+        refused = [
+            f"{name}: `{'`, `'.join(one['refused'])}`" for name, one in found["models"].items() if "refused" in one
+        ]
+        unseen = Counter(name.partition("::")[2] for one in models for name in one.get("unseen_by_torch", ()))
+        misses = [f"`{name}` ({count})" for name, count in unseen.most_common()]
+        cells = (
+            str(len(models)),
+            str(exact),
+            "; ".join(refused) or "none",
+            str(by_torch),
+            ", ".join(misses) or "nothing",
+        )
+        rows.append((f"{source} {found['version']}", *cells))
+    headers = ("package", "models", "exact", "refused", "torch's counter is exact", "it knows nothing of (models)")
+    return f"{markdown(headers, rows)}\n\n{made_by('counts')}"
 
 
 def ratios() -> str:
@@ -246,6 +271,20 @@ def _measure_ratios(command: str, folder: Path) -> Any:
     return _run(f"{words} -o {Path(script).stem}.json", folder, f"{Path(script).stem}.json")
 
 
+def _measure_counts(command: str, folder: Path) -> Any:
+    from tests.parity import counted_models
+
+    found = {}
+    for source in counted_models.SOURCES:
+        path = folder / f"{source}.json"
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for name, row in counted_models.rows(source, kept):
+            kept[name] = row
+            path.write_text(json.dumps(kept), encoding="utf-8")
+        found[source] = {"version": counted_models.version(source), "models": kept}
+    return found
+
+
 ONE_THREAD = "OMP_NUM_THREADS=1"
 
 
@@ -267,6 +306,7 @@ MEASURED: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
         f"{ONE_THREAD} python tests/bench/structure.py --clock cpu --only warm --archs resnet50",
         _measure_ratios,
     ),
+    "counts": (f"{ONE_THREAD} python docs/tables.py --measure counts", _measure_counts),
 }
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
@@ -280,6 +320,7 @@ TABLES: dict[str, Callable[[], str]] = {
         bench,
         ratios,
         structure,
+        counts,
     )
 }
 

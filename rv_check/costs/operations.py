@@ -139,7 +139,7 @@ def _operation(node: Node, macs: int, graph: Graph, with_gradient: set[Node]) ->
     if node.row.multiplies == "unknown":  # what the user's operator calls its weights is not known
         weights = bool(own)
     if node.row.multiplies == "matrices":
-        weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs)
+        weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs[:2])
     else:
         weight_gradient, passed = macs * weights, macs * any(value in with_gradient for value in node.inputs)
     return Operation(

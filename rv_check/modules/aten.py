@@ -90,6 +90,18 @@ def convolution(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     return b.make(kind, a["input"], shape=shape, tensors=_tensors(weight=weight, bias=a["bias"]), **attributes)
 
 
+@reads("torchvision::deform_conv2d")
+def deformed(b: Builder, a: Arguments, shape: TensorShape) -> Node:
+    """A convolution whose windows are bent: where each element is read, and with what factor, are inputs."""
+    inputs = [a["input"], a["offset"], *([a["mask"]] if a["use_mask"] else [])]
+    attributes = {"out": shape[1], "kernel": a["weight"].shape[2:], "groups": a["groups"]}
+    attributes |= {name: (a[f"{word}_h"], a[f"{word}_w"]) for name, word in BENT}
+    tensors = _tensors(weight=a["weight"], bias=a["bias"])
+    kind = "torchvision::deform_conv2d"
+    return b.make(kind, *inputs, shape=shape, tensors=tensors, offset_groups=a["offset_groups"], **attributes)
+
+
+BENT = (("stride", "stride"), ("padding", "pad"), ("dilation", "dilation"))  # our words, and those of its arguments
 NORMS = (  # batch normalisations, which move the running statistics they are given
     *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
     *("_batch_norm_with_update", "cudnn_batch_norm", "miopen_batch_norm"),
@@ -125,10 +137,16 @@ def linear(b: Builder, a: Arguments, shape: TensorShape) -> Node:
         x, matrix = (a["mat1"], a["mat2"]) if "mat1" in a else (a["self"], a["mat2"])
         weight = b.make("permute", matrix, shape=matrix.shape[::-1], axes=(1, 0))
     bias = a.get("bias") if "weight" in a else a["self"] if "mat1" in a else None
-    scaled = any(a.get(factor, 1) != 1 for factor in ("alpha", "beta"))
-    if scaled or not weight.fixed:
-        name = "addmm" if bias is not None else "matmul"
-        return unknown(b, name, {"self": x, "other": weight, "bias": bias}, shape)
+    if not weight.fixed:
+        product = b.make("matmul", x, weight, shape=shape)
+    elif a.get("alpha", 1) == a.get("beta", 1) == 1:
+        return _linear(b, x, weight, bias, shape)
+    else:
+        product = _linear(b, x, weight, None, shape)
+    return product if bias is None else _added(b, {**a, "self": bias}, product, shape)
+
+
+def _linear(b: Builder, x: Node, weight: Node, bias: Node | None, shape: TensorShape) -> Node:
     tensors = _tensors(weight=weight, bias=bias)
     if len(x.shape) == 2:
         return b.make("linear", x, shape=shape, tensors=tensors, out=shape[-1])
@@ -137,10 +155,55 @@ def linear(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     return b.reshape(b.make("linear", flat, shape=(rows, shape[-1]), tensors=tensors, out=shape[-1]), shape)
 
 
-@reads("bmm")
-def bmm(b: Builder, a: Arguments, shape: TensorShape) -> Node:
-    """A product of matrices for each of a batch."""
-    return b.make("matmul", a["self"], a["mat2"], shape=shape)
+def _added(b: Builder, a: Arguments, product: Node, shape: TensorShape) -> Node:
+    """beta * x + alpha * product; torch does not read x where beta is 0."""
+    x, alpha, beta = a["self"], a.get("alpha", 1), a.get("beta", 1)
+    if beta == 0:
+        return product if alpha == 1 else b.make("scale", product, shape=shape, by=alpha)
+    if beta != 1:
+        x = b.make("scale", x, shape=x.shape, by=beta)
+    return add(b, {"self": x, "other": product, "alpha": alpha}, shape)
+
+
+PAIRS = {  # torch's products, and those that a value is added to: by what names they call the two
+    "bmm": ("self", "mat2"),
+    "mv": ("self", "vec"),
+    "dot": ("self", "tensor"),
+    "vdot": ("self", "other"),
+    "baddbmm": ("batch1", "batch2"),
+    "addmv": ("mat", "vec"),
+}
+
+
+def _product(first: str, second: str) -> Reader:
+    """A product of matrices or vectors, for each of a batch."""
+
+    def reader(b: Builder, a: Arguments, shape: TensorShape) -> Node:
+        product = b.make("matmul", a[first], a[second], shape=shape)
+        return product if first == "self" else _added(b, a, product, shape)
+
+    return reader
+
+
+READERS |= {name: _product(*names) for name, names in PAIRS.items()}
+
+
+@reads("addbmm")
+def addbmm(b: Builder, a: Arguments, shape: TensorShape) -> Node:
+    """A value and the sum of a batch of products."""
+    many = (a["batch1"].shape[0], *shape)
+    product = b.make("matmul", a["batch1"], a["batch2"], shape=many)
+    return _added(b, a, b.make("total", product, shape=shape, axes=(0,)), shape)
+
+
+@reads("_grouped_mm")
+def grouped(b: Builder, a: Arguments, shape: TensorShape) -> Node:
+    """Groups of rows, each with a matrix of its own, as experts have. Groups of columns are another product."""
+    x, weight, ends = a["self"], a["mat2"], a.get("offs")
+    others = any(a.get(name) is not None for name in ("bias", "out_dtype"))
+    if len(x.shape) != 2 or len(weight.shape) != 3 or ends is None or others:
+        return unknown(b, "_grouped_mm", a, shape)
+    return b.make("grouped_matmul", x, weight, ends, shape=shape)
 
 
 # Activations

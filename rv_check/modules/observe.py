@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -255,6 +256,8 @@ def _geometry(tensor: Tensor) -> Geometry:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operator, in normal form. In-place operators and views are followed through the memory they share."""
 
+    supports_higher_order_operators = True
+
     def __init__(
         self, module: nn.Module, data: Tensor, builder: Builder, foreign: Set[int], originals: Mapping[int, Tensor]
     ):
@@ -404,6 +407,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if isinstance(func, HigherOrderOperator):
+            with self:
+                return called_in_turn(func, args)
         kwargs = kwargs or {}
         space, _, name = func._schema.name.partition("::")
         stem = name.rstrip("_") if not name.startswith("_") else name
@@ -414,6 +420,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
+        if stem == "mkldnn_rnn_layer":
+            with self:
+                return step_by_step(*args, **kwargs)
         arguments: dict[str, Any] = {}
         written: list[Tensor] = []
         for at, schema in enumerate(func._schema.arguments):
@@ -505,6 +514,37 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         rules = frozenset(self.builder.work.used)
         graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
         return self.builder.finish(replace(graph, asked=tuple(place for place in self.asked if place is not None)))
+
+
+def called_in_turn(operator: HigherOrderOperator, args: Sequence[Any]) -> Any:
+    """What `torch.cond` and `while_loop` give: the functions that they were given are called, as Python would.
+
+    Raises: NotImplementedError for another operator of functions; what reading a condition raises, as on meta.
+    """
+    match str(operator):
+        case "cond":
+            condition, when_true, when_false, operands = args
+            return (when_true if condition else when_false)(*operands)
+        case "while_loop":
+            condition, body, carried, more = args
+            while condition(*carried, *more):
+                carried = body(*carried, *more)
+            return carried
+        case name:
+            raise NotImplementedError(f"torch.ops.higher_order.{name} is not followed into the functions that it calls")
+
+
+def step_by_step(x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One layer of an LSTM, one way, as torch does it where it has no kernel for all steps at once: on meta, say."""
+    *weights, hidden, cell, is_reverse = args[:7]
+    has_biases = args[11]
+    if is_reverse:
+        x = x.flip(0)
+    state = hidden.reshape(1, *hidden.shape[-2:]), cell.reshape(1, *cell.shape[-2:])
+    weights = weights if has_biases else weights[:2]
+    with torch.backends.mkldnn.flags(enabled=False, deterministic=None, allow_tf32=None):
+        y, hidden, cell = torch.lstm(x, state, weights, has_biases, 1, 0.0, False, False, False)
+    return y.flip(0) if is_reverse else y, hidden[0], cell[0], x.new_empty(0)
 
 
 LAYERS = tuple(  # where torch has its layers; what holds other modules is none

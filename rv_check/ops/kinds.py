@@ -111,6 +111,8 @@ for _row in (
     Kind("conv3d_transpose", "not followed", "input", "spread", family="layer", weighted=True, worth=8.0),
     Kind("native_layer_norm", "norm", "input", "nothing", family="norm", worth=4.0),
     Kind("matmul", "map", "factors", "matrices", family="layer"),
+    Kind("grouped_matmul", "not followed", "inputs", "matrices", family="layer"),
+    Kind("torchvision::deform_conv2d", "not followed", "inputs", "filter", family="layer", weighted=True, worth=8.0),
     Kind("_scaled_dot_product_flash_attention_for_cpu", "map", "inputs and output", "attention"),
     Kind("embedding", "not followed", "index", "nothing"),
     # Activations
@@ -250,5 +252,18 @@ for _row in (
     Kind("logsumexp", "axes", "input and output", "nothing"),
     Kind("std_mean", "axes", "input and output", "nothing"),
     Kind("_weight_norm_interface", "not followed", "inputs", "nothing"),
+    Kind("eye", "itself", "nothing", "nothing"),
+    Kind("diagonal", "not followed", "view", "nothing"),
+    Kind("unfold", "not followed", "view", "nothing"),
+    Kind("floor_divide", "itself", "nothing", "nothing"),
+    Kind("bincount", "not followed", "nothing", "nothing", element_bytes=INDEX_BYTES),
+    Kind("histc", "not followed", "nothing", "nothing"),
+    Kind("nonzero", "not followed", "nothing", "nothing", element_bytes=INDEX_BYTES),
+    Kind("_unique2", "not followed", "nothing", "nothing"),
+    Kind("index_put", "not followed", "index", "nothing"),
+    Kind("_upsample_bilinear2d_aa", "not followed", "nothing", "nothing"),
+    Kind("_upsample_bicubic2d_aa", "not followed", "nothing", "nothing"),
+    Kind("torchvision::nms", "not followed", "nothing", "nothing", element_bytes=INDEX_BYTES),
+    Kind("torchvision::roi_align", "not followed", "index", "nothing"),
 ):
     enter(_row)

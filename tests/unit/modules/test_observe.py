@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, parametrize
@@ -1127,6 +1128,27 @@ def test_linear_on_tokens() -> None:
     assert match(one, other).same
 
 
+SCALED: list[tuple[Function, Function]] = [
+    (
+        lambda s, x: torch.addmm(s.l.bias, x[0], s.l.weight.t(), beta=0.5, alpha=2),
+        lambda s, x: 0.5 * s.l.bias + 2 * F.linear(x[0], s.l.weight),
+    ),
+    (lambda s, x: torch.addmm(s.l.bias, x[0], s.l.weight.t(), beta=0), lambda s, x: F.linear(x[0], s.l.weight)),
+    (lambda s, x: torch.addmm(x[0], x[0], x[1], alpha=3), lambda s, x: x[0] + 3 * (x[0] @ x[1])),
+    (lambda s, x: torch.baddbmm(x, x, x, beta=2), lambda s, x: 2 * x + x @ x),
+    (lambda s, x: torch.addbmm(x[0], x, x), lambda s, x: x[0] + (x @ x).sum(0)),
+    (lambda s, x: torch.addmv(x[0, 0], x[0], x[1, 0]), lambda s, x: x[0, 0] + x[0] @ x[1, 0]),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SCALED)
+def test_a_product_and_a_sum(one: Function, other: Function) -> None:
+    """An operator that multiplies and adds is what both are apart, and another factor is another graph."""
+    layer = nn.Linear(8, 8)
+    graphs = [seen(of(function, l=layer), (8, 8)) for function in (one, other, lambda s, x: 2 * other(s, x))]
+    assert [match(graph, graphs[0]).same for graph in graphs] == [True, True, False]
+
+
 INFERENCE: list[tuple[str, Function]] = [
     ("conv", lambda s, x: s.c(x)),
     ("norm", lambda s, x: s.n(x)),
@@ -1162,6 +1184,12 @@ def normed(operator: Any, *between: Any) -> Function:
     return lambda s, x: operator(x, s.n.weight, s.n.bias, s.n.running_mean, s.n.running_var, *between)[0]
 
 
+def in_groups(x: Tensor) -> Tensor:
+    """The rows of two images, each by another matrix."""
+    ends = torch.tensor([24, 48], dtype=torch.int32, device=x.device)
+    return F.grouped_mm(x.flatten(0, 2), x[:, 0], offs=ends)
+
+
 inference = torch.inference_mode()
 CALLS: list[tuple[str, Function]] = [
     ("convolution", lambda s, x: s.c(x)),
@@ -1181,6 +1209,17 @@ CALLS: list[tuple[str, Function]] = [
     ("mm", lambda s, x: x.flatten(1) @ s.l.weight.t()),
     ("linear", inference(lambda s, x: s.l(x.flatten(1)))),
     ("bmm", lambda s, x: x.flatten(2) @ x.flatten(2).transpose(1, 2)),
+    ("mv", lambda s, x: x.flatten(1) @ x[0].flatten()),
+    ("dot", lambda s, x: x[0].flatten() @ x[1].flatten()),
+    ("vdot", lambda s, x: torch.vdot(x[0].flatten(), x[1].flatten())),
+    ("addmv", lambda s, x: torch.addmv(x[0, 0, 0], x[0, 0], x[0, 0, 1])),
+    ("baddbmm", lambda s, x: torch.baddbmm(x[0], x[0], x[1])),
+    ("addbmm", lambda s, x: torch.addbmm(x[0, 0], x[0], x[1])),
+    ("_grouped_mm", lambda s, x: in_groups(x.bfloat16())),
+    (
+        "torchvision::deform_conv2d",
+        lambda s, x: torchvision.ops.deform_conv2d(x, x.repeat(1, 6, 1, 1), s.c.weight, padding=1),
+    ),
     ("relu", lambda s, x: x.relu()),
     ("threshold", lambda s, x: F.threshold(x, 0, 0)),
     ("clamp", lambda s, x: x.clamp(0, 6)),
@@ -1305,7 +1344,6 @@ def test_reader_is_reached(name: str, function: Function, monkeypatch: pytest.Mo
 
 
 UNREAD = {  # kinds without a row that readers pass on because they do not know what they come to
-    "addmm",  # one of a factor, or of a computed weight
     "bernoulli",  # one of chances that are computed
 }
 
