@@ -110,7 +110,9 @@ def _made_for_backward(node: Node, size: int) -> int:
     """Bytes that an operation makes for its backward pass, beside its output."""
     a = node.attributes
     match node.kind:
-        case "maxpool" | "max_pool3d_with_indices" | "adaptive_max_pool2d" | "max" | "min":  # where each extreme is
+        case (
+            "maxpool" | "max_pool3d_with_indices" | "adaptive_max_pool2d" | "adaptive_max_pool3d" | "max" | "min"
+        ):  # where each extreme is
             return prod(node.shape) * INDEX_BYTES
         case "sort" | "topk":  # where each was
             return prod(node.shape) * INDEX_BYTES

@@ -111,12 +111,17 @@ def describe(node: Node) -> str:
         words.append("x".join(map(str, a["kernel"])))
     if node.row.weighted and node.inputs:
         words.append(f"{node.inputs[0].shape[-1 if node.kind == 'linear' else 1]} -> {a['out']}")
-    shown: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1)}
-    shown |= {"groups": 1, "ceil_mode": False}
-    words += [f"{name} {show(a[name])}" for name, default in shown.items() if a.get(name, default) != default]
+    shown = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1, "ceil_mode": False}
+    of_all = {name: _of_all_axes(a[name]) for name in shown if name in a}
+    words += [f"{name} {show(value)}" for name, value in of_all.items() if value != shown[name]]
     named = ("kernel", "out", "count_include_pad", *shown)
     words += [f"{name} {show(value)}" for name, value in a.items() if name not in named]
     return " ".join(words)
+
+
+def _of_all_axes(value: Any) -> Any:
+    """A number that is that of each of up to three axes, where it is."""
+    return value[0] if isinstance(value, tuple) and len(value) <= 3 and len(set(value)) == 1 else value
 
 
 def show(value: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 
 Sees = Literal[  # what a unit of the output sees of the inputs
     "itself",  # the unit of each input in its own place
-    "window",  # what slides over rows and columns
+    "window",  # what slides over the axes of a map
     "larger",  # the unit that it is made from by upsampling
     "joined",  # the unit of one of the inputs, which lie one after the other
     "map",  # the whole map
@@ -105,10 +105,10 @@ MASK_BYTES, INDEX_BYTES = 1, 8  # the size of a truth value, and that of a numbe
 
 for _row in (
     # Layers
-    Kind("conv1d", "not followed", "input", "filter", family="layer", weighted=True, worth=8.0),
-    Kind("conv3d", "not followed", "input", "filter", family="layer", weighted=True, worth=8.0),
-    Kind("conv1d_transpose", "not followed", "input", "spread", family="layer", weighted=True, worth=8.0),
-    Kind("conv3d_transpose", "not followed", "input", "spread", family="layer", weighted=True, worth=8.0),
+    Kind("conv1d", "window", "input", "filter", family="layer", weighted=True, worth=8.0),
+    Kind("conv3d", "window", "input", "filter", family="layer", weighted=True, worth=8.0),
+    Kind("conv1d_transpose", "window", "input", "spread", family="layer", weighted=True, worth=8.0),
+    Kind("conv3d_transpose", "window", "input", "spread", family="layer", weighted=True, worth=8.0),
     Kind("native_layer_norm", "norm", "input", "nothing", family="norm", worth=4.0),
     Kind("matmul", "map", "factors", "matrices", family="layer"),
     Kind("_scaled_dot_product_flash_attention_for_cpu", "map", "inputs and output", "attention"),
@@ -234,12 +234,18 @@ for _row in (
     Kind("col2im", "not followed", "nothing", "nothing"),
     Kind("grid_sampler_2d", "not followed", "inputs", "nothing"),
     Kind("upsample_bicubic2d", "not followed", "nothing", "nothing"),
-    Kind("upsample_linear1d", "not followed", "nothing", "nothing"),
-    Kind("upsample_trilinear3d", "not followed", "nothing", "nothing"),
-    Kind("max_pool3d_with_indices", "not followed", "input", "nothing", family="pool"),
-    Kind("avg_pool3d", "not followed", "input", "nothing", family="pool"),
-    Kind("reflection_pad1d", "not followed", "input", "nothing", moves=True),
-    Kind("replication_pad1d", "not followed", "input", "nothing", moves=True),
+    Kind("upsample_nearest1d", "larger", "nothing", "nothing"),
+    Kind("upsample_nearest3d", "larger", "nothing", "nothing"),
+    Kind("upsample_linear1d", "larger", "nothing", "nothing"),
+    Kind("upsample_trilinear3d", "larger", "nothing", "nothing"),
+    Kind("max_pool3d_with_indices", "window", "input", "nothing", family="pool"),
+    Kind("avg_pool3d", "window", "input", "nothing", family="pool"),
+    Kind("_adaptive_avg_pool3d", "map", "input", "nothing", family="pool"),
+    Kind("adaptive_max_pool3d", "map", "input", "nothing", family="pool"),
+    Kind("reflection_pad1d", "window", "input", "nothing", moves=True),
+    Kind("reflection_pad3d", "window", "input", "nothing", moves=True),
+    Kind("replication_pad1d", "window", "input", "nothing", moves=True),
+    Kind("replication_pad3d", "window", "input", "nothing", moves=True),
     Kind("pixel_unshuffle", "not followed", "nothing", "nothing"),
     Kind("remainder", "itself", "nothing", "nothing"),
     Kind("fmod", "itself", "nothing", "nothing"),

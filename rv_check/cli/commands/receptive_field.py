@@ -218,7 +218,9 @@ def _network(name: str, size: str | None, kwargs: str | None) -> _FieldNetwork:
     """An arch, or a module that is run once. Raises: RvCheckError."""
     if not is_module(name, kwargs):
         return _OfArch(load(name, size))
-    return _OfModule(name, parse_size(size) if size is not None else (3, 224, 224), parse_arguments(kwargs))
+    return _OfModule(
+        name, parse_size(size, of_module=True) if size is not None else (3, 224, 224), parse_arguments(kwargs)
+    )
 
 
 class _OfArch:
@@ -291,8 +293,8 @@ _FieldNetwork = _OfArch | _OfModule
 # Words
 
 
-def _number(value: float | tuple[float, float]) -> str:
-    return f"{value[0]:g} x {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
+def _number(value: float | tuple[float, ...]) -> str:
+    return " x ".join(f"{one:g}" for one in value) if isinstance(value, tuple) else f"{value:g}"
 
 
 def _rows(
