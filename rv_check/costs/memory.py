@@ -7,14 +7,14 @@ value after its last use, and does nothing in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from rv_check.costs.operations import trained
+from rv_check.costs.gradients import trained
 from rv_check.errors import RvCheckError, unknown
-from rv_check.graphs.graph import Graph, Node
+from rv_check.graphs.graph import Graph, Node, Rerun
 from rv_check.ops.kinds import INDEX_BYTES, LEAVES
 from rv_check.text import quote
 
@@ -34,7 +34,10 @@ class Memory:
 
     @property
     def training(self) -> int:
-        """What a training step holds at the end of its forward pass, at least."""
+        """What a training step holds at the end of its forward pass, at least.
+
+        In its backward pass it holds, of parts that are run again, one at a time in full.
+        """
         return self.parameters + self.gradients + self.optimiser + self.activations
 
 
@@ -59,27 +62,69 @@ def memory(training: Graph, evaluation: Graph, params: int, dtype: str = "float3
 
 
 def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]:
-    """The values that autograd keeps, each once, with their bytes. Source: torch's derivatives.yaml."""
+    """The values that autograd keeps, each once, with their bytes. Source: torch's derivatives.yaml.
+
+    Of a part that is run again in the backward pass these are what it is given, and nothing that is in it.
+    """
     with_gradient = trained(graph)
+    again = {part for node in with_gradient for part in node.parts[:1]}
     seen: set[Node] = set()
     for node in graph.nodes:
-        if node.kind in LEAVES or node not in with_gradient:
-            continue
-        for value in _kept_by(node, with_gradient):
+        part = next(iter(node.parts), None)
+        kept: tuple[Node, ...] = ()
+        if part in again and part is not None:
+            _refuse_a_policy(part, node)
+            kept = (*part.inputs, *(value for value in node.inputs if part not in value.parts))
+        elif node.kind not in LEAVES and node in with_gradient:
+            kept = _kept_by(node, with_gradient)
+        for value in kept:
             root = _root(value)
             if root not in seen and root.kind not in ("state", "constant"):
                 seen.add(root)
                 yield root, _bytes(root, size)
-        besides = _made_for_backward(node, size)
+        besides = _made_for_backward(node, size) if part not in again and node in with_gradient else 0
         if besides:
             yield node, besides
+
+
+def run_again(graph: Graph, with_gradient: Set[Node]) -> dict[Node, int]:
+    """How often each operation is run in the backward pass again: once for each part that it stands in and is reached.
+
+    A part that stops is run as far as autograd kept anything: what an operation is given is kept before it is done.
+    Raises: RvCheckError where a part keeps what a policy of its own says.
+    """
+    order = [node for node in graph.ran if node.rerun is not None]
+    again = {part for node in with_gradient for part in node.parts}
+    reach: dict[Rerun, int] = {}  # the last operation of each part that is run again
+    begun: set[Rerun] = set()
+    for at, node in enumerate(order):
+        for part, inner in zip(node.parts, (*node.parts[1:], None), strict=True):
+            _refuse_a_policy(part, node)
+            if not part.stops or (inner is not None and inner.reentrant):
+                reach[part] = at
+            elif inner is not None and inner not in begun:  # what that one is given is kept
+                reach[part] = at - 1
+            elif inner is None and node in with_gradient:
+                made = "output" in node.row.keeps or _made_for_backward(node, 1)
+                if made or _kept_by(node, with_gradient):
+                    reach[part] = at if made else at - 1
+            begun.add(part)
+    return {
+        node: sum(part in again and at <= reach.get(part, -1) for part in node.parts) for at, node in enumerate(order)
+    }
+
+
+def _refuse_a_policy(part: Rerun, node: Node) -> None:
+    if part.selective:
+        what = f"what a checkpoint with a context_fn keeps, at {node.name or 'the module'}, is not known"
+        raise RvCheckError(what, expected="one without a context_fn")
 
 
 def _bytes(value: Node, size: int) -> int:
     return prod(value.shape) * (value.row.element_bytes or size)
 
 
-def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
+def _kept_by(node: Node, with_gradient: Set[Node]) -> tuple[Node, ...]:
     """The values among its inputs and its output. Raises: RvCheckError for a kind of which that is not known."""
     match node.row.keeps:
         case "input":

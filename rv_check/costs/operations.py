@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from math import prod
 
 from rv_check.archs.arch import Arch
+from rv_check.costs.gradients import own_parameters, trained
+from rv_check.costs.memory import run_again
 from rv_check.errors import Place, RvCheckError
 from rv_check.graphs.builder import Form
-from rv_check.graphs.graph import Caller, Graph, Node, State
+from rv_check.graphs.graph import Caller, Graph, Node
 from rv_check.graphs.of_arch import graph_of
 from rv_check.ops.kinds import LEAVES
 
@@ -35,6 +37,7 @@ class Operation:
     quantities: Mapping[str, int]
     weight_gradient: int = 0  # multiply-adds of the gradient with respect to its weights
     input_gradient: int = 0  # multiply-adds of the gradient with respect to its inputs
+    again: int = 0  # multiply-adds of running it again in the backward pass, as a checkpoint does
     place: Place | None = None
 
     @property
@@ -45,7 +48,7 @@ class Operation:
     @property
     def backward(self) -> int:
         """Multiply-adds of the backward pass."""
-        return self.weight_gradient + self.input_gradient
+        return self.weight_gradient + self.input_gradient + self.again
 
 
 def operations_of(arch: Arch) -> list[Operation]:
@@ -66,7 +69,8 @@ def operations(graph: Graph) -> list[Operation]:
         first, *more = (_cannot_count(node) for node in uncounted[:5])
         raise RvCheckError(first, details=more)
     with_gradient = trained(graph)
-    return [_operation(node, graph, with_gradient) for node in done]
+    again = run_again(graph, with_gradient)
+    return [_operation(node, graph, with_gradient, again.get(node, 0)) for node in done]
 
 
 def _does_not_see(graph: Graph) -> RvCheckError:
@@ -87,22 +91,6 @@ def _cannot_count(node: Node) -> str:
     return f"no rule counts the operation {node.kind!r} of {node.name or 'the module'} ({shapes}){where}"
 
 
-def trained(graph: Graph) -> set[Node]:
-    """What depends on a parameter, so that a gradient is passed through it; not through a truth value or a place."""
-    found: set[Node] = set()
-    for node in (*graph.nodes, *graph.ran):
-        own = node.kind == "state" and node.name in graph.parameters
-        if node.row.element_bytes is not None:
-            continue
-        if own or _own_parameters(node, graph) or any(feed in found for feed in node.feeds):
-            found.add(node)
-    return found
-
-
-def _own_parameters(node: Node, graph: Graph) -> list[State]:
-    return [state for _, state in node.states if state.name in graph.parameters]
-
-
 def macs_of(node: Node) -> int:
     """Multiply-adds of an operation: every product of a weight and an input, those with padding too; 0 if it has none.
 
@@ -121,10 +109,10 @@ def macs_of(node: Node) -> int:
     return 0
 
 
-def _operation(node: Node, graph: Graph, with_gradient: set[Node]) -> Operation:
+def _operation(node: Node, graph: Graph, with_gradient: set[Node], again: int) -> Operation:
     x = node.inputs[0].shape if node.inputs else ()
     out, macs = prod(node.shape), macs_of(node)
-    own = _own_parameters(node, graph)
+    own = own_parameters(node, graph)
     quantities = {
         "macs": macs,
         "in": prod(x),
@@ -134,7 +122,7 @@ def _operation(node: Node, graph: Graph, with_gradient: set[Node]) -> Operation:
         "window": _windows(node),
         "params": sum(prod(state.shape) for state in own),
     }
-    weights = "weight" in node.tensors and any(state is node.tensors["weight"] for state in own)
+    weights = node in with_gradient and any(state is node.tensors.get("weight") for state in own)
     if node.row.multiplies == "matrices":
         weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs)
     else:
@@ -148,6 +136,7 @@ def _operation(node: Node, graph: Graph, with_gradient: set[Node]) -> Operation:
         {name: value for name, value in quantities.items() if value},
         weight_gradient,
         passed,
+        again * macs,
         node.place,
     )
 

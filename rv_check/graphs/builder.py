@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rv_check.errors import Place
-from rv_check.graphs.graph import Caller, Graph, Node, State, TensorShape
+from rv_check.graphs.graph import Caller, Graph, Node, Rerun, State, TensorShape
 from rv_check.ops.kinds import LEAVES
 
 Rule = Callable[["Builder", Node], "Node | None"]
@@ -47,11 +47,12 @@ def rule(words: str, *kinds: str, at_this_size: bool = False) -> Callable[[Rule]
 
 @dataclass(frozen=True)
 class Site:
-    """Where an operation is asked for: a step of a spec or a module's path, a line, and who asks."""
+    """Where an operation is asked for: a step of a spec or a module's path, a line, who asks, and what is run again."""
 
     name: str = ""
     place: Place | None = None
     caller: Caller = "layer"
+    rerun: Rerun | None = None
 
 
 @dataclass
@@ -91,10 +92,9 @@ class Builder:
         else has named, and so may be called as one of these is.
         """
         name, place = (like.name, like.place) if like else (self.site.name, self.site.place)
-        rules = like.rules if like else ()
-        node = Node(
-            kind, inputs, shape, {**attributes, **(arguments or {})}, tensors, name, place, rules, self.site.caller
-        )
+        rules, site = like.rules if like else (), self.site
+        given = {**attributes, **(arguments or {})}
+        node = Node(kind, inputs, shape, given, tensors, name, place, rules, site.caller, site.rerun)
         if self.form is Form.AS_RUN:
             self.work.made.append(node)
             return node

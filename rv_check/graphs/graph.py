@@ -7,7 +7,7 @@ a node does not change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -41,16 +41,37 @@ class Values(Protocol):
         """Both in words, where they differ: what is found, and what is expected."""
 
 
+@dataclass(frozen=True, eq=False)
+class Rerun:
+    """A part of a network that is run again in the backward pass, as `torch.utils.checkpoint` runs it.
+
+    `inputs` is what it is given, which is kept instead of what is in it; `outer` the part that it stands in.
+    `reentrant`: no gradient is passed where none of its inputs has one. `stops`: it is run only as far as anything is
+    needed. `selective`: it keeps what a policy of its own says.
+    """
+
+    inputs: tuple[Node, ...]
+    outer: Rerun | None = None
+    reentrant: bool = False
+    stops: bool = False
+    selective: bool = False
+
+    def passes_gradients(self, trained: Set[Node]) -> bool:
+        """Whether it does, given what a gradient is passed through before it."""
+        return not self.reentrant or not trained.isdisjoint(self.inputs)
+
+
 class Node:
     """One operation on values, `tensors` being the parameters and buffers that it uses by their role.
 
     `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source; `caller`: who
-    asked for it. `fixed`: it depends on no input and no chance; `nonnegative`: no element of it can be below 0.
+    asked for it. `fixed`: it depends on no input and no chance; `nonnegative`: no element of it can be below 0;
+    `rerun`: the innermost part in it that is run again in the backward pass.
     """
 
     __slots__ = (
-        *("attributes", "caller", "fixed", "height", "inputs", "key", "kind", "name", "nonnegative", "place", "rules"),
-        *("shape", "tensors"),
+        *("attributes", "caller", "fixed", "height", "inputs", "key", "kind", "name", "nonnegative", "place", "rerun"),
+        *("rules", "shape", "tensors"),
     )
 
     def __init__(
@@ -64,11 +85,12 @@ class Node:
         place: Place | None = None,
         rules: tuple[str, ...] = (),
         caller: Caller = "layer",
+        rerun: Rerun | None = None,
     ):
         self.kind, self.inputs, self.shape = kind, inputs, shape
         self.attributes, self.tensors = dict(attributes or {}), dict(tensors or {})
         self.name, self.place, self.rules = name, place, rules
-        self.caller = caller
+        self.caller, self.rerun = caller, rerun
         self.fixed: bool = kind in FIXED or (bool(inputs or tensors) and all(feed.fixed for feed in self.feeds))
         self.nonnegative = _is_nonnegative(self)
         self.key = b""  # equal for equal computations, whatever the tensors are called; set by Graph
@@ -81,6 +103,15 @@ class Node:
     def row(self) -> Kind:
         """What is true of every operation of its kind."""
         return kind_of(self.kind)
+
+    @property
+    def parts(self) -> tuple[Rerun, ...]:
+        """The parts that it stands in which are run again, from the outermost on."""
+        found: tuple[Rerun, ...] = ()
+        part = self.rerun
+        while part is not None:
+            found, part = (part, *found), part.outer
+        return found
 
     @property
     def feeds(self) -> tuple[Node, ...]:

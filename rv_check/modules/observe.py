@@ -8,6 +8,7 @@ decides by the values of tensors does not run on meta; such a module runs on rea
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import sys
 import warnings
@@ -15,10 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
@@ -26,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import Document, Place, RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
-from rv_check.graphs.graph import Caller, Graph, Node, TensorShape, Values
+from rv_check.graphs.graph import Caller, Graph, Node, Rerun, TensorShape, Values
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
 from rv_check.modules.constants import Constant, constants_of
@@ -253,6 +255,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.names: dict[int, str] = {}
         self.sites: dict[tuple[str, int], Place] = {}
         self.is_users: dict[CodeType, bool] = {}
+        self.reruns: dict[FrameType, Rerun] = {}
         self.register(module)
         self.input = Node("input", shape=tuple(data.shape), name="input")
         self.keep(data, self.input)
@@ -372,6 +375,33 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             frame = frame.f_back  # type: ignore[assignment]
         return None
 
+    def rerun(self) -> Rerun | None:
+        """The innermost call of torch's checkpoint that is under way since `_run` called the module.
+
+        It is found among the calls, since any module may have its own name for the function.
+        """
+        frames, frame = [], sys._getframe(2)
+        while frame is not None and frame.f_code is not _run.__code__:
+            if frame.f_code is CHECKPOINT:
+                frames.append(frame)
+            frame = frame.f_back  # type: ignore[assignment]
+        rerun = None
+        for frame in reversed(frames):
+            if frame not in self.reruns:
+                self.reruns[frame] = self.of_checkpoint(frame.f_locals, rerun)
+            rerun = self.reruns[frame]
+        return rerun
+
+    def of_checkpoint(self, given: Mapping[str, Any], outer: Rerun | None) -> Rerun:
+        """What a call of torch's checkpoint, with these arguments, keeps and runs again."""
+        tensors = tuple(self.read(tensor) for _, tensor in tensors_of((given["args"], given["kwargs"])))
+        if given["use_reentrant"]:
+            return Rerun(tensors, outer, reentrant=True)
+        everywhere = torch.utils.checkpoint._enable_checkpoint_early_stop
+        stops = given.get("early_stop", True) if everywhere is None else everywhere
+        selective = given["context_fn"] is not torch.utils.checkpoint.noop_context_fn
+        return Rerun(tensors, outer, stops=stops, selective=selective)
+
     # Operators
 
     def __torch_dispatch__(
@@ -419,7 +449,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.asked[self.site()] = None
             return
         caller = self.callers[-1] if self.callers else "function"
-        builder = self.builder = self.builder.at(Site(self.path[-1] if self.path else "", self.site(), caller))
+        rerun = self.rerun() if self.builder.form is Form.AS_RUN else None
+        builder = self.builder = self.builder.at(Site(self.path[-1] if self.path else "", self.site(), caller, rerun))
         if name == "mean" and self.called == "adaptive_avg_pool2d":  # as torch computes one to a size of 1
             name = self.called
         if name in PARTS:
@@ -494,6 +525,11 @@ LAYERS = tuple(  # where torch has its layers; what holds other modules is none
         ),
         *("pooling", "upsampling", "pixelshuffle", "channelshuffle", "rnn", "sparse"),
     )
+)
+CHECKPOINT: CodeType = (
+    getattr(  # where torch's checkpoint has its arguments, as functions of torch 2.11 to 2.14 have it
+        torch.utils.checkpoint, "_checkpoint_impl", inspect.unwrap(torch.utils.checkpoint.checkpoint)
+    ).__code__
 )
 OVERWRITES = ("copy", "fill", "zero")  # they work in place, and what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")

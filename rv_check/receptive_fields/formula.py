@@ -62,7 +62,7 @@ def stages(graph: Graph) -> list[tuple[str, Node, ReceptiveField]]:
     found: list[tuple[str, Node, ReceptiveField]] = []
     for node in _passed_by_all(graph):
         seen = walk.at(node)
-        if seen is None or seen.everything:
+        if seen is None or not seen.is_map:
             break
         field = _field(seen)
         if node not in names and _adds_or_drops_ones(node):

@@ -138,6 +138,11 @@ class Seen(Generic[V]):
     everything: bool = False
     gate: bool = False
 
+    @property
+    def is_map(self) -> bool:
+        """Whether it has units along any axis: neither does it see everything, nor was one unit taken of each."""
+        return not self.everything and any(letter in SPATIAL for atoms in self.layout for letter, _ in atoms)
+
 
 class Walk(Generic[V]):
     """The maps of a graph, computed as far as they are asked for. Constants have none, and count for nothing."""
