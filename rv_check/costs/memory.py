@@ -79,7 +79,8 @@ def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]
             kept = _kept_by(node, with_gradient)
         for value in kept:
             root = _root(value)
-            if root not in seen and root.kind not in ("state", "constant"):
+            is_number = root.kind == "constant" and prod(root.shape) == 1
+            if root not in seen and root.kind != "state" and not is_number:
                 seen.add(root)
                 yield root, _bytes(root, size)
         besides = _made_for_backward(node, size) if part not in again and node in with_gradient else 0
@@ -130,7 +131,10 @@ def _kept_by(node: Node, with_gradient: Set[Node]) -> tuple[Node, ...]:
         case "input":
             if node.kind == "adaptive_avgpool" and node.shape[2:] == (1, 1):
                 return ()  # torch computes it as a mean
-            return node.inputs[:1]
+            weight = node.tensors.get("weight")
+            if not isinstance(weight, Node) or (node.kind == "linear" and node.inputs[0] not in with_gradient):
+                return node.inputs[:1]
+            return (*node.inputs[:1], weight)  # one that is computed, as where norms of weights are
         case "inputs":
             return node.inputs
         case "factors":
@@ -173,9 +177,11 @@ def _made_for_backward(node: Node, size: int) -> int:
         case "log_sigmoid_forward":
             return prod(node.shape) * size  # the exponential
         case "_weight_norm_interface":  # the norms
-            return prod(node.inputs[1].shape) * size
+            return node.shape[a["dim"]] * size
         case "drop_path" if a["p"]:
             return node.shape[0] * size  # the mask
+        case "dropout" if a["of"] == "channels":
+            return prod(node.shape[:2]) * size  # the mask
         case "dropout":
             return prod(node.shape) * size  # the mask
     return 0

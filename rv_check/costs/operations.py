@@ -125,6 +125,8 @@ def _operation(node: Node, graph: Graph, with_gradient: set[Node], again: int) -
     weights = node in with_gradient and any(state is node.tensors.get("weight") for state in own)
     if node.row.multiplies == "matrices":
         weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs)
+    elif node.row.multiplies == "attention":  # the first product anew, and two for each of the two
+        weight_gradient, passed = 0, macs * 5 // 2 * (node in with_gradient)
     else:
         weight_gradient, passed = macs * weights, macs * any(value in with_gradient for value in node.inputs)
     return Operation(

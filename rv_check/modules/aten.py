@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from math import isclose, prod
 from typing import Any
 
-from rv_check.graphs.builder import Builder, state_of
+from rv_check.graphs.builder import Builder, Form, state_of
 from rv_check.graphs.graph import Node, State, TensorShape
 
 Arguments = Mapping[str, Any]
@@ -566,9 +566,15 @@ def pad(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     return b.make("pad", x, shape=shape, sides=tuple(sides), value=float(a.get("value", 0)))
 
 
-@reads("clone", "contiguous", "alias", "detach", "lift", "lift_fresh", "lift_fresh_copy", "positive", "view_as")
+@reads("clone")
+def clone(b: Builder, a: Arguments, shape: TensorShape) -> Node:
+    """The value in memory of its own, which is another one only where memory counts."""
+    return b.make("clone", a["self"], shape=shape) if b.form is Form.AS_RUN else a["self"]
+
+
+@reads("contiguous", "alias", "detach", "lift", "lift_fresh", "lift_fresh_copy", "positive", "view_as")
 def same(b: Builder, a: Arguments, shape: TensorShape) -> Node:
-    """The value itself, in memory of its own or not."""
+    """The value itself."""
     x: Node = a["self"]
     return x
 

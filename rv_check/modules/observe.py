@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
+from math import inf
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -22,13 +24,15 @@ from typing import Any
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import Document, Place, RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
-from rv_check.graphs.graph import Caller, Graph, Node, Rerun, TensorShape, Values
+from rv_check.graphs.graph import Caller, Graph, Node, Rerun, TensorShape, Values, in_order
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
 from rv_check.modules.constants import Constant, constants_of
@@ -334,6 +338,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         values = {"values": Constant(original.clone())} if is_known else {}
         return Node("unregistered", (), tuple(tensor.shape), values, name=self.path[-1] if self.path else "")
 
+    def is_learned(self, tensor: Tensor) -> bool:
+        """Whether its numbers depend on a parameter."""
+        return any(
+            one.name in self.parameters
+            if one.kind == "state"
+            else any(s.name in self.parameters for _, s in one.states)
+            for one in in_order([self.read(tensor)])
+        )
+
     # Where an operator is called
 
     def following(self, module: nn.Module) -> AbstractContextManager[None]:
@@ -531,20 +544,65 @@ CHECKPOINT: CodeType = (
         torch.utils.checkpoint, "_checkpoint_impl", inspect.unwrap(torch.utils.checkpoint.checkpoint)
     ).__code__
 )
+ATTENTION, MATH = F.scaled_dot_product_attention, SDPBackend.MATH.value
 OVERWRITES = ("copy", "fill", "zero")  # they work in place, and what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
 
 
 class _Calls(TorchFunctionMode):
-    """Tells a recorder which function of torch's is called from outside of torch."""
+    """Tells a recorder which function of torch's is called from outside of torch, and has attention done as on a CPU.
+
+    On meta torch does it by products of matrices, whatever it would do on a device. Torch's own layers call it in a
+    function of torch's, which is out of sight here: in `torch.nn.functional` it has another one's place meanwhile.
+    """
 
     def __init__(self, recorder: _Recorder):
         super().__init__()
         self.recorder = recorder
 
+    def __enter__(self) -> Any:
+        F.scaled_dot_product_attention = self.attention
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *error: Any) -> None:
+        F.scaled_dot_product_attention = ATTENTION
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+    def attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """Attention by the kernel that torch takes on a CPU."""
+        given: list[Any] = [query, key, value, attn_mask, dropout_p, is_causal]
+        choose, attend = partial(torch._fused_sdp_choice, scale=scale), partial(ATTENTION, scale=scale)
+        if not query.is_meta or choose(*map(self.on_cpu, given), enable_gqa=enable_gqa) == MATH:
+            result: Tensor = attend(*given, enable_gqa=enable_gqa)
+            return result
+        if attn_mask is not None and attn_mask.dtype == torch.bool:  # as torch does it
+            attn_mask = torch.where(attn_mask, query.new_zeros(()), query.new_full((), -inf))
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        result = kernel(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+        return result
+
+    def on_cpu(self, given: Any) -> Any:
+        """An argument, with an empty tensor on the CPU for one on meta: it takes no memory, as nobody writes to it."""
+        if not isinstance(given, Tensor):
+            return given
+        empty = torch.empty_strided(given.shape, given.stride(), dtype=given.dtype)
+        return empty.requires_grad_(self.recorder.is_learned(given))
+
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func is ATTENTION:
+            func = self.attention
         outer, self.recorder.called = self.recorder.called, getattr(func, "__name__", "")
         try:
             return func(*args, **(kwargs or {}))

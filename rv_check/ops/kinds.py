@@ -134,6 +134,7 @@ for _row in (
     Kind("_safe_softmax", "axes", "output", "nothing"),
     Kind("_log_softmax", "axes", "output", "nothing"),
     # Functions of single elements
+    Kind("clone", "itself", "nothing", "nothing", moves=True, sign="kept"),
     Kind("scale", "itself", "nothing", "nothing"),
     Kind("shift", "itself", "nothing", "nothing"),
     Kind("cast", "itself", "nothing", "nothing"),

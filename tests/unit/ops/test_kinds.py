@@ -129,6 +129,7 @@ SAMPLES: dict[str, Callable[[Tensor], Tensor]] = {  # a way to make torch do an 
     "_softmax": lambda x: x.softmax(1),
     "_safe_softmax": lambda x: torch._safe_softmax(x, 1),  # type: ignore[attr-defined]
     "_log_softmax": lambda x: x.log_softmax(1),
+    "clone": lambda x: x.clone().sin(),
     "scale": torch.neg,
     "shift": lambda x: x + 1,
     "cast": lambda x: x.double(),
@@ -256,7 +257,7 @@ ELSEWHERE = {  # kinds that are not made by running torch on meta by no rule: wh
     "flatten": "an op of a spec, which torch does as a reshape",
     "drop_path": "an op of a spec, which torch does as a product with a mask",
     "pad_channels": "an op of a spec, which torch does as a pad",
-    "_scaled_dot_product_flash_attention_for_cpu": "torch on a CPU, where it has a kernel for attention",
+    "_scaled_dot_product_flash_attention_for_cpu": "torch on a CPU, recorded on meta too: see test_attention",
 }
 
 
