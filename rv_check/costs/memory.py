@@ -177,7 +177,8 @@ def _made_for_backward(node: Node, size: int) -> int:
         case "log_sigmoid_forward":
             return prod(node.shape) * size  # the exponential
         case "_weight_norm_interface":  # the norms
-            return node.shape[a["dim"]] * size
+            axis: int = a["dim"]
+            return node.shape[axis] * size
         case "drop_path" if a["p"]:
             return node.shape[0] * size  # the mask
         case "dropout" if a["of"] == "channels":
