@@ -14,7 +14,7 @@ from typing import Any
 
 from rv_check.costs.gradients import trained
 from rv_check.errors import RvCheckError, unknown
-from rv_check.graphs.graph import Graph, Node, Rerun
+from rv_check.graphs.graph import Fused, Graph, Node, Rerun
 from rv_check.ops.kinds import INDEX_BYTES, LEAVES
 from rv_check.text import quote
 
@@ -75,6 +75,8 @@ def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]
         if part in again and part is not None:
             _refuse_a_policy(part, node)
             kept = (*part.inputs, *(value for value in node.inputs if part not in value.parts))
+        elif node.fused is not None and node.fused.output in with_gradient:
+            kept = (*node.fused.inputs, node.fused.output)
         elif node.kind not in LEAVES and node in with_gradient:
             kept = _kept_by(node, with_gradient)
         for value in kept:
@@ -84,14 +86,15 @@ def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]
                 seen.add(root)
                 yield root, _bytes(root, size)
         besides = _made_for_backward(node, size) if part not in again and node in with_gradient else 0
-        if besides:
+        if besides and _is_made(node):
             yield node, besides
 
 
 def run_again(graph: Graph, with_gradient: Set[Node]) -> dict[Node, int]:
     """How often each operation is run in the backward pass again: once for each part that it stands in and is reached.
 
-    A part that stops is run as far as autograd kept anything: what an operation is given is kept before it is done.
+    A part that stops is run as far as autograd kept anything: what an operation is given is kept before it is done. A
+    fused kernel of attention does the first of its products anew.
     Raises: RvCheckError where a part keeps what a policy of its own says.
     """
     order = [node for node in graph.ran if node.rerun is not None]
@@ -105,14 +108,22 @@ def run_again(graph: Graph, with_gradient: Set[Node]) -> dict[Node, int]:
                 reach[part] = at
             elif inner is not None and inner not in begun:  # what that one is given is kept
                 reach[part] = at - 1
+            elif inner is None and node in with_gradient and node.fused is not None:  # its output is kept
+                reach[part] = at
             elif inner is None and node in with_gradient:
                 made = "output" in node.row.keeps or _made_for_backward(node, 1)
                 if made or _kept_by(node, with_gradient):
                     reach[part] = at if made else at - 1
             begun.add(part)
-    return {
+    times = {
         node: sum(part in again and at <= reach.get(part, -1) for part in node.parts) for at, node in enumerate(order)
     }
+    kernels: set[Fused] = set()
+    for node in graph.ran:
+        if node.fused is not None and node.fused not in kernels and node.kind == "matmul" and node in with_gradient:
+            kernels.add(node.fused)
+            times[node] = times.get(node, 0) + 1
+    return times
 
 
 def _refuse_a_policy(part: Rerun, node: Node) -> None:
@@ -158,6 +169,8 @@ def _kept_by(node: Node, with_gradient: Set[Node]) -> tuple[Node, ...]:
 def _made_for_backward(node: Node, size: int) -> int:
     """Bytes that an operation makes for its backward pass, beside its output."""
     a = node.attributes
+    if node.fused is not None:
+        return prod(node.fused.inputs[0].shape[:-1]) * max(size, 4) + node.fused.mask * size
     match node.kind:
         case (
             "maxpool" | "max_pool3d_with_indices" | "adaptive_max_pool2d" | "adaptive_max_pool3d" | "max" | "min"
@@ -195,12 +208,17 @@ def _root(node: Node) -> Node:
     return node
 
 
+def _is_made(node: Node) -> bool:
+    """Whether there ever is a value of it: within a fused kernel it is of its output alone."""
+    return node.fused is None or node.fused.output is None or node is _root(node.fused.output)
+
+
 def least_peak(graph: Graph, size: int = 4) -> int:
     """The most bytes that are alive at once if each value goes with its last use; nothing is done in place."""
-    order = [node for node in graph.nodes if node.kind not in LEAVES and not node.fixed]
+    order = [node for node in graph.nodes if node.kind not in LEAVES and not node.fixed and _is_made(node)]
     last: dict[Node, int] = {_root(node): len(order) for node in graph.outputs.values()}
     for at, node in enumerate(order):
-        for value in node.inputs:
+        for value in node.inputs if node.fused is None else node.fused.inputs:
             root = _root(value)
             last[root] = max(last.get(root, 0), at)
     live, peak = {graph.input: _bytes(graph.input, size)}, 0

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rv_check.errors import Place
-from rv_check.graphs.graph import Caller, Graph, Node, Rerun, State, TensorShape
+from rv_check.graphs.graph import Caller, Fused, Graph, Node, Rerun, State, TensorShape
 from rv_check.ops.kinds import LEAVES
 
 Rule = Callable[["Builder", Node], "Node | None"]
@@ -47,12 +47,13 @@ def rule(words: str, *kinds: str, at_this_size: bool = False) -> Callable[[Rule]
 
 @dataclass(frozen=True)
 class Site:
-    """Where an operation is asked for: a step of a spec or a module's path, a line, who asks, and what is run again."""
+    """Where an operation is asked for: a step of a spec or a module's path, a line, who asks, and as a part of what."""
 
     name: str = ""
     place: Place | None = None
     caller: Caller = "layer"
     rerun: Rerun | None = None
+    fused: Fused | None = None
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Builder:
         name, place = (like.name, like.place) if like else (self.site.name, self.site.place)
         rules, site = like.rules if like else (), self.site
         given = {**attributes, **(arguments or {})}
-        node = Node(kind, inputs, shape, given, tensors, name, place, rules, site.caller, site.rerun)
+        node = Node(kind, inputs, shape, given, tensors, name, place, rules, site.caller, site.rerun, site.fused)
         if self.form is Form.AS_RUN:
             self.work.made.append(node)
             return node
@@ -121,7 +122,8 @@ class Builder:
             leaves = (node for node in graph.nodes if node.kind in LEAVES)
             nodes = (*leaves, *(node for node in self.work.made if node in known))
             # A view of which no output knows is a reader's own, as the transposed weight of a linear layer is.
-            ran = tuple(node for node in self.work.made if node in known or node.row.keeps != "view")
+            done = (node for node in self.work.made if node.kind != "clone")
+            ran = tuple(node for node in done if node in known or node.row.keeps != "view")
             return replace(graph, nodes=nodes, ran=ran)
         _flatten_sums(graph)
         graph = replace(graph, nodes=())

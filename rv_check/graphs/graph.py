@@ -61,17 +61,30 @@ class Rerun:
         return not self.reentrant or not trained.isdisjoint(self.inputs)
 
 
+@dataclass(eq=False)
+class Fused:
+    """Attention that torch does by one kernel on a CPU, which the graph has as the operations that it stands for.
+
+    `inputs` are queries, keys, values, and a mask of numbers, `output` what comes of them; `mask`: how many numbers it
+    makes of a mask of truth values.
+    """
+
+    inputs: tuple[Node, ...]
+    mask: int = 0
+    output: Node | None = None
+
+
 class Node:
     """One operation on values, `tensors` being the parameters and buffers that it uses by their role.
 
     `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source; `caller`: who
     asked for it. `fixed`: it depends on no input and no chance; `nonnegative`: no element of it can be below 0;
-    `rerun`: the innermost part in it that is run again in the backward pass.
+    `rerun`: the innermost part it is in that is run again in the backward pass; `fused`: the kernel that it is part of.
     """
 
     __slots__ = (
-        *("attributes", "caller", "fixed", "height", "inputs", "key", "kind", "name", "nonnegative", "place", "rerun"),
-        *("rules", "shape", "tensors"),
+        *("attributes", "caller", "fixed", "fused", "height", "inputs", "key", "kind", "name", "nonnegative", "place"),
+        *("rerun", "rules", "shape", "tensors"),
     )
 
     def __init__(
@@ -86,11 +99,12 @@ class Node:
         rules: tuple[str, ...] = (),
         caller: Caller = "layer",
         rerun: Rerun | None = None,
+        fused: Fused | None = None,
     ):
         self.kind, self.inputs, self.shape = kind, inputs, shape
         self.attributes, self.tensors = dict(attributes or {}), dict(tensors or {})
         self.name, self.place, self.rules = name, place, rules
-        self.caller, self.rerun = caller, rerun
+        self.caller, self.rerun, self.fused = caller, rerun, fused
         self.fixed: bool = kind in FIXED or (bool(inputs or tensors) and all(feed.fixed for feed in self.feeds))
         self.nonnegative = _is_nonnegative(self)
         self.key = b""  # equal for equal computations, whatever the tensors are called; set by Graph
@@ -183,7 +197,7 @@ class Graph:
     asked: tuple[Place, ...] = ()  # where Python asked for a value, so that another input may take another branch
     constants: Mapping[str, Values] = field(default_factory=dict)  # those that are only read, and are no weights
     nodes: Sequence[Node] = ()  # the operations of `outputs` and `unread`, each after what it uses, unless given
-    ran: Sequence[Node] = ()  # as run: all that was done, also for a number that Python reads, in the order of time
+    ran: Sequence[Node] = ()  # as run: all that was done but copies, also for what Python reads, in the order of time
 
     def __post_init__(self) -> None:
         if not self.nodes:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from math import inf
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -32,7 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import Document, Place, RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
-from rv_check.graphs.graph import Caller, Graph, Node, Rerun, TensorShape, Values, in_order
+from rv_check.graphs.graph import Caller, Fused, Graph, Node, Rerun, TensorShape, Values, in_order
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
 from rv_check.modules.constants import Constant, constants_of
@@ -252,6 +251,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.kept: list[Tensor] = []  # so that no address is used twice
         self.path: list[str] = []
         self.callers: list[Caller] = []
+        self.fused: Fused | None = None  # the kernel under way
         self.called = ""  # the function of torch's that was called, where that is asked for
         self.parameters: set[str] = set()
         self.state: dict[str, TensorShape] = {}
@@ -463,7 +463,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         caller = self.callers[-1] if self.callers else "function"
         rerun = self.rerun() if self.builder.form is Form.AS_RUN else None
-        builder = self.builder = self.builder.at(Site(self.path[-1] if self.path else "", self.site(), caller, rerun))
+        builder = self.builder = self.builder.at(
+            Site(self.path[-1] if self.path else "", self.site(), caller, rerun, self.fused)
+        )
         if name == "mean" and self.called == "adaptive_avg_pool2d":  # as torch computes one to a size of 1
             name = self.called
         if name in PARTS:
@@ -550,10 +552,10 @@ PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe
 
 
 class _Calls(TorchFunctionMode):
-    """Tells a recorder which function of torch's is called from outside of torch, and has attention done as on a CPU.
+    """Tells a recorder which function of torch's is called from outside of torch, and how a CPU would do attention.
 
-    On meta torch does it by products of matrices, whatever it would do on a device. Torch's own layers call it in a
-    function of torch's, which is out of sight here: in `torch.nn.functional` it has another one's place meanwhile.
+    On meta torch does it by products of matrices, whatever it would do on a device. Torch's own layers call it within a
+    function of torch's, which is out of sight here: in `torch.nn.functional` another one has its place meanwhile.
     """
 
     def __init__(self, recorder: _Recorder):
@@ -579,17 +581,21 @@ class _Calls(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        """Attention by the kernel that torch takes on a CPU."""
+        """Attention, its operations marked where torch has one kernel for them on a CPU."""
         given: list[Any] = [query, key, value, attn_mask, dropout_p, is_causal]
         choose, attend = partial(torch._fused_sdp_choice, scale=scale), partial(ATTENTION, scale=scale)
         if not query.is_meta or choose(*map(self.on_cpu, given), enable_gqa=enable_gqa) == MATH:
             result: Tensor = attend(*given, enable_gqa=enable_gqa)
             return result
-        if attn_mask is not None and attn_mask.dtype == torch.bool:  # as torch does it
-            attn_mask = torch.where(attn_mask, query.new_zeros(()), query.new_full((), -inf))
-        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        result = kernel(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
-        return result
+        recorder, is_converted = self.recorder, attn_mask is not None and attn_mask.dtype == torch.bool
+        values = [one for one in given[:4] if isinstance(one, Tensor) and one.dtype != torch.bool]
+        mask = attn_mask.numel() if attn_mask is not None and is_converted else 0
+        recorder.fused = fused = Fused(tuple(map(recorder.read, values)), mask)
+        result = attend(*given, enable_gqa=enable_gqa)
+        fused.output, recorder.fused = recorder.read(result), None
+        laid_out = torch.empty_like(query)  # as the kernel gives it: where its axes lie decides about later copies
+        recorder.keep(laid_out, fused.output)
+        return laid_out
 
     def on_cpu(self, given: Any) -> Any:
         """An argument, with an empty tensor on the CPU for one on meta: it takes no memory, as nobody writes to it."""

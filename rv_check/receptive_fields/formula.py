@@ -164,7 +164,12 @@ def graph_lines(graph: Graph, depth: int | None) -> list[FieldLine]:
     lines = []
     for node in graph.live:
         seen = walk.at(node) if not node.fixed else None
-        if seen is None or node is graph.input or (node not in folded and node.name.count(".") + 1 >= depth):
+        if (
+            seen is None
+            or node is graph.input
+            or node.kind == "clone"
+            or (node not in folded and node.name.count(".") + 1 >= depth)
+        ):
             continue
         fields = [(_place(feed), _field(walk.values[feed])) for feed in node.inputs if walk.values[feed]]
         joined = node.row.family == "join" and node not in folded
