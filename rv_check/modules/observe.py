@@ -8,7 +8,6 @@ decides by the values of tensors does not run on meta; such a module runs on rea
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import os
 import sys
 import warnings
@@ -17,11 +16,10 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 
 import torch
-import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend
@@ -31,12 +29,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import Document, Place, RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
-from rv_check.graphs.graph import Caller, Fused, Graph, Node, Rerun, TensorShape, Values, in_order
+from rv_check.graphs.graph import Caller, Fused, Graph, Node, TensorShape, Values, in_order
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
 from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, can_be_lent, copy_of
 from rv_check.modules.generic_point import INPUT
+from rv_check.modules.reruns import Reruns
 from rv_check.text import first_line
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
@@ -259,7 +258,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.names: dict[int, str] = {}
         self.sites: dict[tuple[str, int], Place] = {}
         self.is_users: dict[CodeType, bool] = {}
-        self.reruns: dict[FrameType, Rerun] = {}
+        self.reruns = Reruns(self.read, _run.__code__, builder.form)
         self.register(module)
         self.input = Node("input", shape=tuple(data.shape), name="input")
         self.keep(data, self.input)
@@ -338,15 +337,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         values = {"values": Constant(original.clone())} if is_known else {}
         return Node("unregistered", (), tuple(tensor.shape), values, name=self.path[-1] if self.path else "")
 
-    def is_learned(self, tensor: Tensor) -> bool:
-        """Whether its numbers depend on a parameter."""
-        return any(
-            one.name in self.parameters
-            if one.kind == "state"
-            else any(s.name in self.parameters for _, s in one.states)
-            for one in in_order([self.read(tensor)])
-        )
-
     # Where an operator is called
 
     def following(self, module: nn.Module) -> AbstractContextManager[None]:
@@ -387,33 +377,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return self.sites[at]
             frame = frame.f_back  # type: ignore[assignment]
         return None
-
-    def rerun(self) -> Rerun | None:
-        """The innermost call of torch's checkpoint that is under way since `_run` called the module.
-
-        It is found among the calls, since any module may have its own name for the function.
-        """
-        frames, frame = [], sys._getframe(2)
-        while frame is not None and frame.f_code is not _run.__code__:
-            if frame.f_code is CHECKPOINT:
-                frames.append(frame)
-            frame = frame.f_back  # type: ignore[assignment]
-        rerun = None
-        for frame in reversed(frames):
-            if frame not in self.reruns:
-                self.reruns[frame] = self.of_checkpoint(frame.f_locals, rerun)
-            rerun = self.reruns[frame]
-        return rerun
-
-    def of_checkpoint(self, given: Mapping[str, Any], outer: Rerun | None) -> Rerun:
-        """What a call of torch's checkpoint, with these arguments, keeps and runs again."""
-        tensors = tuple(self.read(tensor) for _, tensor in tensors_of((given["args"], given["kwargs"])))
-        if given["use_reentrant"]:
-            return Rerun(tensors, outer, reentrant=True)
-        everywhere = torch.utils.checkpoint._enable_checkpoint_early_stop
-        stops = given.get("early_stop", True) if everywhere is None else everywhere
-        selective = given["context_fn"] is not torch.utils.checkpoint.noop_context_fn
-        return Rerun(tensors, outer, stops=stops, selective=selective)
 
     # Operators
 
@@ -462,10 +425,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.asked[self.site()] = None
             return
         caller = self.callers[-1] if self.callers else "function"
-        rerun = self.rerun() if self.builder.form is Form.AS_RUN else None
-        builder = self.builder = self.builder.at(
-            Site(self.path[-1] if self.path else "", self.site(), caller, rerun, self.fused)
-        )
+        site = Site(self.path[-1] if self.path else "", self.site(), caller, self.reruns.innermost(), self.fused)
+        builder = self.builder = self.builder.at(site)
         if name == "mean" and self.called == "adaptive_avg_pool2d":  # as torch computes one to a size of 1
             name = self.called
         if name in PARTS:
@@ -541,11 +502,6 @@ LAYERS = tuple(  # where torch has its layers; what holds other modules is none
         *("pooling", "upsampling", "pixelshuffle", "channelshuffle", "rnn", "sparse"),
     )
 )
-CHECKPOINT: CodeType = (
-    getattr(  # where torch's checkpoint has its arguments, as functions of torch 2.11 to 2.14 have it
-        torch.utils.checkpoint, "_checkpoint_impl", inspect.unwrap(torch.utils.checkpoint.checkpoint)
-    ).__code__
-)
 ATTENTION, MATH = F.scaled_dot_product_attention, SDPBackend.MATH.value
 OVERWRITES = ("copy", "fill", "zero")  # they work in place, and what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
@@ -602,7 +558,16 @@ class _Calls(TorchFunctionMode):
         if not isinstance(given, Tensor):
             return given
         empty = torch.empty_strided(given.shape, given.stride(), dtype=given.dtype)
-        return empty.requires_grad_(self.recorder.is_learned(given))
+        return empty.requires_grad_(self.is_learned(given))
+
+    def is_learned(self, tensor: Tensor) -> bool:
+        """Whether its numbers depend on a parameter."""
+        return any(
+            one.name in self.recorder.parameters
+            if one.kind == "state"
+            else any(s.name in self.recorder.parameters for _, s in one.states)
+            for one in in_order([self.recorder.read(tensor)])
+        )
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
