@@ -1,9 +1,10 @@
-"""The receptive field of a unit: size, stride (jump) and padding along rows and columns, in input pixels."""
+"""The receptive field of a unit: size, stride (jump) and padding along each axis of the map, in input pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TypeVar
 
 from rv_check.archs import axes
@@ -12,12 +13,14 @@ from rv_check.ops.op import Slide
 
 T = TypeVar("T")
 SHOWN_PHASES = 4  # as many as fit a line
+AXIS_NAMES = {1: ("length",), 2: ("rows", "columns"), 3: ("depth", "rows", "columns")}  # by how many there are
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The receptive field of one unit of a feature map, along rows and columns, in input pixels.
+    """The receptive field of one unit of a feature map along each of its `axes`, in input pixels.
 
+    A map of an image has two, rows and columns; one of a sequence one, its length; one of a volume or a video three.
     `aligned`: all paths to the unit are centred on one pixel (Araujo et al. 2019, doi:10.23915/distill.00021).
     `through_gate`: a gate or branch that sees everything makes the true field global; the axes are those of the
     convolutional path. `collapsed`: a pool to a fixed size, a flatten or a linear layer has been passed; the axes are
@@ -25,31 +28,45 @@ class ReceptiveField:
     are then those of `Phases`.
     """
 
-    rows: Along = PIXEL
-    columns: Along = PIXEL
+    axes: tuple[Along, ...] = (PIXEL, PIXEL)
     aligned: bool = True
     through_gate: bool = False
     collapsed: bool = False
 
     @property
-    def size(self) -> int | tuple[int, int]:
-        """The pixels that a unit sees; one number where rows and columns agree."""
-        return _one(self.rows.size, self.columns.size)
+    def rows(self) -> Along:
+        """The last axis but one, of a map that has two or three."""
+        return self.axes[-2]
 
     @property
-    def stride(self) -> float | tuple[float, float]:
+    def columns(self) -> Along:
+        """The last axis."""
+        return self.axes[-1]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the axes are called."""
+        return AXIS_NAMES[len(self.axes)]
+
+    @property
+    def size(self) -> int | tuple[int, ...]:
+        """The pixels that a unit sees; one number where the axes agree."""
+        return _one([axis.size for axis in self.axes])
+
+    @property
+    def stride(self) -> float | tuple[float, ...]:
         """The input pixels between the fields of neighbouring units (the jump); a fraction where a map is upsampled."""
-        return _one(self.rows.stride, self.columns.stride)
+        return _one([axis.stride for axis in self.axes])
 
     @property
-    def padding(self) -> int | tuple[int, int]:
+    def padding(self) -> int | tuple[int, ...]:
         """How far the first unit's field begins before the input."""
-        return _one(self.rows.padding, self.columns.padding)
+        return _one([axis.padding for axis in self.axes])
 
     @property
-    def centre(self) -> float | tuple[float, float]:
+    def centre(self) -> float | tuple[float, ...]:
         """Where the first unit's field is centred, in pixel indices: pixel 0 is centred at 0. Exact up to 2**53."""
-        return _one((self.rows.size - 1) / 2 - self.rows.padding, (self.columns.size - 1) / 2 - self.columns.padding)
+        return _one([(axis.size - 1) / 2 - axis.padding for axis in self.axes])
 
     @property
     def is_global(self) -> bool:
@@ -59,32 +76,34 @@ class ReceptiveField:
     @property
     def kinds(self) -> int:
         """How many neighbouring units have fields that differ by more than where they are."""
-        return len(self.rows.phases) * len(self.columns.phases)
+        return prod(len(axis.phases) for axis in self.axes)
 
     @property
     def in_order(self) -> bool:
         """Whether the first and the last of several units tell what they all see."""
-        return axes.in_order(self.rows) and axes.in_order(self.columns)
+        return all(map(axes.in_order, self.axes))
 
     def __str__(self) -> str:
-        rows, columns = (
-            f"{axis.size}/{axis.stride if isinstance(axis.stride, int) else f'{axis.stride:.4g}'}/{axis.padding}"
-            for axis in (self.rows, self.columns)
+        return _joined(
+            " ",
+            [
+                f"{axis.size}/{axis.stride if isinstance(axis.stride, int) else f'{axis.stride:.4g}'}/{axis.padding}"
+                for axis in self.axes
+            ],
         )
-        return rows if rows == columns else f"{rows} {columns}"
 
     @property
     def by_phase(self) -> str:
         """The fields of the units that differ, as in `the largest of 11/2/6, 11/2/4`; "" where all are alike."""
         if self.kinds == 1:
             return ""
-        rows, columns = (
+        along = [
             ", ".join("/".join(map(str, phase)) if phase.size else "nothing" for phase in axis.phases)
             if len(axis.phases) <= SHOWN_PHASES
             else f"{len(axis.phases)}, of {min(phase.size for phase in axis.phases)} to {axis.size} pixels"
-            for axis in (self.rows, self.columns)
-        )
-        return f"the largest of {rows if rows == columns else f'{rows} by {columns}'}"
+            for axis in self.axes
+        ]
+        return f"the largest of {_joined(' by ', along)}"
 
     @property
     def in_full(self) -> str:
@@ -100,22 +119,21 @@ class ReceptiveField:
         if self.collapsed:
             return self
         return ReceptiveField(
-            axes.compose(self.rows, inner.rows),
-            axes.compose(self.columns, inner.columns),
+            tuple(map(axes.compose, self.axes, inner.axes)),
             self.aligned and inner.aligned,
             self.through_gate or inner.through_gate,
             inner.collapsed,
         )
 
-    def through(self, rows: Slide, columns: Slide) -> ReceptiveField:
-        """The field behind what slides over this one's feature map. Raises: RvCheckError, as `then`."""
+    def through(self, *slides: Slide) -> ReceptiveField:
+        """The field behind what slides over this one's map along each axis. Raises: RvCheckError, as `then`."""
         if self.collapsed:
             return self
-        return replace(self, rows=axes.over(self.rows, rows), columns=axes.over(self.columns, columns))
+        return replace(self, axes=tuple(map(axes.over, self.axes, slides)))
 
     def times(self, n: int) -> ReceptiveField:
         """This field composed with itself n times, in log n steps. Raises: RvCheckError, as `then`."""
-        result, power = ReceptiveField(), self
+        result, power = ReceptiveField((PIXEL,) * len(self.axes)), self
         while n:
             if n & 1:
                 result = result.then(power)
@@ -125,8 +143,13 @@ class ReceptiveField:
         return result
 
 
-def _one(a: T, b: T) -> T | tuple[T, T]:
-    return a if a == b else (a, b)
+def _one(values: Sequence[T]) -> T | tuple[T, ...]:
+    return values[0] if values.count(values[0]) == len(values) else tuple(values)
+
+
+def _joined(between: str, words: Sequence[str]) -> str:
+    """What is said of each axis, once where it is the same."""
+    return words[0] if words.count(words[0]) == len(words) else between.join(words)
 
 
 def union(branches: Sequence[ReceptiveField]) -> ReceptiveField:
@@ -135,7 +158,7 @@ def union(branches: Sequence[ReceptiveField]) -> ReceptiveField:
     Where all collapsed, it is the union of the last maps before. Raises: RvCheckError, as `ReceptiveField.then`.
     """
     maps = [field for field in branches if not field.collapsed] or branches
-    rows, columns = [f.rows for f in maps], [f.columns for f in maps]
-    aligned = all(f.aligned for f in maps) and axes.centred(rows) and axes.centred(columns)
+    along = list(zip(*(f.axes for f in maps), strict=True))
+    aligned = all(f.aligned for f in maps) and all(map(axes.centred, along))
     gate = len(maps) < len(branches) or any(f.through_gate for f in branches)
-    return ReceptiveField(axes.union(rows), axes.union(columns), aligned, gate, collapsed=maps[0].collapsed)
+    return ReceptiveField(tuple(map(axes.union, along)), aligned, gate, collapsed=maps[0].collapsed)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LARGER = 30  # times the parameters: what a norm gives goes past limits that no image takes it to
 LOUD_INPUT = 1e8  # times an image: it takes every activation past whatever it may be cut off at, as relu6 is at 6
-WAVES, LOUD_WAVES = ("sin", "cos", "tan"), 1e4  # of which rounding leaves nothing where their input is larger
+LOUD_WAVES = 1e4  # of what is periodic rounding leaves nothing where its input is larger
 NEAR_A_STEP = 1e-6  # how close two images lie beside a step, as a part of the way from one image to another
 MOST_STEPS = 16  # that are tried, each with some forty runs
 ARBITRABLE = ("missing", "extra", "moved", "replaced", "arguments", "wiring", "output", "shared", "state")
@@ -52,8 +52,8 @@ def measured(
         return found  # numbers have nothing to say of it; chance, in train mode, is not compared
     sizes = known_sizes()
     whole = [x for x in (found.input, *larger_sizes()) if x not in sizes]
-    kinds = {node.kind for graph in (found.expected, found.found) for node in graph.nodes}
-    loud = LOUD_INPUT if kinds.isdisjoint(WAVES) else LOUD_WAVES
+    waves = any(node.row.periodic for graph in (found.expected, found.found) for node in graph.nodes)
+    loud = LOUD_WAVES if waves else LOUD_INPUT
     for pairing in (_guessed, _by_gradients):
         try:
             slots = pairing(found, pair_by, sizes[0], device)

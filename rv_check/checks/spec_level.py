@@ -51,7 +51,7 @@ def contract(run: ArchRun, check: Check) -> Outcome:
         if field is not None:
             along = (row.receptive_field.rows, row.receptive_field.columns)
             ok = (field.rows, field.columns) == tuple((axis.size, axis.stride, axis.padding) for axis in along)
-            expected = str(receptive_field.ReceptiveField(axes.Axis(*field.rows), axes.Axis(*field.columns)))
+            expected = str(receptive_field.ReceptiveField((axes.Axis(*field.rows), axes.Axis(*field.columns))))
             place = stated.places["receptive_field"]
             what = f"receptive field of {stated.step}"
             yield _stated(run, check, what, ok, str(row.receptive_field), expected, place)

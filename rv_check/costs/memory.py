@@ -8,15 +8,15 @@ value after its last use, and does nothing in place.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from rv_check.costs.counted import Counted, not_counted, uncounted_of
-from rv_check.costs.operations import trained
-from rv_check.errors import unknown
-from rv_check.graphs.graph import Graph, Node
+from rv_check.costs.gradients import trained
+from rv_check.errors import RvCheckError, unknown
+from rv_check.graphs.graph import Fused, Graph, Node, Rerun
 from rv_check.ops.kinds import INDEX_BYTES, LEAVES
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -36,7 +36,10 @@ class Memory:
 
     @property
     def training(self) -> int:
-        """What a training step holds at the end of its forward pass, at least."""
+        """What a training step holds at the end of its forward pass, at least.
+
+        In its backward pass it holds, of parts that are run again, one at a time in full.
+        """
         return self.parameters + self.gradients + self.optimiser + self.activations
 
 
@@ -93,39 +96,95 @@ def kept_for_backward(
 ) -> Iterator[tuple[Node, int]]:
     """The values that autograd keeps, each once, with their bytes. Source: torch's derivatives.yaml.
 
+    Of a part that is run again in the backward pass these are what it is given, and nothing that is in it.
+
     Args: `ignored` the unknown kinds that keep nothing; `lost` those of which neither this is counted nor their output.
     Raises: RvCheckError for another kind of which it is not known what it keeps.
     """
     with_gradient = trained(graph)
+    again = {part for node in with_gradient for part in node.parts[:1]}
     seen: set[Node] = set()
     for node in graph.nodes:
-        if node.kind in LEAVES or node not in with_gradient:
-            continue
-        if node.row.keeps == "unknown":
-            if node.kind not in ignored and node.kind not in lost:
-                raise not_counted(uncounted_of([node]), PROBLEM)
-            continue
-        for value in _kept_by(node, with_gradient):
+        part = next(iter(node.parts), None)
+        kept: tuple[Node, ...] = ()
+        if part in again and part is not None:
+            _refuse_a_policy(part, node)
+            kept = (*part.inputs, *(value for value in node.inputs if part not in value.parts))
+        elif node.fused is not None and node.fused.output in with_gradient:
+            kept = (*node.fused.inputs, node.fused.output)
+        elif node.kind not in LEAVES and node in with_gradient:
+            if node.row.keeps == "unknown":
+                if node.kind not in ignored and node.kind not in lost:
+                    raise not_counted(uncounted_of([node]), PROBLEM)
+                continue
+            kept = _kept_by(node, with_gradient)
+        for value in kept:
             root = _root(value)
-            if root not in seen and root.kind not in ("state", "constant", *lost):
+            is_number = root.kind == "constant" and prod(root.shape) == 1
+            if root not in seen and root.kind not in ("state", *lost) and not is_number:
                 seen.add(root)
                 yield root, _bytes(root, size)
-        besides = _made_for_backward(node, size)
-        if besides:
+        besides = _made_for_backward(node, size) if part not in again and node in with_gradient else 0
+        if besides and _is_made(node):
             yield node, besides
+
+
+def run_again(graph: Graph, with_gradient: Set[Node]) -> dict[Node, int]:
+    """How often each operation is run in the backward pass again: once for each part that it stands in and is reached.
+
+    A part that stops is run as far as autograd kept anything: what an operation is given is kept before it is done. A
+    fused kernel of attention does the first of its products anew.
+    Raises: RvCheckError where a part keeps what a policy of its own says.
+    """
+    order = [node for node in graph.ran if node.rerun is not None]
+    again = {part for node in with_gradient for part in node.parts}
+    reach: dict[Rerun, int] = {}  # the last operation of each part that is run again
+    begun: set[Rerun] = set()
+    for at, node in enumerate(order):
+        for part, inner in zip(node.parts, (*node.parts[1:], None), strict=True):
+            _refuse_a_policy(part, node)
+            if not part.stops or (inner is not None and inner.reentrant):
+                reach[part] = at
+            elif inner is not None and inner not in begun:  # what that one is given is kept
+                reach[part] = at - 1
+            elif inner is None and node in with_gradient and node.fused is not None:  # its output is kept
+                reach[part] = at
+            elif inner is None and node in with_gradient:
+                made = "output" in node.row.keeps or _made_for_backward(node, 1)
+                if made or _kept_by(node, with_gradient):
+                    reach[part] = at if made else at - 1
+            begun.add(part)
+    times = {
+        node: sum(part in again and at <= reach.get(part, -1) for part in node.parts) for at, node in enumerate(order)
+    }
+    kernels: set[Fused] = set()
+    for node in graph.ran:
+        if node.fused is not None and node.fused not in kernels and node.kind == "matmul" and node in with_gradient:
+            kernels.add(node.fused)
+            times[node] = times.get(node, 0) + 1
+    return times
+
+
+def _refuse_a_policy(part: Rerun, node: Node) -> None:
+    if part.selective:
+        what = f"what a checkpoint with a context_fn keeps, at {node.name or 'the module'}, is not known"
+        raise RvCheckError(what, expected="one without a context_fn")
 
 
 def _bytes(value: Node, size: int) -> int:
     return prod(value.shape) * (value.row.element_bytes or size)
 
 
-def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
+def _kept_by(node: Node, with_gradient: Set[Node]) -> tuple[Node, ...]:
     """The values among its inputs and its output, of a kind of which that is known."""
     match node.row.keeps:
         case "input":
             if node.kind == "adaptive_avgpool" and node.shape[2:] == (1, 1):
                 return ()  # torch computes it as a mean
-            return node.inputs[:1]
+            weight = node.tensors.get("weight")
+            if not isinstance(weight, Node) or (node.kind == "linear" and node.inputs[0] not in with_gradient):
+                return node.inputs[:1]
+            return (*node.inputs[:1], weight)  # one that is computed, as where norms of weights are
         case "inputs":
             return node.inputs
         case "factors":
@@ -146,8 +205,12 @@ def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
 def _made_for_backward(node: Node, size: int) -> int:
     """Bytes that an operation makes for its backward pass, beside its output."""
     a = node.attributes
+    if node.fused is not None:
+        return prod(node.fused.inputs[0].shape[:-1]) * max(size, 4) + node.fused.mask * size
     match node.kind:
-        case "maxpool" | "max_pool3d_with_indices" | "adaptive_max_pool2d" | "max" | "min":  # where each extreme is
+        case (
+            "maxpool" | "max_pool3d_with_indices" | "adaptive_max_pool2d" | "adaptive_max_pool3d" | "max" | "min"
+        ):  # where each extreme is
             return prod(node.shape) * INDEX_BYTES
         case "sort" | "topk":  # where each was
             return prod(node.shape) * INDEX_BYTES
@@ -163,9 +226,12 @@ def _made_for_backward(node: Node, size: int) -> int:
         case "log_sigmoid_forward":
             return prod(node.shape) * size  # the exponential
         case "_weight_norm_interface":  # the norms
-            return prod(node.inputs[1].shape) * size
+            axis: int = a["dim"]
+            return node.shape[axis] * size
         case "drop_path" if a["p"]:
             return node.shape[0] * size  # the mask
+        case "dropout" if a["of"] == "channels":
+            return prod(node.shape[:2]) * size  # the mask
         case "dropout":
             return prod(node.shape) * size  # the mask
     return 0
@@ -178,15 +244,20 @@ def _root(node: Node) -> Node:
     return node
 
 
+def _is_made(node: Node) -> bool:
+    """Whether there ever is a value of it: within a fused kernel it is of its output alone."""
+    return node.fused is None or node.fused.output is None or node is _root(node.fused.output)
+
+
 def least_peak(graph: Graph, size: int = 4, lost: Collection[str] = ()) -> int:
     """The most bytes that are alive at once if each value goes with its last use; nothing is done in place.
 
     Args: `lost` the kinds whose output is not counted.
     """
-    order = [node for node in graph.nodes if node.kind not in LEAVES and not node.fixed]
+    order = [node for node in graph.nodes if node.kind not in LEAVES and not node.fixed and _is_made(node)]
     last: dict[Node, int] = {_root(node): len(order) for node in graph.outputs.values()}
     for at, node in enumerate(order):
-        for value in node.inputs:
+        for value in node.inputs if node.fused is None else node.fused.inputs:
             root = _root(value)
             last[root] = max(last.get(root, 0), at)
     live, peak = {graph.input: _bytes(graph.input, size)}, 0

@@ -13,10 +13,12 @@ from math import prod
 
 from rv_check.archs.arch import Arch
 from rv_check.costs.counted import Counted, uncounted_of
+from rv_check.costs.gradients import own_parameters, trained
+from rv_check.costs.memory import run_again
 from rv_check.costs.own_rules import NONE, OwnRules
 from rv_check.errors import Place
 from rv_check.graphs.builder import Form
-from rv_check.graphs.graph import Caller, Graph, Node, State
+from rv_check.graphs.graph import Caller, Graph, Node
 from rv_check.graphs.of_arch import graph_of
 from rv_check.ops.kinds import LEAVES
 
@@ -38,6 +40,7 @@ class Operation:
     quantities: Mapping[str, int]
     weight_gradient: int = 0  # multiply-adds of the gradient with respect to its weights
     input_gradient: int = 0  # multiply-adds of the gradient with respect to its inputs
+    again: int = 0  # multiply-adds of running it again in the backward pass, as a checkpoint does
     place: Place | None = None
 
     @property
@@ -48,7 +51,7 @@ class Operation:
     @property
     def backward(self) -> int:
         """Multiply-adds of the backward pass."""
-        return self.weight_gradient + self.input_gradient
+        return self.weight_gradient + self.input_gradient + self.again
 
 
 def operations_of(arch: Arch) -> list[Operation]:
@@ -71,6 +74,7 @@ def counted(graph: Graph, own: OwnRules = NONE) -> Counted[tuple[Operation, ...]
     """
     graph.must_see_input()
     with_gradient = trained(graph)
+    again = run_again(graph, with_gradient)
     known: list[Operation] = []
     uncounted: list[Node] = []
     for node in graph.ran:
@@ -79,25 +83,9 @@ def counted(graph: Graph, own: OwnRules = NONE) -> Counted[tuple[Operation, ...]
             if macs is None:
                 uncounted.append(node)
             else:
-                known.append(_operation(node, macs, graph, with_gradient))
+                known.append(_operation(node, macs, graph, with_gradient, again.get(node, 0)))
     ignored = Counter(one.kind for one in known if own.ignores(one.kind))
     return Counted(tuple(known), uncounted_of(uncounted), dict(ignored))
-
-
-def trained(graph: Graph) -> set[Node]:
-    """What depends on a parameter, so that a gradient is passed through it; not through a truth value or a place."""
-    found: set[Node] = set()
-    for node in (*graph.nodes, *graph.ran):
-        own = node.kind == "state" and node.name in graph.parameters
-        if node.row.element_bytes is not None:
-            continue
-        if own or _own_parameters(node, graph) or any(feed in found for feed in node.feeds):
-            found.add(node)
-    return found
-
-
-def _own_parameters(node: Node, graph: Graph) -> list[State]:
-    return [state for _, state in node.states if state.name in graph.parameters]
 
 
 def macs_of(node: Node, own: OwnRules = NONE) -> int | None:
@@ -122,10 +110,10 @@ def macs_of(node: Node, own: OwnRules = NONE) -> int | None:
     return 0
 
 
-def _operation(node: Node, macs: int, graph: Graph, with_gradient: set[Node]) -> Operation:
+def _operation(node: Node, macs: int, graph: Graph, with_gradient: set[Node], again: int) -> Operation:
     x = node.inputs[0].shape if node.inputs else ()
     out = prod(node.shape)
-    own = _own_parameters(node, graph)
+    own = own_parameters(node, graph)
     quantities = {
         "macs": macs,
         "in": prod(x),
@@ -135,11 +123,13 @@ def _operation(node: Node, macs: int, graph: Graph, with_gradient: set[Node]) ->
         "window": _windows(node),
         "params": sum(prod(state.shape) for state in own),
     }
-    weights = "weight" in node.tensors and any(state is node.tensors["weight"] for state in own)
+    weights = node in with_gradient and any(state is node.tensors.get("weight") for state in own)
     if node.row.multiplies == "unknown":  # what the user's operator calls its weights is not known
         weights = bool(own)
     if node.row.multiplies == "matrices":
         weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs[:2])
+    elif node.row.multiplies == "attention":  # the first product anew, and two for each of the two
+        weight_gradient, passed = 0, macs * 5 // 2 * (node in with_gradient)
     else:
         weight_gradient, passed = macs * weights, macs * any(value in with_gradient for value in node.inputs)
     return Operation(
@@ -151,6 +141,7 @@ def _operation(node: Node, macs: int, graph: Graph, with_gradient: set[Node]) ->
         {name: value for name, value in quantities.items() if value},
         weight_gradient,
         passed,
+        again * macs,
         node.place,
     )
 

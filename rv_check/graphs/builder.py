@@ -10,7 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from rv_check.errors import Place
-from rv_check.graphs.graph import Caller, Graph, Node, State, TensorShape
+from rv_check.graphs.graph import Caller, Fused, Graph, Node, Rerun, State, TensorShape
 from rv_check.ops.kinds import LEAVES
 
 Rule = Callable[["Builder", Node], "Node | None"]
@@ -33,7 +33,6 @@ class Registered(NamedTuple):
 
 
 RULES: dict[str, list[Registered]] = {}
-MOVES = ("reshape", "permute", "slice")
 
 
 def rule(words: str, *kinds: str, at_this_size: bool = False) -> Callable[[Rule], Rule]:
@@ -49,11 +48,13 @@ def rule(words: str, *kinds: str, at_this_size: bool = False) -> Callable[[Rule]
 
 @dataclass(frozen=True)
 class Site:
-    """Where an operation is asked for: a step of a spec or a module's path, a line, and who asks."""
+    """Where an operation is asked for: a step of a spec or a module's path, a line, who asks, and as a part of what."""
 
     name: str = ""
     place: Place | None = None
     caller: Caller = "layer"
+    rerun: Rerun | None = None
+    fused: Fused | None = None
 
 
 class Part(NamedTuple):
@@ -104,10 +105,9 @@ class Builder:
         else has named, and so may be called as one of these is.
         """
         name, place = (like.name, like.place) if like else (self.site.name, self.site.place)
-        rules = like.rules if like else ()
-        node = Node(
-            kind, inputs, shape, {**attributes, **(arguments or {})}, tensors, name, place, rules, self.site.caller
-        )
+        rules, site = like.rules if like else (), self.site
+        given = {**attributes, **(arguments or {})}
+        node = Node(kind, inputs, shape, given, tensors, name, place, rules, site.caller, site.rerun, site.fused)
         if self.form is Form.AS_RUN:
             self.work.made.append(node)
             return node
@@ -121,7 +121,7 @@ class Builder:
                     if words not in other.rules and other not in inputs:
                         other.rules += (words,)
                 return other
-        if kind in MOVES:  # the same value, moved in the same way by several who use it, is one
+        if node.row.keeps == "view":  # the same value, moved in the same way by several who use it, is one
             return self.work.moved.setdefault((kind, inputs, shape, tuple(sorted(node.attributes.items()))), node)
         return node
 
@@ -136,7 +136,8 @@ class Builder:
             leaves = (node for node in graph.nodes if node.kind in LEAVES)
             nodes = (*leaves, *(node for node in self.work.made if node in known))
             # A view of which no output knows is a reader's own, as the transposed weight of a linear layer is.
-            ran = tuple(node for node in self.work.made if node in known or node.row.keeps != "view")
+            done = (node for node in self.work.made if node.kind != "clone")
+            ran = tuple(node for node in done if node in known or node.row.keeps != "view")
             return replace(graph, nodes=nodes, ran=ran)
         _cut_wholes(graph, self.work.parts)
         graph = replace(graph, nodes=())
@@ -189,7 +190,7 @@ def state_of(value: Node) -> State | Node:
     """The parameter or buffer that a value is, or a part of it, moved or not; else the value itself."""
     moves: list[Node] = []
     node = value
-    while node.kind in ("reshape", "permute") or (node.kind == "slice" and node.attributes["step"] == 1):
+    while _moves_elements(node):
         moves.append(node)
         (node,) = node.inputs
     if node.kind != "state":
@@ -205,6 +206,16 @@ def state_of(value: Node) -> State | Node:
             case "slice":
                 state = sliced(state, a["axis"], a["start"], a["stop"], move.inputs[0])
     return state
+
+
+def _moves_elements(node: Node) -> bool:
+    """Whether it gives elements of its input in another place, as the steps of a `State` can say."""
+    match node.kind:
+        case "reshape" | "permute":
+            return True
+        case "slice":
+            return bool(node.attributes["step"] == 1)
+    return False
 
 
 def reshaped(state: State, shape: TensorShape) -> State:

@@ -7,7 +7,7 @@ a node does not change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -89,16 +89,50 @@ class Values(Protocol):
         """Both in words, where they differ: what is found, and what is expected."""
 
 
+@dataclass(frozen=True, eq=False)
+class Rerun:
+    """A part of a network that is run again in the backward pass, as `torch.utils.checkpoint` runs it.
+
+    `inputs` is what it is given, which is kept instead of what is in it; `outer` the part that it stands in.
+    `reentrant`: no gradient is passed where none of its inputs has one. `stops`: it is run only as far as anything is
+    needed. `selective`: it keeps what a policy of its own says.
+    """
+
+    inputs: tuple[Node, ...]
+    outer: Rerun | None = None
+    reentrant: bool = False
+    stops: bool = False
+    selective: bool = False
+
+    def passes_gradients(self, trained: Set[Node]) -> bool:
+        """Whether it does, given what a gradient is passed through before it."""
+        return not self.reentrant or not trained.isdisjoint(self.inputs)
+
+
+@dataclass(eq=False)
+class Fused:
+    """Attention that torch does by one kernel on a CPU, which the graph has as the operations that it stands for.
+
+    `inputs` are queries, keys, values, and a mask of numbers, `output` what comes of them; `mask`: how many numbers it
+    makes of a mask of truth values.
+    """
+
+    inputs: tuple[Node, ...]
+    mask: int = 0
+    output: Node | None = None
+
+
 class Node:
     """One operation on values, `tensors` being the parameters and buffers that it uses by their role.
 
     `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source; `caller`: who
-    asked for it. `fixed`: it depends on no input and no chance; `nonnegative`: no element of it can be below 0.
+    asked for it. `fixed`: it depends on no input and no chance; `nonnegative`: no element of it can be below 0;
+    `rerun`: the innermost part it is in that is run again in the backward pass; `fused`: the kernel that it is part of.
     """
 
     __slots__ = (
-        *("attributes", "caller", "fixed", "height", "inputs", "key", "kind", "name", "nonnegative", "place", "rules"),
-        *("shape", "tensors"),
+        *("attributes", "caller", "fixed", "fused", "height", "inputs", "key", "kind", "name", "nonnegative", "place"),
+        *("rerun", "rules", "shape", "tensors"),
     )
 
     def __init__(
@@ -112,11 +146,13 @@ class Node:
         place: Place | None = None,
         rules: tuple[str, ...] = (),
         caller: Caller = "layer",
+        rerun: Rerun | None = None,
+        fused: Fused | None = None,
     ):
         self.kind, self.inputs, self.shape = kind, inputs, shape
         self.attributes, self.tensors = dict(attributes or {}), dict(tensors or {})
         self.name, self.place, self.rules = name, place, rules
-        self.caller = caller
+        self.caller, self.rerun, self.fused = caller, rerun, fused
         self.fixed: bool = kind in FIXED or (bool(inputs or tensors) and all(feed.fixed for feed in self.feeds))
         self.nonnegative = _is_nonnegative(self)
         self.key = b""  # equal for equal computations, whatever the tensors are called; set by Graph
@@ -129,6 +165,15 @@ class Node:
     def row(self) -> Kind:
         """What is true of every operation of its kind."""
         return kind_of(self.kind)
+
+    @property
+    def parts(self) -> tuple[Rerun, ...]:
+        """The parts that it stands in which are run again, from the outermost on."""
+        found: tuple[Rerun, ...] = ()
+        part = self.rerun
+        while part is not None:
+            found, part = (part, *found), part.outer
+        return found
 
     @property
     def feeds(self) -> tuple[Node, ...]:
@@ -159,12 +204,17 @@ def describe(node: Node) -> str:
         words.append("x".join(map(str, a["kernel"])))
     if node.row.weighted and node.inputs:
         words.append(f"{node.inputs[0].shape[-1 if node.kind == 'linear' else 1]} -> {a['out']}")
-    shown: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1)}
-    shown |= {"groups": 1, "ceil_mode": False}
-    words += [f"{name} {show(a[name])}" for name, default in shown.items() if a.get(name, default) != default]
+    shown = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1, "ceil_mode": False}
+    of_all = {name: _of_all_axes(a[name]) for name in shown if name in a}
+    words += [f"{name} {show(value)}" for name, value in of_all.items() if value != shown[name]]
     named = ("kernel", "out", "count_include_pad", *shown)
     words += [f"{name} {show(value)}" for name, value in a.items() if name not in named]
     return " ".join(words)
+
+
+def _of_all_axes(value: Any) -> Any:
+    """A number that is that of each of up to three axes, where it is."""
+    return value[0] if isinstance(value, tuple) and len(value) <= 3 and len(set(value)) == 1 else value
 
 
 def show(value: Any) -> str:
@@ -196,7 +246,7 @@ class Graph:
     unseen: frozenset[Place] = frozenset()  # the lines, of the functions that did so, that were not run
     constants: Mapping[str, Values] = field(default_factory=dict)  # those that are only read, and are no weights
     nodes: Sequence[Node] = ()  # the operations of `outputs` and `unread`, each after what it uses, unless given
-    ran: Sequence[Node] = ()  # as run: all that was done, also for a number that Python reads, in the order of time
+    ran: Sequence[Node] = ()  # as run: all that was done but copies, also for what Python reads, in the order of time
 
     def __post_init__(self) -> None:
         if not self.nodes:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from math import isclose, prod
 from typing import Any
 
-from rv_check.graphs.builder import Builder, state_of
+from rv_check.graphs.builder import Builder, Form, state_of
 from rv_check.graphs.graph import Node, State, TensorShape
 
 Arguments = Mapping[str, Any]
@@ -64,9 +64,9 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
-def pair(value: Any) -> tuple[int, int]:
-    """Both axes: torch takes a list of one for a pair of equals."""
-    return (value[0], value[0]) if len(value) == 1 else (value[0], value[1])
+def each(value: Any, axes: int = 2) -> tuple[int, ...]:
+    """A number for each axis: torch takes a list of one for as many equals."""
+    return (value[0],) * axes if len(value) == 1 else tuple(value)
 
 
 def _tensors(**roles: Node | None) -> dict[str, State | Node]:
@@ -81,12 +81,11 @@ def convolution(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """Every convolution there is: conv1d to conv3d, transposed or not."""
     weight = a["weight"]
     kernel = weight.shape[2:]
-    form: Callable[[Any], Any] = pair if len(kernel) == 2 else tuple
     attributes = {"out": shape[1], "kernel": kernel, "groups": a["groups"]}
-    attributes |= {name: form(a[name]) for name in ("stride", "padding", "dilation")}
+    attributes |= {name: each(a[name], len(kernel)) for name in ("stride", "padding", "dilation")}
     kind = "conv" if len(kernel) == 2 else f"conv{len(kernel)}d"
     if a["transposed"]:
-        kind, attributes["output_padding"] = f"{kind}_transpose", form(a["output_padding"])
+        kind, attributes["output_padding"] = f"{kind}_transpose", each(a["output_padding"], len(kernel))
     return b.make(kind, a["input"], shape=shape, tensors=_tensors(weight=weight, bias=a["bias"]), **attributes)
 
 
@@ -256,28 +255,30 @@ READERS |= {kind: _plainly(kind) for kind in ("silu", "sigmoid")}
 # Pools
 
 
-@reads("max_pool2d_with_indices", "max_pool2d")
+@reads("max_pool2d_with_indices", "max_pool2d", "max_pool3d_with_indices", "max_pool3d")
 def max_pool(b: Builder, a: Arguments, shape: TensorShape) -> Node:
-    """The largest of each window."""
-    kernel = pair(a["kernel_size"])
-    arguments: dict[str, Any] = {name: pair(a[name]) for name in ("padding", "dilation")}
-    stride = pair(a["stride"]) if a["stride"] else kernel
-    ceil = bool(a["ceil_mode"])
-    return b.make("maxpool", a["self"], shape=shape, kernel=kernel, stride=stride, ceil_mode=ceil, **arguments)
+    """The largest of each window; of a sequence along the second of two axes, as torch does it."""
+    axes = 3 if len(a["kernel_size"]) == 3 or len(shape) == 5 else 2
+    kernel = each(a["kernel_size"], axes)
+    arguments: dict[str, Any] = {name: each(a[name], axes) for name in ("padding", "dilation")}
+    stride = each(a["stride"], axes) if a["stride"] else kernel
+    kind, ceil = "max_pool3d_with_indices" if axes == 3 else "maxpool", bool(a["ceil_mode"])
+    return b.make(kind, a["self"], shape=shape, kernel=kernel, stride=stride, ceil_mode=ceil, **arguments)
 
 
-@reads("avg_pool2d")
+@reads("avg_pool2d", "avg_pool3d")
 def avg_pool(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """The mean of each window."""
-    kernel = pair(a["kernel_size"])
+    axes = 3 if len(a["kernel_size"]) == 3 or len(shape) == 5 else 2
+    kernel = each(a["kernel_size"], axes)
     divisor = {} if a["divisor_override"] is None else {"divisor": a["divisor_override"]}
     return b.make(
-        "avgpool",
+        "avg_pool3d" if axes == 3 else "avgpool",
         a["self"],
         shape=shape,
         kernel=kernel,
-        stride=pair(a["stride"]) if a["stride"] else kernel,
-        padding=pair(a["padding"]),
+        stride=each(a["stride"], axes) if a["stride"] else kernel,
+        padding=each(a["padding"], axes),
         ceil_mode=bool(a["ceil_mode"]),
         count_include_pad=bool(a["count_include_pad"]),
         **divisor,
@@ -290,13 +291,24 @@ def adaptive_avg_pool(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     return b.make("adaptive_avgpool", a["self"], shape=shape, out=shape[-2:])
 
 
-@reads("upsample_nearest2d")
-def upsample_nearest(b: Builder, a: Arguments, shape: TensorShape) -> Node:
+def _upsample_nearest(kind: str, *scales: str) -> Reader:
     """Each element in the place of several. A size that is given for a scale stands for the scale that it makes."""
-    x = a["self"] if "self" in a else a["input"]
-    given = a.get("scale_factors") or (a.get("scales_h"), a.get("scales_w"))
-    sizes = zip(given, shape[2:], x.shape[2:], strict=True)
-    return b.make("upsample_nearest2d", x, shape=shape, scale=tuple(one or new / old for one, new, old in sizes))
+
+    def reader(b: Builder, a: Arguments, shape: TensorShape) -> Node:
+        x = a["self"] if "self" in a else a["input"]
+        given = a.get("scale_factors") or tuple(a.get(scale) for scale in scales)
+        sizes = zip(given, shape[2:], x.shape[2:], strict=True)
+        return b.make(kind, x, shape=shape, scale=tuple(one or new / old for one, new, old in sizes))
+
+    return reader
+
+
+for _kind, *_scales in (
+    ("upsample_nearest1d", "scales"),
+    ("upsample_nearest2d", "scales_h", "scales_w"),
+    ("upsample_nearest3d", "scales_d", "scales_h", "scales_w"),
+):
+    READERS[_kind] = _upsample_nearest(_kind, *_scales)
 
 
 def _reduction(kind: str) -> Reader:
@@ -617,9 +629,15 @@ def pad(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     return b.make("pad", x, shape=shape, sides=tuple(sides), value=float(a.get("value", 0)))
 
 
-@reads("clone", "contiguous", "alias", "detach", "lift", "lift_fresh", "lift_fresh_copy", "positive", "view_as")
+@reads("clone")
+def clone(b: Builder, a: Arguments, shape: TensorShape) -> Node:
+    """The value in memory of its own, which is another one only where memory counts."""
+    return b.make("clone", a["self"], shape=shape) if b.form is Form.AS_RUN else a["self"]
+
+
+@reads("contiguous", "alias", "detach", "lift", "lift_fresh", "lift_fresh_copy", "positive", "view_as")
 def same(b: Builder, a: Arguments, shape: TensorShape) -> Node:
-    """The value itself, in memory of its own or not."""
+    """The value itself."""
     x: Node = a["self"]
     return x
 

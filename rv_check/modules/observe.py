@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -21,19 +22,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import HigherOrderOperator
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import Document, Place, RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
-from rv_check.graphs.graph import Caller, Graph, Node, TensorShape, Values
+from rv_check.graphs.graph import Caller, Fused, Graph, Node, TensorShape, Values, in_order
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
 from rv_check.modules.branches import VARIANTS, Lines
 from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, Held, can_be_lent, copy_of
 from rv_check.modules.generic_point import INPUT, make_alike
+from rv_check.modules.reruns import Reruns
 from rv_check.text import first_line
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
@@ -272,6 +276,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.kept: list[Tensor] = []  # so that no address is used twice
         self.path: list[str] = []
         self.callers: list[Caller] = []
+        self.fused: Fused | None = None  # the kernel under way
         self.called = ""  # the function of torch's that was called, where that is asked for
         self.parameters: set[str] = set()
         self.state: dict[str, TensorShape] = {}
@@ -279,6 +284,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.names: dict[int, str] = {}
         self.sites: dict[tuple[str, int], Place] = {}
         self.is_users: dict[CodeType, bool] = {}
+        self.reruns = Reruns(self.read, _run.__code__, builder.form)
         self.register(module)
         self.input = Node("input", shape=tuple(data.shape), name="input")
         self.keep(data, self.input)
@@ -457,7 +463,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.asked[self.site()] = None
             return
         caller = self.callers[-1] if self.callers else "function"
-        builder = self.builder = self.builder.at(Site(self.path[-1] if self.path else "", self.site(), caller))
+        site = Site(self.path[-1] if self.path else "", self.site(), caller, self.reruns.innermost(), self.fused)
+        builder = self.builder = self.builder.at(site)
         if name == "mean" and self.called == "adaptive_avg_pool2d":  # as torch computes one to a size of 1
             name = self.called
         if name in PARTS:
@@ -564,20 +571,78 @@ LAYERS = tuple(  # where torch has its layers; what holds other modules is none
         *("pooling", "upsampling", "pixelshuffle", "channelshuffle", "rnn", "sparse"),
     )
 )
+ATTENTION, MATH = F.scaled_dot_product_attention, SDPBackend.MATH.value
 OVERWRITES = ("copy", "fill", "zero")  # they work in place, and what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
 
 
 class _Calls(TorchFunctionMode):
-    """Tells a recorder which function of torch's is called from outside of torch."""
+    """Tells a recorder which function of torch's is called from outside of torch, and how a CPU would do attention.
+
+    On meta torch does it by products of matrices, whatever it would do on a device. Torch's own layers call it within a
+    function of torch's, which is out of sight here: in `torch.nn.functional` another one has its place meanwhile.
+    """
 
     def __init__(self, recorder: _Recorder):
         super().__init__()
         self.recorder = recorder
 
+    def __enter__(self) -> Any:
+        F.scaled_dot_product_attention = self.attention
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *error: Any) -> None:
+        F.scaled_dot_product_attention = ATTENTION
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+    def attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """Attention, its operations marked where torch has one kernel for them on a CPU."""
+        given: list[Any] = [query, key, value, attn_mask, dropout_p, is_causal]
+        choose, attend = partial(torch._fused_sdp_choice, scale=scale), partial(ATTENTION, scale=scale)
+        if not query.is_meta or choose(*map(self.on_cpu, given), enable_gqa=enable_gqa) == MATH:
+            result: Tensor = attend(*given, enable_gqa=enable_gqa)
+            return result
+        recorder, is_converted = self.recorder, attn_mask is not None and attn_mask.dtype == torch.bool
+        values = [one for one in given[:4] if isinstance(one, Tensor) and one.dtype != torch.bool]
+        mask = attn_mask.numel() if attn_mask is not None and is_converted else 0
+        recorder.fused = fused = Fused(tuple(map(recorder.read, values)), mask)
+        result = attend(*given, enable_gqa=enable_gqa)
+        fused.output, recorder.fused = recorder.read(result), None
+        laid_out = torch.empty_like(query)  # as the kernel gives it: where its axes lie decides about later copies
+        recorder.keep(laid_out, fused.output)
+        return laid_out
+
+    def on_cpu(self, given: Any) -> Any:
+        """An argument, with an empty tensor on the CPU for one on meta: it takes no memory, as nobody writes to it."""
+        if not isinstance(given, Tensor):
+            return given
+        empty = torch.empty_strided(given.shape, given.stride(), dtype=given.dtype)
+        return empty.requires_grad_(self.is_learned(given))
+
+    def is_learned(self, tensor: Tensor) -> bool:
+        """Whether its numbers depend on a parameter."""
+        return any(
+            one.name in self.recorder.parameters
+            if one.kind == "state"
+            else any(s.name in self.recorder.parameters for _, s in one.states)
+            for one in in_order([self.recorder.read(tensor)])
+        )
+
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func is ATTENTION:
+            func = self.attention
         outer, self.recorder.called = self.recorder.called, getattr(func, "__name__", "")
         try:
             return func(*args, **(kwargs or {}))

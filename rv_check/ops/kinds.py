@@ -14,7 +14,7 @@ from typing import Literal
 
 Sees = Literal[  # what a unit of the output sees of the inputs
     "itself",  # the unit of each input in its own place
-    "window",  # what slides over rows and columns
+    "window",  # what slides over the axes of a map
     "larger",  # the unit that it is made from by upsampling
     "joined",  # the unit of one of the inputs, which lie one after the other
     "map",  # the whole map
@@ -58,7 +58,8 @@ class Kind:
     `commutes`: its inputs come in no order, and nested ones are one. `moves`: it computes nothing, and its arguments
     follow the shape of its input. `worth`: what it is worth to pair two of the kind when graphs are aligned, where what
     carries parameters tells the most about the place. `element_bytes`: the size of an element of the output, where it
-    is no number of the network's type.
+    is no number of the network's type. `periodic`: what it gives repeats, so that rounding leaves nothing of it where
+    its input is large.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Kind:
     worth: float = 3.0
     sign: Sign = "any"
     element_bytes: int | None = None
+    periodic: bool = False
 
 
 KINDS: dict[str, Kind] = {}
@@ -105,10 +107,10 @@ MASK_BYTES, INDEX_BYTES = 1, 8  # the size of a truth value, and that of a numbe
 
 for _row in (
     # Layers
-    Kind("conv1d", "not followed", "input", "filter", family="layer", weighted=True, worth=8.0),
-    Kind("conv3d", "not followed", "input", "filter", family="layer", weighted=True, worth=8.0),
-    Kind("conv1d_transpose", "not followed", "input", "spread", family="layer", weighted=True, worth=8.0),
-    Kind("conv3d_transpose", "not followed", "input", "spread", family="layer", weighted=True, worth=8.0),
+    Kind("conv1d", "window", "input", "filter", family="layer", weighted=True, worth=8.0),
+    Kind("conv3d", "window", "input", "filter", family="layer", weighted=True, worth=8.0),
+    Kind("conv1d_transpose", "window", "input", "spread", family="layer", weighted=True, worth=8.0),
+    Kind("conv3d_transpose", "window", "input", "spread", family="layer", weighted=True, worth=8.0),
     Kind("native_layer_norm", "norm", "input", "nothing", family="norm", worth=4.0),
     Kind("matmul", "map", "factors", "matrices", family="layer"),
     Kind("grouped_matmul", "not followed", "inputs", "matrices", family="layer"),
@@ -136,6 +138,7 @@ for _row in (
     Kind("_safe_softmax", "axes", "output", "nothing"),
     Kind("_log_softmax", "axes", "output", "nothing"),
     # Functions of single elements
+    Kind("clone", "itself", "nothing", "nothing", moves=True, sign="kept"),
     Kind("scale", "itself", "nothing", "nothing"),
     Kind("shift", "itself", "nothing", "nothing"),
     Kind("cast", "itself", "nothing", "nothing"),
@@ -151,8 +154,8 @@ for _row in (
     Kind("rsqrt", "itself", "output", "nothing"),
     Kind("reciprocal", "itself", "output", "nothing"),
     Kind("abs", "itself", "input", "nothing", family="activation"),
-    Kind("sin", "itself", "input", "nothing", family="activation"),
-    Kind("cos", "itself", "input", "nothing"),
+    Kind("sin", "itself", "input", "nothing", family="activation", periodic=True),
+    Kind("cos", "itself", "input", "nothing", periodic=True),
     Kind("atan", "itself", "input", "nothing"),
     Kind("sinh", "itself", "input", "nothing"),
     Kind("cosh", "itself", "input", "nothing"),
@@ -236,16 +239,22 @@ for _row in (
     Kind("col2im", "not followed", "nothing", "nothing"),
     Kind("grid_sampler_2d", "not followed", "inputs", "nothing"),
     Kind("upsample_bicubic2d", "not followed", "nothing", "nothing"),
-    Kind("upsample_linear1d", "not followed", "nothing", "nothing"),
-    Kind("upsample_trilinear3d", "not followed", "nothing", "nothing"),
-    Kind("max_pool3d_with_indices", "not followed", "input", "nothing", family="pool"),
-    Kind("avg_pool3d", "not followed", "input", "nothing", family="pool"),
-    Kind("reflection_pad1d", "not followed", "input", "nothing", moves=True),
-    Kind("replication_pad1d", "not followed", "input", "nothing", moves=True),
+    Kind("upsample_nearest1d", "larger", "nothing", "nothing"),
+    Kind("upsample_nearest3d", "larger", "nothing", "nothing"),
+    Kind("upsample_linear1d", "larger", "nothing", "nothing"),
+    Kind("upsample_trilinear3d", "larger", "nothing", "nothing"),
+    Kind("max_pool3d_with_indices", "window", "input", "nothing", family="pool"),
+    Kind("avg_pool3d", "window", "input", "nothing", family="pool"),
+    Kind("_adaptive_avg_pool3d", "map", "input", "nothing", family="pool"),
+    Kind("adaptive_max_pool3d", "map", "input", "nothing", family="pool"),
+    Kind("reflection_pad1d", "window", "input", "nothing", moves=True),
+    Kind("reflection_pad3d", "window", "input", "nothing", moves=True),
+    Kind("replication_pad1d", "window", "input", "nothing", moves=True),
+    Kind("replication_pad3d", "window", "input", "nothing", moves=True),
     Kind("pixel_unshuffle", "not followed", "nothing", "nothing"),
     Kind("remainder", "itself", "nothing", "nothing"),
     Kind("fmod", "itself", "nothing", "nothing"),
-    Kind("tan", "itself", "output", "nothing"),
+    Kind("tan", "itself", "output", "nothing", periodic=True),
     Kind("atan2", "itself", "inputs", "nothing"),
     Kind("cumprod", "not followed", "input and output", "nothing"),
     Kind("prod", "axes", "input and output", "nothing"),

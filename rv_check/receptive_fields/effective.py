@@ -110,8 +110,12 @@ def effective_fields(
     `input` (C, H, W) of normally distributed images, `images` a run. `statistics` of batch norms: "frozen", those of
     the run's images, held constant, so that no unit sees beyond its theoretical field; "batch", as in training, where
     every pixel of every image reaches every unit through them.
-    Raises: RvCheckError for an unknown step, or for a network that does not run. Torch's global generator is untouched.
+    Raises: RvCheckError for an unknown step, a network that does not run, or another input than images. Torch's global
+    generator is untouched.
     """
+    if len(input) != 3:
+        found = f"an effective field is drawn over rows and columns, not over an input {shown_shape(input)}"
+        raise RvCheckError(found, expected="images, C H W")
     if runs < 1 or images < 1:
         raise RvCheckError(f"{runs} runs of {images} images", expected="1 or more of each")
     totals: dict[str, tuple[Tensor, Tensor]] = {}

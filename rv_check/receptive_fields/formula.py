@@ -18,13 +18,13 @@ from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node, describe
 from rv_check.graphs.of_arch import graph_of
 from rv_check.ops.op import Shape
-from rv_check.receptive_fields.walk import Formula, Seen, Walk
+from rv_check.receptive_fields.walk import Seen, fields_of
 from rv_check.text import listed, nearest, quote
 
 
 def graph_field(graph: Graph, node: Node) -> ReceptiveField:
     """The field of a unit of a node, by formula, from the graph alone. Raises: RvCheckError."""
-    return _field(Walk(graph, Formula(), ReceptiveField()).at(node))
+    return _field(fields_of(graph).at(node))
 
 
 def _field(seen: Seen[ReceptiveField] | None) -> ReceptiveField:
@@ -57,20 +57,30 @@ def ends(graph: Graph) -> dict[str, Node]:
 
 def stages(graph: Graph) -> list[tuple[str, Node, ReceptiveField]]:
     """The last step of each stride that everything goes through, by its outermost name, to the last map."""
-    walk = Walk(graph, Formula(), ReceptiveField())
+    walk = fields_of(graph)
     names = _outermost(graph)
     found: list[tuple[str, Node, ReceptiveField]] = []
     for node in _passed_by_all(graph):
         seen = walk.at(node)
-        if seen is None or seen.everything:
+        if seen is None or not seen.is_map:
             break
         field = _field(seen)
+        if node not in names and _adds_or_drops_ones(node):
+            continue  # as a pool of a sequence begins, which torch takes for an image of one row
         if node in names or not graph.steps:
             name = names.get(node) or _place(node)
             if found and found[-1][2].stride == field.stride:
                 found.pop()
             found.append((name, node, field))
     return found
+
+
+def _adds_or_drops_ones(node: Node) -> bool:
+    """Whether an operation gives a value other axes of one element, and nothing else."""
+    if node.kind != "reshape":
+        return False
+    before, after = ([n for n in shape if n > 1] for shape in (node.inputs[0].shape, node.shape))
+    return before == after
 
 
 def _passed_by_all(graph: Graph) -> Iterator[Node]:
@@ -149,12 +159,17 @@ def graph_lines(graph: Graph, depth: int | None) -> list[FieldLine]:
     """The operations of a module's graph, parts `depth` names deep as one line; its stages where `depth` is None."""
     if depth is None:
         return [FieldLine(name, describe(node), node.shape[1:], seen, node=node) for name, node, seen in stages(graph)]
-    walk = Walk(graph, Formula(), ReceptiveField())
+    walk = fields_of(graph)
     folded = {node: name for name, node in ends(graph).items() if name.count(".") + 1 == depth}
     lines = []
     for node in graph.live:
         seen = walk.at(node) if not node.fixed else None
-        if seen is None or node is graph.input or (node not in folded and node.name.count(".") + 1 >= depth):
+        if (
+            seen is None
+            or node is graph.input
+            or node.kind == "clone"
+            or (node not in folded and node.name.count(".") + 1 >= depth)
+        ):
             continue
         fields = [(_place(feed), _field(walk.values[feed])) for feed in node.inputs if walk.values[feed]]
         joined = node.row.family == "join" and node not in folded

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rv_check.ops.arguments import IntPair
-from rv_check.receptive_fields.walk import Window
+from rv_check.receptive_fields.walk import Window, Windows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}  # what torch calls it, by the axes of a map
+
 
 class GradientMaps:
-    """Images (1, 1, H, W) in float64, along `axes`; along the other one, windows are those of one pixel.
+    """Maps (1, 1, ...) of one to three axes in float64, along `axes`; along the others, windows are those of one pixel.
 
     Every window is a mean. A gradient counts as 1 wherever it is not 0, since 50 layers of 3x3 divide by 1e47.
     """
@@ -24,38 +25,44 @@ class GradientMaps:
     def __init__(self, axes: tuple[int, ...] = (0, 1)):
         self.axes = axes
 
-    def window(self, x: Tensor, window: Window) -> Tensor:
-        """The mean of each window; of a kernel of ones, so rows and columns go one after the other."""
+    def window(self, x: Tensor, windows: Windows) -> Tensor:
+        """The mean of each window; of a kernel of ones, so one axis goes after the other."""
         for axis in self.axes:
-            x = self._along(x, axis, window)
+            x = self._along(x, axis, windows[axis])
         return self._marked(x)
 
     def _along(self, x: Tensor, axis: int, window: Window) -> Tensor:
         import torch
-        from torch.nn.functional import conv2d, conv_transpose2d, max_pool1d, pad
+        from torch.nn import functional as F
 
-        kernel, stride, before, after, dilation = (pair[axis] for pair in window[:5])
-        shape, steps, dilations = ((n, 1) if axis == 0 else (1, n) for n in (kernel, stride, dilation))
-        ones = torch.full((1, 1, *shape), 1 / kernel, dtype=x.dtype)
+        kernel, stride, before, after, dilation = window[:5]
+        n = x.dim() - 2
+
+        def only(value: int, other: int = 1) -> list[int]:
+            """What is given along that axis, beside the other ones."""
+            return [value if at == axis else other for at in range(n)]
+
+        ones = torch.full((1, 1, *only(kernel)), 1 / kernel, dtype=x.dtype)
         if window.transposed:
-            cut, more = ((n, 0) if axis == 0 else (0, n) for n in (before, after))
-            return conv_transpose2d(x, ones, None, steps, cut, more, dilation=dilations)
+            spread = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[n - 1]
+            cut, more = only(before, 0), only(after, 0)
+            return spread(x, ones, None, only(stride), cut, more, dilation=only(dilation))
         if window.ceil_mode:  # as many windows as torch's own pool has
             line = torch.empty((1, 1, x.shape[2 + axis]), device="meta")
-            n = max_pool1d(line, kernel, stride, before, dilation, ceil_mode=True).shape[-1]
-            after = (n - 1) * stride + dilation * (kernel - 1) + 1 - before - x.shape[2 + axis]
-        x = pad(x, (0, 0, before, after) if axis == 0 else (before, after, 0, 0))
+            count = F.max_pool1d(line, kernel, stride, before, dilation, ceil_mode=True).shape[-1]
+            after = (count - 1) * stride + dilation * (kernel - 1) + 1 - before - x.shape[2 + axis]
+        x = F.pad(x, [end for at in reversed(range(n)) for end in ((before, after) if at == axis else (0, 0))])
         if kernel == 1:
-            return x[:, :, ::stride] if axis == 0 else x[:, :, :, ::stride]
-        return conv2d(x, ones, stride=steps, dilation=dilations)
+            return x[(slice(None), slice(None), *(slice(None, None, step) for step in only(stride)))]
+        return (F.conv1d, F.conv2d, F.conv3d)[n - 1](x, ones, stride=only(stride), dilation=only(dilation))
 
-    def enlarged(self, x: Tensor, factors: IntPair, *, bilinear: bool) -> Tensor:
+    def enlarged(self, x: Tensor, factors: Sequence[int], *, linear: bool) -> Tensor:
         """The maps as torch interpolates them."""
         from torch.nn.functional import interpolate
 
         scale = [float(factor) if axis in self.axes else 1.0 for axis, factor in enumerate(factors)]
-        if bilinear:
-            return self._marked(interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False))
+        if linear:
+            return self._marked(interpolate(x, scale_factor=scale, mode=MODES[len(scale)], align_corners=False))
         return self._marked(interpolate(x, scale_factor=scale, mode="nearest"))
 
     def union(self, maps: Sequence[Tensor]) -> Tensor:

@@ -60,4 +60,4 @@ def fits(lines: Sequence[FieldLine], size: int) -> tuple[FieldLine | None, Field
 
 
 def _longest(field: ReceptiveField) -> int:
-    return max(field.rows.size, field.columns.size)
+    return max(axis.size for axis in field.axes)

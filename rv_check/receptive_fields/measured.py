@@ -16,42 +16,37 @@ from rv_check.graphs.network import At
 from rv_check.ops.op import Shape
 from rv_check.receptive_fields.formula import FieldLine, arch_lines, ends, node_of
 from rv_check.receptive_fields.gradient import GradientMaps
-from rv_check.receptive_fields.walk import Formula, Walk, rhythm
+from rv_check.receptive_fields.walk import Walk, fields_of, rhythm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rv_check.modules.observe import Subject
 
-MAX_SQUARE = 2600  # pixels a side of an image; beyond, rows and columns are measured apart, which takes no memory
-MAX_LINE = 4_000_000  # pixels
+MAX_LINE = 4_000_000  # pixels of a sequence, or of a map of one axis
+MAX_SQUARE = 2600  # pixels a side of an image; beyond, the axes are measured apart, which takes no memory
+MAX_CUBE = 128  # and of a volume
 
 
 @dataclass(frozen=True)
 class MeasuredField:
     """The field of a step as gradients show it. `pixels`: how many it holds, which are fewer where it has holes.
 
-    Where units differ, those of the largest. None where rows and columns were measured apart, the field being too large
-    for an image.
+    Where units differ, those of the largest. None where the axes were measured apart, the field being too large for an
+    image. `field`: nothing is said of gates and alignment. `image`: the pixels along each axis of what was measured on.
     """
 
     step: str
-    rows: Along
-    columns: Along
-    image: tuple[int, int]
+    field: ReceptiveField
+    image: tuple[int, ...]
     pixels: int | None
 
     def __str__(self) -> str:
         return str(self.field)
 
-    @property
-    def field(self) -> ReceptiveField:
-        """The field, nothing said of gates and alignment."""
-        return ReceptiveField(self.rows, self.columns)
-
     def agrees(self, field: ReceptiveField) -> bool:
         """Whether size, stride and padding are those of a formula, of each phase."""
-        return (self.rows, self.columns) == (field.rows, field.columns)
+        return self.field.axes == field.axes
 
 
 def measured_field(subject: Graph | Subject, step: str, input: Shape = (3, 224, 224)) -> MeasuredField:
@@ -106,37 +101,53 @@ def measured_lines(graph: Graph, lines: Iterable[FieldLine]) -> list[MeasuredFie
 
 
 def _measured(graph: Graph, step: str, node: Node) -> MeasuredField:
-    seen = Walk(graph, Formula(), ReceptiveField()).at(node)
+    seen = fields_of(graph).at(node)
     if seen is None or seen.everything:
         why = "does not depend on the input" if seen is None else "sees the whole input"
         raise RvCheckError(f"{step} {why}", expected="a step before the pool to a fixed size, outside of gates")
     field = seen.map
-    if not field.rows.size or not field.columns.size:
+    if not all(axis.size for axis in field.axes):
         raise RvCheckError(f"{step} sees nothing of the input: it is made of the zeros between upsampled units")
     pixels, units = rhythm(graph, node)
     wanted = [
-        _side(along.size, side, step, 4 if n == 1 else 8)
-        for along, side, step, n in zip((field.rows, field.columns), graph.input.shape[2:], pixels, units, strict=True)
+        _side(along, side, step, 4 if n == 1 else 8)
+        for along, side, step, n in zip(field.axes, graph.input.shape[2:], pixels, units, strict=True)
     ]
-    if max(wanted) <= MAX_SQUARE:
-        found = _along(graph, node, (0, 1), wanted)
+    every = range(len(wanted))
+    if max(wanted) <= _limit(len(wanted)):
+        found = _along(graph, node, tuple(every), wanted)
         if found is not None:
-            (rows, columns), seen_pixels, image = found
-            return MeasuredField(step, rows, columns, image, seen_pixels)
-    apart = [_along(graph, node, (axis,), [wanted[0], 1] if axis == 0 else [1, wanted[1]]) for axis in (0, 1)]
-    if apart[0] is None or apart[1] is None:
-        raise RvCheckError(f"the field of {step} is larger than {MAX_LINE:,} pixels, or has no end")
-    return MeasuredField(step, apart[0][0][0], apart[1][0][0], (apart[0][2][0], apart[1][2][1]), None)
+            axes, seen_pixels, image = found
+            return MeasuredField(step, ReceptiveField(tuple(axes)), image, seen_pixels)
+    along, sides = [], []
+    for axis in every:
+        found = _along(graph, node, (axis,), [wanted[axis] if at == axis else 1 for at in every])
+        if found is None:
+            raise RvCheckError(f"the field of {step} is larger than {MAX_LINE:,} pixels, or has no end")
+        along += found[0]
+        sides.append(found[2][axis])
+    return MeasuredField(step, ReceptiveField(tuple(along)), tuple(sides), None)
 
 
-def _side(size: int, side: int, step: int, steps: int) -> int:
-    """Pixels that hold the fields of some neighbours: as many more than the input as keeps all maps in step."""
+def _limit(axes: int) -> int:
+    """Pixels a side of an image on which as many axes are measured together."""
+    return (MAX_LINE, MAX_SQUARE, MAX_CUBE)[axes - 1]
+
+
+def _side(along: Along, side: int, step: int, steps: int) -> int:
+    """Pixels that hold the fields of some neighbours in the middle, which a causal kernel's are all to one side of.
+
+    They are as many more than the input as keeps all maps in step.
+    """
+    size = along.size
+    if abs(2 * along.padding - size) > 2 * step:
+        size = 2 * max(along.padding, size - along.padding)
     return side + max(0, -(-(size + steps * step - side) // step)) * step
 
 
-Found = tuple[list[Along], int, tuple[int, int]]
+Found = tuple[list[Along], int, tuple[int, ...]]
 Ends = tuple[int, int] | None
-Support = tuple[Ends, Ends, int]
+Support = tuple[list[Ends], int]
 
 
 def _along(graph: Graph, node: Node, axes: tuple[int, ...], sides: Sequence[int]) -> Found | None:
@@ -147,7 +158,7 @@ def _along(graph: Graph, node: Node, axes: tuple[int, ...], sides: Sequence[int]
     import torch
 
     size = list(sides)
-    limit = MAX_SQUARE if len(axes) == 2 else MAX_LINE
+    limit = _limit(len(axes))
     pixels, units = rhythm(graph, node)
     while max(size) <= limit:
         image = torch.zeros((1, 1, *size), dtype=torch.float64, requires_grad=True)
@@ -155,7 +166,7 @@ def _along(graph: Graph, node: Node, axes: tuple[int, ...], sides: Sequence[int]
         assert seen is not None
         found = _inside(image, seen.map, axes, units)
         if found is not None:
-            return (*found, (size[0], size[1]))
+            return (*found, tuple(size))
         for axis in axes:
             size[axis] += -(-size[axis] // pixels[axis]) * pixels[axis]
     return None
@@ -164,10 +175,11 @@ def _along(graph: Graph, node: Node, axes: tuple[int, ...], sides: Sequence[int]
 def _inside(image: Tensor, map: Tensor, axes: tuple[int, ...], units: Sequence[int]) -> tuple[list[Along], int] | None:
     """What neighbours in the middle of a map show, if all their fields lie within the image and repeat.
 
-    Args: `units` after how many they repeat, along rows and columns. Rows are those that all phases of the columns see
+    Args: `units` after how many they repeat, along each axis. Rows are those that all phases of the columns see
     together, and columns likewise: where some see nothing, one of them alone may see less.
     """
-    first, many = [0, 0], [1, 1]
+    every = range(map.dim() - 2)
+    first, many = [0 for _ in every], [1 for _ in every]
     for axis in axes:
         many[axis] = units[axis]
         first[axis] = map.shape[2 + axis] // 2 // many[axis] * many[axis]
@@ -175,22 +187,25 @@ def _inside(image: Tensor, map: Tensor, axes: tuple[int, ...], units: Sequence[i
             return None
     known: dict[tuple[int, ...], Support] = {}
 
-    def support(row: int, column: int, rows: int = 1, columns: int = 1) -> Support:
-        where = (row, column, rows, columns)
+    def support(start: Sequence[int], block: Sequence[int]) -> Support:
+        where = (*start, *block)
         if where not in known:
-            known[where] = _support(image, map[0, 0, row : row + rows, column : column + columns].sum())
+            cut = tuple(slice(at, at + n) for at, n in zip(start, block, strict=True))
+            known[where] = _support(image, map[0, 0][cut].sum())
         return known[where]
 
     measured: list[Along] = []
     largest = list(first)
     for axis in axes:
-        block = [1 if other == axis else many[other] for other in (0, 1)]
+        block = [1 if other == axis else many[other] for other in every]
         ends = []
         for at in range(2 * many[axis]):
-            start = [row + min(at, n) for row, n in zip(first, many, strict=True)] if len(axes) == 2 else list(first)
+            start = [
+                one + min(at, n) if other in axes else one
+                for other, (one, n) in enumerate(zip(first, many, strict=True))
+            ]
             start[axis] = first[axis] + at
-            rows, columns, _ = support(*start, *block)
-            ends.append(columns if axis else rows)
+            ends.append(support(start, block)[0][axis])
         found = _repeated(ends, many[axis], image.shape[2 + axis])
         if found is None:
             return None
@@ -199,7 +214,7 @@ def _inside(image: Tensor, map: Tensor, axes: tuple[int, ...], units: Sequence[i
         measured.append(of_spans([(begin - turned, size) if size else (0, 0) for begin, size in spans], shift))
         sizes = [size for _, size in spans]
         largest[axis] += sizes.index(max(sizes))
-    return measured, support(largest[0], largest[1])[2]
+    return measured, support(largest, [1 for _ in every])[1]
 
 
 def _repeated(ends: Sequence[Ends], n: int, side: int) -> tuple[int, list[tuple[int, int]]] | None:
@@ -219,13 +234,13 @@ def _repeated(ends: Sequence[Ends], n: int, side: int) -> tuple[int, list[tuple[
 
 
 def _support(image: Tensor, unit: Tensor) -> Support:
-    """First and last row, and column, that a unit sees, None if it sees nothing, and the number of pixels."""
+    """The first and the last pixel that a unit sees along each axis, None if it sees nothing, and how many in all."""
     import torch
 
     (gradient,) = torch.autograd.grad(unit, image, retain_graph=True)
     seen = gradient[0, 0] > 0
     ends: list[Ends] = []
-    for axis in (0, 1):
-        places = seen.any(1 - axis).nonzero()
+    for axis in range(seen.dim()):
+        places = seen.movedim(axis, 0).flatten(1).any(1).nonzero() if seen.dim() > 1 else seen.nonzero()
         ends.append((int(places[0]), int(places[-1])) if len(places) else None)
-    return ends[0], ends[1], int(seen.sum())
+    return ends, int(seen.sum())

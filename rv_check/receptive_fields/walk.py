@@ -6,21 +6,24 @@ the identity.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd, lcm, prod
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from rv_check.archs.receptive_field import ReceptiveField, union
+from rv_check.archs.axes import PIXEL
+from rv_check.archs.receptive_field import AXIS_NAMES, ReceptiveField, union
 from rv_check.errors import RvCheckError
 from rv_check.graphs.graph import Graph, Node, TensorShape, describe
-from rv_check.ops.arguments import IntPair
 from rv_check.ops.op import Slide
 
+T = TypeVar("T")
 V = TypeVar("V")
-Atom = tuple[str, int]  # a factor of an axis: n, c, h or w, and how many
+Atom = tuple[str, int]  # a factor of an axis: n, c, one of `LETTERS`, or a place such as l7, and how many
 Layout = tuple[tuple[Atom, ...], ...]  # what each axis of a value is made of
+LETTERS = {1: "l", 2: "hw", 3: "dhw"}  # the axes of a map, by how many it has
+SPATIAL = frozenset("ldhw")
 FOLLOWED = (
     "convolutions, pools, norms, upsampling by a whole factor, functions of single elements, and sums, products and "
     "concats of maps"
@@ -28,27 +31,30 @@ FOLLOWED = (
 
 
 class Window(NamedTuple):
-    """What slides over a map: (rows, columns) of each. Negative padding cuts off.
+    """What slides over a map along one axis. Negative padding cuts off.
 
-    `transposed`: as the gradient of a convolution does; `before` then cuts off at both ends, `after` adds rows.
+    `transposed`: as the gradient of a convolution does; `before` then cuts off at both ends, `after` adds units.
     """
 
-    kernel: IntPair = (1, 1)
-    stride: IntPair = (1, 1)
-    before: IntPair = (0, 0)
-    after: IntPair = (0, 0)
-    dilation: IntPair = (1, 1)
+    kernel: int = 1
+    stride: int = 1
+    before: int = 0
+    after: int = 0
+    dilation: int = 1
     ceil_mode: bool = False
     transposed: bool = False
+
+
+Windows = tuple[Window, ...]  # along each axis of the map
 
 
 class Maps(Protocol[V]):
     """What a walk computes with."""
 
-    def window(self, x: V, window: Window) -> V:
+    def window(self, x: V, windows: Windows) -> V:
         """A map from a map."""
 
-    def enlarged(self, x: V, factors: IntPair, *, bilinear: bool) -> V:
+    def enlarged(self, x: V, factors: Sequence[int], *, linear: bool) -> V:
         """A map with each unit in the place of several, or with what lies between neighbouring units."""
 
     def union(self, maps: Sequence[V]) -> V:
@@ -58,63 +64,69 @@ class Maps(Protocol[V]):
 class Formula:
     """Receptive fields by the formula of `rv_check.archs.axes`."""
 
-    def window(self, x: ReceptiveField, window: Window) -> ReceptiveField:
+    def window(self, x: ReceptiveField, windows: Windows) -> ReceptiveField:
         """The field of a unit of the window's output."""
-        rows, columns = (
-            Slide(*one, window.transposed)
-            for one in zip(window.kernel, window.stride, window.before, window.dilation, strict=True)
-        )
-        return x.through(rows, columns)
+        return x.through(*(Slide(w.kernel, w.stride, w.before, w.dilation, w.transposed) for w in windows))
 
-    def enlarged(self, x: ReceptiveField, factors: IntPair, *, bilinear: bool) -> ReceptiveField:
+    def enlarged(self, x: ReceptiveField, factors: Sequence[int], *, linear: bool) -> ReceptiveField:
         """The field by a transposed convolution: of a kernel that fills, or of the bilinear one of Long et al. 2015."""
-        rows, columns = (
-            Slide(2 * n - n % 2 if bilinear else n, n, n // 2 if bilinear else 0, transposed=True) for n in factors
-        )
-        return x.through(rows, columns)
+        slides = (Slide(2 * n - n % 2 if linear else n, n, n // 2 if linear else 0, transposed=True) for n in factors)
+        return x.through(*slides)
 
     def union(self, maps: Sequence[ReceptiveField]) -> ReceptiveField:
         """The field of a unit that all of them meet in."""
         return union(maps)
 
 
-Strides = tuple[Fraction, Fraction]
+def fields_of(graph: Graph) -> Walk[ReceptiveField]:
+    """The walk that computes the receptive fields of a graph by formula. Raises: RvCheckError, as `Walk`."""
+    return Walk(graph, Formula(), ReceptiveField((PIXEL,) * axes_of(graph)))
+
+
+def axes_of(graph: Graph) -> int:
+    """How many axes a map of a graph has. Raises: RvCheckError where its input is no map."""
+    axes = len(graph.input.shape) - 2
+    if axes not in LETTERS:
+        expected = "images, (N, C, H, W), sequences, (N, C, L), or volumes, (N, C, D, H, W)"
+        raise RvCheckError(f"the input has shape {graph.input.shape}", expected=expected)
+    return axes
+
+
+Strides = tuple[Fraction, ...]
 
 
 class Pace:
-    """How many input pixels lie between two units, of rows and columns: strides alone, kernels and paddings aside."""
+    """How many input pixels lie between two units along each axis: strides alone, kernels and paddings aside."""
 
-    def window(self, x: Strides, window: Window) -> Strides:
+    def window(self, x: Strides, windows: Windows) -> Strides:
         """Longer by a stride, shorter by that of a transposed convolution."""
-        if window.transposed:
-            return self.enlarged(x, window.stride, bilinear=False)
-        return x[0] * window.stride[0], x[1] * window.stride[1]
+        return tuple(pace / w.stride if w.transposed else pace * w.stride for pace, w in zip(x, windows, strict=True))
 
-    def enlarged(self, x: Strides, factors: IntPair, *, bilinear: bool) -> Strides:
+    def enlarged(self, x: Strides, factors: Sequence[int], *, linear: bool) -> Strides:
         """Shorter by the factor."""
-        return x[0] / factors[0], x[1] / factors[1]
+        return tuple(pace / factor for pace, factor in zip(x, factors, strict=True))
 
     def union(self, maps: Sequence[Strides]) -> Strides:
         """The strides that all of them have."""
         return maps[0]
 
 
-def rhythm(graph: Graph, node: Node) -> tuple[IntPair, IntPair]:
-    """Input pixels after which everything before a node repeats, and how many of its units these are.
+def rhythm(graph: Graph, node: Node) -> tuple[list[int], list[int]]:
+    """Input pixels after which everything before a node repeats, and how many of its units these are, along each axis.
 
     An image moved by as many pixels moves every map that leads to the node by whole units, so that units as far apart
     see the same.
     """
-    walk = Walk(graph, Pace(), (Fraction(1), Fraction(1)))
+    walk = Walk(graph, Pace(), (Fraction(1),) * axes_of(graph))
     seen = walk.at(node)
     assert seen is not None
     pixels, units = [], []
-    for axis in (0, 1):
+    for axis in range(axes_of(graph)):
         steps = {one.map[axis] for one in walk.values.values() if one is not None}
         whole = lcm(*(step.numerator for step in steps)) // gcd(*(step.denominator for step in steps))
         pixels.append(whole)
         units.append(int(whole / seen.map[axis]))
-    return (pixels[0], pixels[1]), (units[0], units[1])
+    return pixels, units
 
 
 @dataclass(frozen=True)
@@ -126,15 +138,20 @@ class Seen(Generic[V]):
     everything: bool = False
     gate: bool = False
 
+    @property
+    def is_map(self) -> bool:
+        """Whether it has units along any axis: neither does it see everything, nor was one unit taken of each."""
+        return not self.everything and any(letter in SPATIAL for atoms in self.layout for letter, _ in atoms)
+
 
 class Walk(Generic[V]):
     """The maps of a graph, computed as far as they are asked for. Constants have none, and count for nothing."""
 
     def __init__(self, graph: Graph, maps: Maps[V], image: V):
-        n, c, *sides = graph.input.shape
-        if len(sides) != 2:
-            raise RvCheckError(f"the input has shape {graph.input.shape}", expected="images, (N, C, H, W)")
-        layout: Layout = ((("n", n),), (("c", c),), (("h", sides[0]),), (("w", sides[1]),))
+        self.letters = LETTERS[axes_of(graph)]
+        layout: Layout = tuple(
+            ((letter, n),) for letter, n in zip(("n", "c", *self.letters), graph.input.shape, strict=True)
+        )
         self.maps = maps
         self.values: dict[Node, Seen[V] | None] = {graph.input: Seen(image, layout)}
 
@@ -182,6 +199,8 @@ class Walk(Generic[V]):
         if sees == "map":
             return replace(met, everything=True)
         if sees == "joined" and not _spatial(x.layout, a["axis"]):
+            if len(set(map(_places, maps))) > 1:
+                raise _lost(node, "it puts units of a map side by side")
             return replace(met, layout=_common(node, maps, a["axis"]))
         if len(node.inputs) > 1 or x.everything:
             raise _lost(node)
@@ -189,8 +208,7 @@ class Walk(Generic[V]):
             case "window":
                 return self._windowed(node, x)
             case "larger":
-                factors = _factors(node, x.layout)
-                larger = self.maps.enlarged(x.map, factors, bilinear="linear" in node.kind)
+                larger = self.maps.enlarged(x.map, self._factors(node, x.layout), linear="linear" in node.kind)
                 return replace(x, map=larger, layout=_resized(node, x.layout))
             case "norm":
                 return replace(x, gate=x.gate or _of_the_map(node, x.layout))
@@ -208,34 +226,88 @@ class Walk(Generic[V]):
         raise _lost(node)
 
     def _windowed(self, node: Node, x: Seen[V]) -> Seen[V]:
-        a, layout = node.attributes, x.layout
+        a, layout, after = node.attributes, x.layout, _resized(node, x.layout)
         if node.kind == "slice":
-            if not _spatial(layout, a["axis"]):
-                return replace(x, layout=_resized(node, layout))
-            return replace(x, map=self.maps.window(x.map, _cut(node, layout)), layout=_resized(node, layout))
-        rows, columns = (_axis_of(node, layout, letter) for letter in "hw")
-        if "kernel" not in a:  # padding, with a number or with what is there
-            sides = [(0, 0)] * len(layout)
-            if "sides" in a:
-                sides = list(a["sides"])
-            else:
-                left, right, top, bottom = a["padding"]
-                sides[-2:] = [(top, bottom), (left, right)]
-            before, after = ((sides[rows][end], sides[columns][end]) for end in (0, 1))
-            window = Window(before=before, after=after)
-        elif (rows, columns) != (2, 3):
-            raise _lost(node, "rows and columns are not its axes 2 and 3")
+            size = node.inputs[0].shape[a["axis"]]
+            if a["stop"] - a["start"] == 1 < size and _spatial(layout, a["axis"]):  # one unit is a map no more
+                place = layout[a["axis"]][0][0] + str(a["start"])
+                after = (*after[: a["axis"]], ((place, 1),), *after[a["axis"] + 1 :])
+            cut = {a["axis"]: Window(stride=a["step"], before=-a["start"], after=a["stop"] - size)}
+        elif "kernel" not in a:  # padding, with a number or with what is there
+            sides = a["sides"] if "sides" in a else _sides(a["padding"], len(layout))
+            cut = {axis: Window(before=ends[0], after=ends[1]) for axis, ends in enumerate(sides)}
         else:
-            window = Window(
-                a["kernel"],
+            cut = _kernels(node)
+            self._outside_of_channels(node, layout)
+        windows = self._along(node, layout, lambda axis: cut.get(axis, Window()), Window())
+        return replace(x, map=self.maps.window(x.map, windows), layout=after)
+
+    def _along(self, node: Node, layout: Layout, of: Callable[[int], T], nothing: T) -> tuple[T, ...]:
+        """What is done along each axis of the map, given what is done along each axis of a value."""
+        found = []
+        for letter in self.letters:
+            axis = next((at for at, atoms in enumerate(layout) if letter in dict(atoms)), None)
+            done = nothing if axis is None else of(axis)
+            if axis is not None and done != nothing and not _is_alone(letter, layout[axis]):
+                raise _lost(node, f"{self._words('or')} are not an axis of their own")
+            found.append(done)
+        return tuple(found)
+
+    def _words(self, last: str) -> str:
+        """What the axes of the map are called: `depth, rows and columns`."""
+        *names, name = AXIS_NAMES[len(self.letters)]
+        return f"{', '.join(names)} {last} {name}" if names else name
+
+    def _outside_of_channels(self, node: Node, layout: Layout) -> None:
+        """Raises: RvCheckError where an axis of the map stands where the operation has its channels."""
+        if _spatial(layout, 1):
+            are = "are" if len(self.letters) > 1 else "is"
+            own = " and ".join(map(str, range(2, len(layout))))
+            raise _lost(node, f"{self._words('and')} {are} not its {'axes' if len(layout) > 3 else 'axis'} {own}")
+
+    def _factors(self, node: Node, layout: Layout) -> tuple[int, ...]:
+        """How many times more units there are, where that is a whole number and corners do not stay in place."""
+        self._outside_of_channels(node, layout)
+        a, before, after = node.attributes, node.inputs[0].shape[2:], node.shape[2:]
+        factors = tuple(large // small for small, large in zip(before, after, strict=True))
+        told = a.get("scale") or tuple(a.get(name) for name in SCALES[len(factors)])
+        whole = after == tuple(factor * small for factor, small in zip(factors, before, strict=True))
+        if not whole or any(scale not in (None, factor) for scale, factor in zip(told, factors, strict=True)):
+            raise _lost(node, "not by a whole factor")
+        if a.get("align_corners"):
+            raise _lost(node, "corners are aligned, so that every unit has another field")
+        return self._along(node, layout, lambda axis: factors[axis - 2] if axis >= 2 else 1, 1)
+
+
+SCALES = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}  # torch's arguments
+
+
+def _kernels(node: Node) -> dict[int, Window]:
+    """What slides, by the axis that it slides along: all but batch and channels."""
+    a = node.attributes
+    kernel = a["kernel"]
+    return {
+        axis: Window(*one, a.get("ceil_mode", False), transposed=node.row.multiplies == "spread")
+        for axis, one in enumerate(
+            zip(
+                kernel,
                 a["stride"],
                 a["padding"],
                 a.get("output_padding", a["padding"]),
-                a.get("dilation", (1, 1)),
-                a.get("ceil_mode", False),
-                transposed=node.row.multiplies == "spread",
-            )
-        return replace(x, map=self.maps.window(x.map, window), layout=_resized(node, layout))
+                a.get("dilation", (1,) * len(kernel)),
+                strict=True,
+            ),
+            2,
+        )
+    }
+
+
+def _sides(padding: Sequence[int], axes: int) -> list[tuple[int, int]]:
+    """What is added at either end of each axis, which torch lists from the last axis on."""
+    sides = [(0, 0)] * axes
+    for at in range(len(padding) // 2):
+        sides[-1 - at] = (padding[2 * at], padding[2 * at + 1])
+    return sides
 
 
 def _lost(node: Node, why: str = "") -> RvCheckError:
@@ -248,29 +320,37 @@ def _lost(node: Node, why: str = "") -> RvCheckError:
 
 
 def _spatial(layout: Layout, axis: int) -> bool:
-    return any(letter in "hw" for letter, _ in layout[axis]) if layout else False
-
-
-def _axis_of(node: Node, layout: Layout, letter: str) -> int:
-    """The axis that is the rows, or the columns, and nothing else."""
-    for at, atoms in enumerate(layout):
-        if [name for name, _ in atoms] == [letter]:
-            return at
-    raise _lost(node, "rows or columns are not an axis of their own")
+    return any(letter in SPATIAL for letter, _ in layout[axis]) if layout else False
 
 
 def _resized(node: Node, layout: Layout) -> Layout:
     """The layout with the sizes that the node gives."""
     return tuple(
-        atoms if prod(n for _, n in atoms) == size else ((atoms[0][0] if len(atoms) == 1 else "c", size),)
+        atoms if prod(n for _, n in atoms) == size else _of_size(atoms, size)
         for atoms, size in zip(layout, node.shape, strict=True)
     )
+
+
+def _of_size(atoms: Sequence[Atom], size: int) -> tuple[Atom, ...]:
+    places = [atom for atom in atoms if _is_place(atom[0])]
+    others = [letter for letter, _ in atoms if not _is_place(letter)]
+    return *places, (others[0] if len(others) == 1 else "c", size)
+
+
+def _is_place(letter: str) -> bool:
+    """Whether it is no axis, but the place of the one unit of it that was taken."""
+    return letter not in SPATIAL and letter not in ("n", "c")
+
+
+def _is_alone(letter: str, atoms: Sequence[Atom]) -> bool:
+    """Whether an axis of the map is merged with no other one."""
+    return all(name == letter or _is_place(name) for name, _ in atoms)
 
 
 def _common(node: Node, layouts: Sequence[Layout], axis: int | None = None) -> Layout:
     """The layout of maps that meet element by element; `axis` is the one that they are joined along."""
     wide = [((),) * (len(node.shape) - len(layout)) + tuple(layout) for layout in layouts]
-    places = {tuple(tuple(name for name, _ in atoms if name in "hw") for atoms in layout) for layout in wide}
+    places = {tuple(tuple(name for name, _ in atoms if name in SPATIAL) for atoms in layout) for layout in wide}
     if len(places) != 1:
         raise _lost(node, "its inputs have their rows and columns at different axes")
     sizes = node.shape
@@ -281,7 +361,7 @@ def _common(node: Node, layouts: Sequence[Layout], axis: int | None = None) -> L
 
 
 def _one_atom(node: Node, atoms: Sequence[Atom], size: int) -> Atom:
-    if any(name in "hw" for name, _ in atoms):
+    if any(name in SPATIAL for name, _ in atoms):
         raise _lost(node, "rows or columns are repeated")
     return "c", size
 
@@ -298,10 +378,23 @@ def _moved(node: Node, layout: Layout) -> Layout:
     """The layout after its axes have moved, merged, split or been repeated."""
     if node.kind == "permute":
         return tuple(layout[axis] for axis in node.attributes["axes"])
+    if node.kind != "expand" and _is_ambiguous(layout, node.shape):
+        raise _lost(node, "an axis of one unit cannot be told from a new one, at an input as small as this")
     moved = _common(node, [layout]) if node.kind == "expand" else regrouped(layout, node.shape)
     if moved is None:
         raise _lost(node, "it moves pixels")
     return moved
+
+
+def _is_ambiguous(layout: Layout, shape: TensorShape) -> bool:
+    """Whether a reshape adds axes of size 1 to a value that has an axis of the map of that size."""
+    has_one = any(letter in SPATIAL and n == 1 for atoms in layout for letter, n in atoms)
+    return has_one and shape.count(1) > sum(prod(n for _, n in atoms) == 1 for atoms in layout)
+
+
+def _places(layout: Layout) -> frozenset[str]:
+    """The units that were taken out of axes of a map."""
+    return frozenset(letter for atoms in layout for letter, _ in atoms if _is_place(letter))
 
 
 def _reduced(node: Node, layout: Layout, axes: Sequence[int]) -> Layout:
@@ -321,36 +414,6 @@ def _of_the_map(node: Node, layout: Layout) -> bool:
     return any(_spatial(layout, axis) for axis in range(len(layout) - axes, len(layout)))
 
 
-def _factors(node: Node, layout: Layout) -> IntPair:
-    """How many times more rows and columns there are, where that is a whole number and corners do not stay in place."""
-    if (_axis_of(node, layout, "h"), _axis_of(node, layout, "w")) != (2, 3):
-        raise _lost(node, "rows and columns are not its axes 2 and 3")
-    a, before, after = node.attributes, node.inputs[0].shape[2:], node.shape[2:]
-    rows, columns = (large // small for small, large in zip(before, after, strict=True))
-    told = a.get("scale") or (a.get("scales_h"), a.get("scales_w"))
-    whole = after == (rows * before[0], columns * before[1])
-    if not whole or any(scale not in (None, factor) for scale, factor in zip(told, (rows, columns), strict=True)):
-        raise _lost(node, "not by a whole factor")
-    if a.get("align_corners"):
-        raise _lost(node, "corners are aligned, so that every unit has another field")
-    return rows, columns
-
-
-def _cut(node: Node, layout: Layout) -> Window:
-    """A slice of rows or columns that keeps the middle of the map; what it cuts off is counted from either end."""
-    a = node.attributes
-    rows = a["axis"] == _axis_of(node, layout, "h")
-    if not rows and a["axis"] != _axis_of(node, layout, "w"):
-        raise _lost(node)
-    size = node.inputs[0].shape[a["axis"]]
-    if not a["start"] <= size // 2 < a["stop"]:
-        raise _lost(node, f"it keeps {a['start']} to {a['stop']} of {size}")
-    stride, start, stop = (a["step"], -a["start"], a["stop"] - size)
-    if rows:
-        return Window(stride=(stride, 1), before=(start, 0), after=(stop, 0))
-    return Window(stride=(1, stride), before=(0, start), after=(0, stop))
-
-
 def regrouped(layout: Layout, shape: TensorShape) -> Layout | None:
     """The layout after a reshape: axes may merge, and batch and channels split, but rows and columns may not."""
     atoms = [atom for axis in layout for atom in axis]
@@ -363,7 +426,7 @@ def regrouped(layout: Layout, shape: TensorShape) -> Layout | None:
             if left % n == 0:
                 axis.append(atoms.pop(0))
                 left //= n
-            elif letter in "hw" or n % left:
+            elif letter in SPATIAL or n % left:
                 return None
             else:
                 axis.append((letter, left))

@@ -127,14 +127,16 @@ class NetworkMacs:
                 rows.append((key, f"{macs:,}", f"{macs / total:.1%}", f"{sum(one.backward for one in some):,}"))
         rows.append(("total" if self.is_whole else "counted", f"{total:,}", "", f"{back:,}"))
         weights, inputs = (sum(getattr(one, which) for one in done) for which in ("weight_gradient", "input_gradient"))
+        again = sum(one.again for one in done)
         least = least_of(self.counted)
+        reruns = f", {least}{again:,} for parts that are run again" if again else ""
         lines = [
             f"{self.name}: {least}{total:,} multiply-adds for one image",
             "",
             table((line, "MACs", "share", "MACs of backward"), rows, "lrrr"),
             "",
-            f"backward: {least}{weights:,} for the gradients of weights, {least}{inputs:,} for those of inputs; "
-            f"a training step: {least}{total + back:,}",
+            f"backward: {least}{weights:,} for the gradients of weights, "
+            f"{least}{inputs:,} for those of inputs{reruns}; a training step: {least}{total + back:,}",
         ]
         return "\n".join([*lines, *self.notes()])
 

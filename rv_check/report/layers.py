@@ -26,7 +26,7 @@ def shape(x: Iterable[int]) -> str:
 
 def field_json(field: ReceptiveField) -> dict[str, Any]:
     """A receptive field as an object."""
-    phases = {"rows": [*map(list, field.rows.phases)], "columns": [*map(list, field.columns.phases)]}
+    phases = {name: [*map(list, axis.phases)] for name, axis in zip(field.names, field.axes, strict=True)}
     return {
         "size": field.size,
         "stride": field.stride,

@@ -111,6 +111,14 @@ class Odd(nn.Module):
     def forward(self, x):
         return torch.fft.fft2(x).abs()
 
+class Line(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv1d(3, 4, 3), nn.ConvTranspose1d(4, 4, 3, 2))
+
+class Video(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv3d(3, 4, (1, 3, 5)), nn.ConvTranspose3d(4, 4, (1, 2, 2), (1, 2, 2)))
+
 class Block(nn.Module):
     def __init__(self, inplanes, planes, stride=1, downsample=None):
         super().__init__()
@@ -137,6 +145,8 @@ COMMANDS = [  # what the examples of the page do not show
     "macs net.py:Odd --input '3 8 8' --rule '_fft_c2c = y[1]' --json",
     "macs net.py:Odd --input '3 8 8' --ignore _fft_c2c --memory --json",
     "receptive-field net.py:Up --input '3 24 24' --measure --json",
+    "receptive-field net.py:Line --input '3 24' --measure --json",
+    "receptive-field net.py:Video --input '3 8 24 24' --measure --fits 7 --json",
     "receptive-field resnet18 --fits 100 --json",
     "receptive-field --compare-published --json",
     "receptive-field 'resnet50(block=se_bottleneck)' --depth 2 --json",

@@ -233,6 +233,7 @@ def as_json(found: NetworkMacs, kept: NetworkMemory | None) -> dict[str, Any]:
             **{quantity: one.quantities.get(quantity, 0) for quantity in ("macs", "bias", "params")},
             "weight_gradient_macs": one.weight_gradient,
             "input_gradient_macs": one.input_gradient,
+            "again_macs": one.again,
         }
         for one in done
     ]

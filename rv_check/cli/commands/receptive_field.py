@@ -214,7 +214,9 @@ def _network(name: str, size: str | None, kwargs: str | None) -> _FieldNetwork:
     """An arch, or a module that is run once. Raises: RvCheckError."""
     if not is_module(name, kwargs):
         return _OfArch(load(name, size))
-    return _OfModule(name, parse_size(size) if size is not None else (3, 224, 224), parse_arguments(kwargs))
+    return _OfModule(
+        name, parse_size(size, of_module=True) if size is not None else (3, 224, 224), parse_arguments(kwargs)
+    )
 
 
 class _OfArch:

@@ -248,7 +248,7 @@ def test_a_sum_sees_the_union(folder: Folder) -> None:
             one: identity
         """,
     )
-    assert arch.receptive_field == ReceptiveField(Axis(5, 1, 2), Axis(5, 1, 2), aligned=True)
+    assert arch.receptive_field == ReceptiveField((Axis(5, 1, 2), Axis(5, 1, 2)), aligned=True)
 
 
 def test_centres_that_differ_are_not_aligned(folder: Folder) -> None:
@@ -265,7 +265,7 @@ def test_centres_that_differ_are_not_aligned(folder: Folder) -> None:
         """,
     )
     # even: units from -1, two wide: [-1, 0]; odd: units from -2, three wide: [-2, 0]; together [-2, 0]
-    assert arch.receptive_field == ReceptiveField(Axis(3, 2, 2), Axis(3, 2, 2), aligned=False)
+    assert arch.receptive_field == ReceptiveField((Axis(3, 2, 2), Axis(3, 2, 2)), aligned=False)
 
 
 def test_one_axis_can_be_out_of_line(folder: Folder) -> None:
@@ -282,7 +282,7 @@ def test_one_axis_can_be_out_of_line(folder: Folder) -> None:
         """,
     )
     # rows 3/2/1 on both; columns [0, 0] and [0, 1]: 2/2/0; then +2*2 and +1*2
-    assert arch.receptive_field == ReceptiveField(Axis(7, 2, 3), Axis(6, 2, 2), aligned=False)
+    assert arch.receptive_field == ReceptiveField((Axis(7, 2, 3), Axis(6, 2, 2)), aligned=False)
 
 
 def test_a_branch_that_is_out_of_line_stays_so(folder: Folder) -> None:
@@ -301,7 +301,7 @@ def test_a_branch_that_is_out_of_line_stays_so(folder: Folder) -> None:
               - conv(1, kernel=3, stride=2, padding=2, bias=False)
         """,
     )
-    assert arch.receptive_field == ReceptiveField(Axis(3, 2, 2), Axis(3, 2, 2), aligned=False)
+    assert arch.receptive_field == ReceptiveField((Axis(3, 2, 2), Axis(3, 2, 2)), aligned=False)
 
 
 def test_branches_beside_each_other(folder: Folder) -> None:
@@ -317,7 +317,7 @@ def test_branches_beside_each_other(folder: Folder) -> None:
         """,
     )
     # left: pixel -3 alone; right: [0, 1]; together [-3, 1]
-    assert arch.receptive_field == ReceptiveField(Axis(5, 40, 3), Axis(5, 40, 3), aligned=False)
+    assert arch.receptive_field == ReceptiveField((Axis(5, 40, 3), Axis(5, 40, 3)), aligned=False)
 
 
 def test_a_concat_sees_the_union(folder: Folder) -> None:
@@ -355,7 +355,7 @@ def test_a_gate_keeps_the_convolutional_field(folder: Folder) -> None:
         - conv(4, kernel=3, padding=1, bias=False)
         """,
     )
-    expected = ReceptiveField(Axis(5, 1, 2), Axis(5, 1, 2), aligned=True, through_gate=True)
+    expected = ReceptiveField((Axis(5, 1, 2), Axis(5, 1, 2)), aligned=True, through_gate=True)
     assert arch.receptive_field == expected
     assert arch.receptive_field.is_global
 
@@ -376,7 +376,7 @@ def test_a_gate_within_a_branch_is_remembered(folder: Folder) -> None:
             skip: identity
         """,
     )
-    assert arch.receptive_field == ReceptiveField(Axis(3, 1, 1), Axis(3, 1, 1), through_gate=True)
+    assert arch.receptive_field == ReceptiveField((Axis(3, 1, 1), Axis(3, 1, 1)), through_gate=True)
 
 
 def test_the_field_stops_at_the_fixed_pool(folder: Folder) -> None:
@@ -391,7 +391,7 @@ def test_the_field_stops_at_the_fixed_pool(folder: Folder) -> None:
         - linear(10, bias=True)
         """,
     )
-    assert arch.receptive_field == ReceptiveField(Axis(3, 2, 1), Axis(3, 2, 1), collapsed=True)
+    assert arch.receptive_field == ReceptiveField((Axis(3, 2, 1), Axis(3, 2, 1)), collapsed=True)
     assert [str(row.receptive_field) for row in arch.rows()] == ["3/2/1"] * 5
     assert [row.receptive_field.collapsed for row in arch.rows()] == [False, True, True, True, True]
 
@@ -410,7 +410,7 @@ def test_branches_that_all_collapse(folder: Folder) -> None:
               - adaptive_avgpool(1)
         """,
     )
-    assert arch.receptive_field == ReceptiveField(Axis(5, 1, 2), Axis(5, 1, 2), collapsed=True)
+    assert arch.receptive_field == ReceptiveField((Axis(5, 1, 2), Axis(5, 1, 2)), collapsed=True)
 
 
 def test_a_residual_of_features(folder: Folder) -> None:
@@ -427,7 +427,7 @@ def test_a_residual_of_features(folder: Folder) -> None:
             skip: identity
         """,
     )
-    assert arch.receptive_field == ReceptiveField(Axis(3, 1, 0), Axis(3, 1, 0), collapsed=True)
+    assert arch.receptive_field == ReceptiveField((Axis(3, 1, 0), Axis(3, 1, 0)), collapsed=True)
     assert (arch.skip_connections, arch.depth) == (1, 2)
 
 
@@ -529,7 +529,7 @@ def random_field(rng: random.Random, stride: int) -> ReceptiveField:
     def axis() -> Axis:
         return Axis(rng.randint(1, 9), stride, rng.randint(0, 4))
 
-    return ReceptiveField(axis(), axis(), rng.random() < 0.8, rng.random() < 0.2, rng.random() < 0.1)
+    return ReceptiveField((axis(), axis()), rng.random() < 0.8, rng.random() < 0.2, rng.random() < 0.1)
 
 
 def test_times_is_composition_one_by_one() -> None:

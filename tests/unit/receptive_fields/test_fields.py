@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from rv_check.language.files import shipped_folder
 from rv_check.modules.build import build
 from rv_check.modules.observe import Subject
 from rv_check.ops import op as ops
-from rv_check.ops.arguments import IntPair
 from rv_check.ops.convolutions import Conv, ConvTranspose
 from rv_check.ops.pools import MaxPool
 from rv_check.receptive_fields import formula, gradient, inputs, pictures, walk
@@ -150,6 +149,10 @@ CASES: dict[str, tuple[Subject, tuple[int, int, int], tuple[int, int, int], int]
         9,
     ),
     "a crop": (net(conv(3), forward=lambda x, a: a(x[:, :, 2:-2])), (3, 1, -2), (3, 1, 0), 9),
+    # counted from the first unit, at this input: the 18th of 22 rows sees the pixels 18 to 20
+    "the last rows": (net(conv(3), forward=lambda x, a: a(x)[:, :, -4:]), (3, 1, -18), (3, 1, 0), 9),
+    # 5 rows of a kernel that slides over a map whose rows are columns
+    "rows as columns": (net(conv((5, 3)), forward=lambda x, a: a(x.transpose(2, 3))), (3, 1, 0), (5, 1, 0), 15),
     "elementwise functions": (net(conv(3), nn.GELU(), nn.Hardswish(), nn.ReLU6()), (3, 1, 0), (3, 1, 0), 9),
     "rows and columns at the end and back": (
         net(
@@ -179,7 +182,7 @@ def test_measured_by_hand(name: str) -> None:
     """Gradients show the field that was worked by hand, and the formula on the graph gives it too."""
     subject, rows, columns, pixels = CASES[name]
     found = measured_field(subject, "step", SIZE)
-    assert (found.rows, found.columns, found.pixels) == (rows, columns, pixels)
+    assert (found.field.rows, found.field.columns, found.pixels) == (rows, columns, pixels)
     graph = observed(subject, SIZE)
     assert found.agrees(graph_field(graph, node_of(graph, "step")))
 
@@ -188,18 +191,18 @@ def test_measured_by_hand(name: str) -> None:
 def test_a_wrong_formula_is_seen_and_does_not_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The formula only says how large an image to begin with: a wrong one changes nothing that is measured."""
     subject, rows, columns, _ = CASES[name]
-    monkeypatch.setattr(walk.Formula, "window", lambda self, x, window: ReceptiveField())
+    monkeypatch.setattr(walk.Formula, "window", lambda self, x, windows: ReceptiveField())
     found = measured_field(subject, "step", (1, 8, 8))
-    assert (found.rows, found.columns) == (rows, columns)
+    assert (found.field.rows, found.field.columns) == (rows, columns)
     graph = observed(subject, (1, 8, 8))
     assert not found.agrees(graph_field(graph, node_of(graph, "step")))
 
 
 def test_centres() -> None:
     """The first unit's centre: -padding + (size-1)/2, half a pixel off where a kernel is even."""
-    field = ReceptiveField(Axis(4, 1, 1), Axis(3, 2, 1))
+    field = ReceptiveField((Axis(4, 1, 1), Axis(3, 2, 1)))
     assert field.centre == (0.5, 0.0)
-    assert ReceptiveField(Axis(212, 32, 90), Axis(212, 32, 90)).centre == 15.5
+    assert ReceptiveField((Axis(212, 32, 90), Axis(212, 32, 90))).centre == 15.5
 
 
 def test_branches_that_are_not_aligned_are_told() -> None:
@@ -313,9 +316,11 @@ UNKNOWN: dict[str, tuple[Subject, str]] = {
         "(it moves pixels)",
     ),
     "rows joined to rows": (net(conv(3), forward=lambda x, a: torch.cat([a(x), a(x)], 2)), "concat"),
-    "the last rows": (net(conv(3), forward=lambda x, a: a(x)[:, :, -4:]), "(it keeps 18 to 22 of 22)"),
     "a roll": (net(conv(3), forward=lambda x, a: a(x).roll(1, 2)), "in step at "),
-    "rows as columns": (net(conv(3), forward=lambda x, a: a(x.transpose(2, 3))), "(rows and columns are not its"),
+    "rows put side by side": (
+        net(conv(3), forward=lambda x, a: torch.stack([a(x)[:, :, at] for at in range(22)], 2)),
+        "(it puts units of a map side by side)",
+    ),
 }
 
 
@@ -433,14 +438,13 @@ def test_a_wrong_formula_of_phases_is_seen(name: str, monkeypatch: pytest.Monkey
     """A padding that is off by one in what goes up changes nothing that is measured, and does not agree with it."""
     right = walk.Formula.enlarged, walk.Formula.window
 
-    def window(self: walk.Formula, x: ReceptiveField, window: walk.Window) -> ReceptiveField:
-        if window.transposed:
-            window = window._replace(before=(window.before[0] + 1, window.before[1] + 1))
-        return right[1](self, x, window)
+    def window(self: walk.Formula, x: ReceptiveField, windows: walk.Windows) -> ReceptiveField:
+        moved = (one._replace(before=one.before + 1) if one.transposed else one for one in windows)
+        return right[1](self, x, tuple(moved))
 
-    def enlarged(self: walk.Formula, x: ReceptiveField, factors: IntPair, *, bilinear: bool) -> ReceptiveField:
+    def enlarged(self: walk.Formula, x: ReceptiveField, factors: Sequence[int], *, linear: bool) -> ReceptiveField:
         shifted = ops.Slide(1, 1, 1)
-        return right[0](self, x, factors, bilinear=bilinear).through(shifted, shifted)
+        return right[0](self, x, factors, linear=linear).through(shifted, shifted)
 
     monkeypatch.setattr(walk.Formula, "window", window)
     monkeypatch.setattr(walk.Formula, "enlarged", enlarged)
@@ -669,7 +673,9 @@ def test_a_measured_phase_that_differs_is_told(tmp_path: Path, capsys: pytest.Ca
 
     def one_wrong(arch: Arch, depth: int | None) -> list[formula.FieldLine]:
         wrong = Phases((Axis(11, 2, 6), Axis(11, 2, 5)))
-        return [replace(line, field=replace(line.field, rows=wrong)) for line in right(arch, depth)]
+        return [
+            replace(line, field=replace(line.field, axes=(wrong, line.field.columns))) for line in right(arch, depth)
+        ]
 
     monkeypatch.setattr(formula, "arch_lines", one_wrong)
     assert ask(unet(tmp_path), "--measure") == 1
@@ -678,7 +684,7 @@ def test_a_measured_phase_that_differs_is_told(tmp_path: Path, capsys: pytest.Ca
 
 def test_an_effective_field_of_a_phase() -> None:
     """The square is that of the unit in the middle, here of the second phase: 9 = 2*4 + 1 begins at 4*2."""
-    field = ReceptiveField(Phases((Axis(1, 2, 0), Axis(3, 2, 0))), Phases((Axis(1, 2, 0), Axis(3, 2, 0))))
+    field = ReceptiveField((Phases((Axis(1, 2, 0), Axis(3, 2, 0))), Phases((Axis(1, 2, 0), Axis(3, 2, 0)))))
     found = Effective("x", field, (9, 8), torch.ones(20, 20), torch.ones(20, 20))
     assert found.square == (8, 8, 3, 1)
     assert found.share == pytest.approx(20 / 3**0.5)
@@ -960,7 +966,7 @@ def ones(*layers: nn.Module) -> nn.Sequential:
 
 def test_an_effective_field_by_hand() -> None:
     """Two 3x3 of ones: 1 2 3 2 1 along an axis, of which the smallest product, 1 of 9, is above 4.55 %."""
-    field = ReceptiveField(Axis(5, 1, 2), Axis(5, 1, 2))
+    field = ReceptiveField((Axis(5, 1, 2), Axis(5, 1, 2)))
     (found,) = effective_fields(lambda: ones(conv(3, padding=1), conv(3, padding=1)), {"1": field}, (1, 9, 9), runs=2)
     line = torch.tensor([0, 0, 1, 2, 3, 2, 1, 0, 0.0])
     assert torch.allclose(found.absolute, torch.outer(line, line))
@@ -984,7 +990,7 @@ class Normed(nn.Sequential):
         super().__init__(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
 
 
-FIELD = ReceptiveField(Axis(3, 1, 1), Axis(3, 1, 1))
+FIELD = ReceptiveField((Axis(3, 1, 1), Axis(3, 1, 1)))
 
 
 def outside(found: Effective) -> float:
