@@ -61,18 +61,34 @@ def memory(training: Graph, evaluation: Graph, params: int, dtype: str = "float3
 def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]:
     """The values that autograd keeps, each once, with their bytes. Source: torch's derivatives.yaml."""
     with_gradient = trained(graph)
+    differentiated = _differentiated(graph, with_gradient)
     seen: set[Node] = set()
     for node in graph.nodes:
-        if node.kind in LEAVES or node not in with_gradient:
+        if node.kind in LEAVES or node not in differentiated:
             continue
         for value in _kept_by(node, with_gradient):
             root = _root(value)
-            if root not in seen and root.kind not in ("state", "constant"):
+            is_made = (
+                root.kind != "constant" or root.shape
+            )  # as zeros are that a recurrence begins with; a number is not
+            if root not in seen and root.kind != "state" and is_made:
                 seen.add(root)
                 yield root, _bytes(root, size)
         besides = _made_for_backward(node, size)
         if besides:
             yield node, besides
+
+
+def _differentiated(graph: Graph, with_gradient: set[Node]) -> set[Node]:
+    """What a gradient of an output passes through: of what is thrown away, or only tells places, nothing is kept."""
+    found: set[Node] = set()
+    left = [node for node in graph.outputs.values() if node in with_gradient]
+    while left:
+        node = left.pop()
+        if node not in found:
+            found.add(node)
+            left += [feed for feed in node.feeds if feed in with_gradient]
+    return found
 
 
 def _bytes(value: Node, size: int) -> int:
@@ -85,7 +101,7 @@ def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
         case "input":
             if node.kind == "adaptive_avgpool" and node.shape[2:] == (1, 1):
                 return ()  # torch computes it as a mean
-            return node.inputs[:1]
+            return (*node.inputs[:1], *_computed_weight(node, with_gradient))
         case "inputs":
             return node.inputs
         case "factors":
@@ -104,6 +120,14 @@ def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
             what = f"{quote(node.kind)} of {node.name or 'the module'}"
             raise RvCheckError(f"it is not known what {what} keeps for its backward pass")
     return ()
+
+
+def _computed_weight(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
+    """The weight of a layer where it is computed: it is no parameter, and the gradient of what comes in needs it."""
+    weight = node.tensors.get("weight")
+    if not isinstance(weight, Node) or node.row.multiplies == "nothing":
+        return ()
+    return (weight,) if node.kind != "linear" or node.inputs[0] in with_gradient else ()
 
 
 def _made_for_backward(node: Node, size: int) -> int:
@@ -126,7 +150,8 @@ def _made_for_backward(node: Node, size: int) -> int:
         case "log_sigmoid_forward":
             return prod(node.shape) * size  # the exponential
         case "_weight_norm_interface":  # the norms
-            return prod(node.inputs[1].shape) * size
+            norms = node.tensors["g"] if "g" in node.tensors else node.inputs[1]
+            return prod(norms.shape) * size
         case "drop_path" if a["p"]:
             return node.shape[0] * size  # the mask
         case "dropout":
