@@ -62,18 +62,18 @@ def kept_for_backward(graph: Graph, size: int = 4) -> Iterator[tuple[Node, int]]
     """The values that autograd keeps, each once, with their bytes. Source: torch's derivatives.yaml."""
     with_gradient = trained(graph)
     differentiated = _differentiated(graph, with_gradient)
+    elements = _elements(graph, size)
     seen: set[Node] = set()
     for node in graph.nodes:
         if node.kind in LEAVES or node not in differentiated:
             continue
         for value in _kept_by(node, with_gradient):
             root = _root(value)
-            is_made = (
-                root.kind != "constant" or root.shape
-            )  # as zeros are that a recurrence begins with; a number is not
-            if root not in seen and root.kind != "state" and is_made:
+            # A recurrence begins with zeros that are made, and kept; a number is not.
+            is_number = root.kind == "constant" and not root.shape
+            if root not in seen and root.kind != "state" and not is_number:
                 seen.add(root)
-                yield root, _bytes(root, size)
+                yield root, prod(root.shape) * elements.get(root, size)
         besides = _made_for_backward(node, size)
         if besides:
             yield node, besides
@@ -91,8 +91,31 @@ def _differentiated(graph: Graph, with_gradient: set[Node]) -> set[Node]:
     return found
 
 
-def _bytes(value: Node, size: int) -> int:
-    return prod(value.shape) * (value.row.element_bytes or size)
+def _elements(graph: Graph, size: int) -> dict[Node, int]:
+    """The bytes of an element of each value: numbers have those of the network, but for places, masks and casts.
+
+    What comes of two types has the wider one, and a fraction is wider than a whole number.
+    """
+    types: dict[Node, tuple[bool, int]] = {}  # whether it is a fraction, and its bytes
+    for node in (*graph.nodes, *graph.ran):
+        if node in types:
+            continue
+        found = [types[feed] for feed in node.feeds if feed in types and (feed.shape or feed.kind != "constant")]
+        if node.row.element_bytes is not None:
+            types[node] = (False, node.row.element_bytes)
+        elif node.kind == "cast":
+            types[node] = _type_of(str(node.attributes["dtype"]).removeprefix("torch."), size)
+        elif not found or any(role == "weight" for role, _ in node.states):
+            types[node] = max([*found, (True, size)])
+        else:
+            types[node] = max(found)
+    return {node: bytes_ for node, (_, bytes_) in types.items()}
+
+
+def _type_of(dtype: str, size: int) -> tuple[bool, int]:
+    """Whether a type is one of fractions, and its bytes: `size` where it is none of these."""
+    whole = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
+    return (False, whole[dtype]) if dtype in whole else (True, BYTES.get(dtype, size))
 
 
 def _kept_by(node: Node, with_gradient: set[Node]) -> tuple[Node, ...]:
@@ -174,10 +197,11 @@ def least_peak(graph: Graph, size: int = 4) -> int:
         for value in node.inputs:
             root = _root(value)
             last[root] = max(last.get(root, 0), at)
-    live, peak = {graph.input: _bytes(graph.input, size)}, 0
+    elements = _elements(graph, size)
+    live, peak = {graph.input: prod(graph.input.shape) * elements.get(graph.input, size)}, 0
     for at, node in enumerate(order):
         if _root(node) is node:
-            live[node] = _bytes(node, size)
+            live[node] = prod(node.shape) * elements[node]
         peak = max(peak, sum(live.values()))
         live = {value: bytes_ for value, bytes_ in live.items() if last.get(value, -1) > at}
     return peak

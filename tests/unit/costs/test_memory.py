@@ -88,6 +88,10 @@ ODD: dict[str, Callable[[], nn.Module]] = {
     "a weight by its norm": lambda: Function(lambda n, x: n.a(x), parametrizations.weight_norm(nn.Linear(8, 8))),
     "a result that is thrown away": lambda: Function(lambda n, x: (n.a(x), n.b(x).tanh().exp())[0]),
     "an output of places": lambda: Function(lambda n, x: n.b(n.a(x).tanh()).argmax(1)),
+    "another type": lambda: Function(lambda n, x: n.b(n.a(x).double().softmax(1).to(x.dtype))),
+    "another type by a sum": lambda: Function(lambda n, x: (n.a(x) + n.b(x).double()).tanh()),
+    "half the type": lambda: Function(lambda n, x: n.a(x).bfloat16().exp()),
+    "places that are computed": lambda: Function(lambda n, x: n.a(x) + n.b.weight[x.abs().long().clamp(max=7)[:, 0]]),
     "a state of zeros": lambda: Function(with_a_state),
 }
 
