@@ -30,7 +30,8 @@ from tests.unit.measured_memory import measured_for_backward
 from tests.zoo.mutants import Mutant
 from tests.zoo.rows import Row, counted, data, in_mode, made, module_type
 
-PLACE = re.compile(r",? (?:at|in|through) \S*\.py:\d+|\S*\.py:\d+(?::\d+)?")
+# Where something is: a line of a file, an address. It is another one on the next machine.
+PLACE = re.compile(r",? (?:at|in|through) \S*\.py:\d+|\S*\.py:\d+(?::\d+)?| at 0x[0-9a-f]+")
 WRONG = "WRONG: "
 
 
@@ -146,10 +147,20 @@ def untouched(row: Row) -> str:
         after = list(seen_of(net))
         for one, now in zip(before, after, strict=False):
             if not equal(one, now):
-                return f"{WRONG}{name}: {one[0]} is {str(now[1:])[:80]}, expected {str(one[1:])[:80]}"
+                return f"{WRONG}{name}: {difference(one, now)}"
         if len(before) != len(after):
             return f"{WRONG}{name}: {len(after)} things, expected {len(before)}"
     return "yes"
+
+
+def difference(one: tuple[Any, ...], now: tuple[Any, ...]) -> str:
+    """What is no more as it was, of two things that were seen; of a dict its keys."""
+    was, found = next((a, b) for a, b in zip(one, now, strict=True) if not equal(a, b))
+    if isinstance(was, dict):
+        return ", ".join(
+            f"{key} has {found.get(key)}, had {was.get(key)}" for key in found if found[key] != was.get(key)
+        )
+    return f"{one[0]} is {str(found)[:60]}, was {str(was)[:60]}"
 
 
 def seen_of(net: nn.Module) -> Iterator[tuple[Any, ...]]:

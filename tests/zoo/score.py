@@ -2,7 +2,7 @@
 
 `python -m tests.zoo.score` asks all of them anew, in some minutes, and writes `cells.json`; `--table` prints the table
 of what was written, which stands in docs/any-module.md, `--mutants` that of the mutants, and `--totals` how often each
-answer was given. `--only FILE` asks of the kinds of one file anew, or of the mutants.
+answer was given. `--only NAME ...` asks of some alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -72,22 +73,19 @@ def told(text: str) -> None:
     sys.stdout.flush()
 
 
-def measure(only: str | None) -> None:
-    """Ask of all kinds and mutants, or of those of one file anew, and keep what is said."""
+def measure(only: Collection[str]) -> None:
+    """Ask of all kinds and mutants, or of those of one file or name, and keep what is said."""
     torch.set_num_threads(1)
     found = {"kinds": {}, "mutants": {}} | (written() if CELLS.exists() else {})
-    kinds = [row for file in FILES if only in (None, file.of) for row in file.rows]
-    for row in kinds:
+    for row in (row for file in FILES for row in file.rows if not only or {file.of, row.name} & {*only}):
         found["kinds"][row.name] = judged(row)
         wrong = [cell for cell in found["kinds"][row.name].values() if cell.startswith(WRONG)]
         told(f"{row.name}: {'; '.join(wrong) or 'nothing wrong'}")
-    for mutant in MUTANTS if only in (None, "mutants") else ():
+    for mutant in (one for one in MUTANTS if not only or {"mutants", one.name} & {*only}):
         found["mutants"][mutant.name] = outcome(mutant)
         told(f"{mutant.name}: {found['mutants'][mutant.name]}")
-    ordered = {
-        "kinds": {row.name: found["kinds"][row.name] for row in ROWS},
-        "mutants": {one.name: found["mutants"][one.name] for one in MUTANTS},
-    }
+    names = {"kinds": [row.name for row in ROWS], "mutants": [one.name for one in MUTANTS]}
+    ordered = {what: {name: found[what][name] for name in names[what] if name in found[what]} for what in names}
     CELLS.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 
 
@@ -97,7 +95,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table of kinds")
     parser.add_argument("--totals", action="store_true", help="print how often each answer was given")
     parser.add_argument("--mutants", action="store_true", help="print the table of mutants")
-    parser.add_argument("--only", choices=[*(file.of for file in FILES), "mutants"], help="ask of these alone")
+    words = "ask of these kinds and mutants alone, of those of a file, or of all mutants"
+    parser.add_argument("--only", metavar="NAME", nargs="+", default=(), help=words)
     options = parser.parse_args()
     if options.table:
         told(table(written()["kinds"]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from tests.zoo.judge import COLUMNS, WRONG, judged, outcome
+from tests.zoo.judge import COLUMNS, QUESTIONS, WRONG, judged, outcome, untouched
 from tests.zoo.known import KNOWN, PASSES
 from tests.zoo.mutants import MUTANTS, Mutant
 from tests.zoo.registry import ROWS
@@ -90,24 +91,21 @@ def test_what_is_wrong_is_seen() -> None:
     assert outcome(replace(MUTANTS[0], new=MUTANTS[0].old)) == f"{WRONG}passes"
 
 
-class Grows(nn.Module):
-    """It keeps a list of what it has seen where no copy does."""
-
-    seen: list[int] = []
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.own = nn.Linear(8, 3), self.seen
-        self.a.register_forward_hook(lambda part, args, output: self.own.append(1))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.a(x)
+HARM: dict[str, Callable[[nn.Module], object]] = {
+    "its mode": lambda net: net.eval(),
+    "a value": lambda net: nn.init.zeros_(net.a.bias),
+    "a flag": lambda net: net.a.weight.requires_grad_(False),
+    "a hook": lambda net: net.a.register_forward_hook(lambda *given: None),
+    "an attribute": lambda net: setattr(net, "more", {}),
+    "chance": lambda net: torch.rand(1),
+}
 
 
-def test_harm_is_seen() -> None:
-    """A module whose list is longer afterwards is told of, and so is memory that is another."""
-    row = replace(ROWS[NAMES.index("a dict")], old=Grows)
-    assert judged(row)["untouched"].startswith(WRONG)
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+def test_harm_is_seen(harm: Callable[[nn.Module], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question after which the module, or what is around it, is not as it was is told of."""
+    monkeypatch.setitem(QUESTIONS, "checked", lambda net, other, row: harm(net))
+    assert untouched(ROWS[NAMES.index("a dict")]).startswith(f"{WRONG}checked: ")
 
 
 def test_the_tables() -> None:
