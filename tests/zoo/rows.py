@@ -236,25 +236,23 @@ def difference(row: Row, *, changed: bool) -> float:
 
 
 def rows_seen(row: Row) -> str:
-    """How many rows of the image a unit in the middle of what comes out sees, by gradients; "everything" if all."""
+    """How many rows of the image a unit sees at most, by gradients; "everything" if all.
+
+    Of a map, four neighbours in its middle are asked, of an image that is larger than the field; else every unit.
+    """
     module = ready(row.old, row.input).double()
-    least = int(row.field) if row.field.isdecimal() else 0
-    side = row.input[1] if not least else max(row.input[1], 4 * least)
-    side = -(-side // 16) * 16 if least else side
-    seen = torch.zeros(side, dtype=torch.bool)
-    sizes = []
-    x = torch.randn(2, row.input[0], side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    x.requires_grad_()
+    side = 16 * math.ceil(4 * int(row.field) / 16) if row.field.isdecimal() else row.input[1]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, row.input[0], side, side, dtype=torch.float64, generator=generator).requires_grad_()
     output = flat(module(x))[0]
-    units = output if output.dim() == 4 else output.reshape(2, -1)
-    for at in range(0, output.shape[1] if output.dim() == 3 else 4):
-        if output.dim() == 4:
-            part = units[0, :, units.shape[2] // 2 + at - 2, units.shape[3] // 2]
-        else:
-            part = output[0, at] if output.dim() == 3 else units[0]
-        (gradient,) = torch.autograd.grad(part.square().sum() + part.sum(), x, retain_graph=True)
-        seen = (gradient[0] != 0).any(0).any(1)
-        places = seen.nonzero()
-        sizes.append(int(places[-1] - places[0]) + 1)
-    most = max(sizes)
+    if output.dim() == 4:
+        _, _, rows, columns = output.shape
+        units = [output[0, :, rows // 2 + at, columns // 2] for at in range(-2, 2)]
+    else:
+        units = list(output[0]) if output.dim() == 3 else [output[0]]
+    most = 0
+    for unit in units:
+        (gradient,) = torch.autograd.grad(unit.square().sum() + unit.sum(), x, retain_graph=True)
+        places = (gradient[0] != 0).any(0).any(1).nonzero()
+        most = max(most, int(places[-1] - places[0]) + 1)
     return "everything" if most == side else str(most)
