@@ -108,8 +108,16 @@ def _elements(graph: Graph, size: int) -> dict[Node, int]:
         elif not found or any(role == "weight" for role, _ in node.states):
             types[node] = max([*found, (True, size)])
         else:
-            types[node] = max(found)
+            types[node] = max(found) if max(found)[0] or _stays_whole(node) else (True, size)
     return {node: bytes_ for node, (_, bytes_) in types.items()}
+
+
+def _stays_whole(node: Node) -> bool:
+    """Whether what comes of whole numbers is whole: where they are moved, chosen, or counted with whole ones."""
+    if node.kind in ("scale", "shift"):
+        return isinstance(node.attributes.get("by"), int)
+    kept = ("clamp", "sum", "product", "maximum", "minimum", "where", "masked_fill", "abs", "remainder", "concat")
+    return node.row.moves or node.row.keeps == "view" or node.kind in (*kept, "index", "index_select", "gather")
 
 
 def _type_of(dtype: str, size: int) -> tuple[bool, int]:

@@ -92,6 +92,7 @@ ODD: dict[str, Callable[[], nn.Module]] = {
     "another type by a sum": lambda: Function(lambda n, x: (n.a(x) + n.b(x).double()).tanh()),
     "half the type": lambda: Function(lambda n, x: n.a(x).bfloat16().exp()),
     "places that are computed": lambda: Function(lambda n, x: n.a(x) + n.b.weight[x.abs().long().clamp(max=7)[:, 0]]),
+    "numbers of places": lambda: Function(lambda n, x: n.a(x) * (0.1 * torch.arange(8, device=x.device)).exp()),
     "a state of zeros": lambda: Function(with_a_state),
 }
 
