@@ -102,6 +102,8 @@ def kept_for_backward(
     Raises: RvCheckError for another kind of which it is not known what it keeps.
     """
     with_gradient = trained(graph)
+    differentiated = _differentiated(graph, with_gradient)
+    elements = _elements(graph, size)
     again = {part for node in with_gradient for part in node.parts[:1]}
     seen: set[Node] = set()
     for node in graph.nodes:
@@ -110,9 +112,9 @@ def kept_for_backward(
         if part in again and part is not None:
             _refuse_a_policy(part, node)
             kept = (*part.inputs, *(value for value in node.inputs if part not in value.parts))
-        elif node.fused is not None and node.fused.output in with_gradient:
+        elif node.fused is not None and node.fused.output in differentiated:
             kept = (*node.fused.inputs, node.fused.output)
-        elif node.kind not in LEAVES and node in with_gradient:
+        elif node.kind not in LEAVES and node in differentiated:
             if node.row.keeps == "unknown":
                 if node.kind not in ignored and node.kind not in lost:
                     raise not_counted(uncounted_of([node]), PROBLEM)
@@ -120,11 +122,12 @@ def kept_for_backward(
             kept = _kept_by(node, with_gradient)
         for value in kept:
             root = _root(value)
+            # A recurrence begins with zeros that are made, and kept; a number is not.
             is_number = root.kind == "constant" and prod(root.shape) == 1
             if root not in seen and root.kind not in ("state", *lost) and not is_number:
                 seen.add(root)
-                yield root, _bytes(root, size)
-        besides = _made_for_backward(node, size) if part not in again and node in with_gradient else 0
+                yield root, prod(root.shape) * elements.get(root, size)
+        besides = _made_for_backward(node, size) if part not in again and node in differentiated else 0
         if besides and _is_made(node):
             yield node, besides
 
@@ -171,8 +174,50 @@ def _refuse_a_policy(part: Rerun, node: Node) -> None:
         raise RvCheckError(what, expected="one without a context_fn")
 
 
-def _bytes(value: Node, size: int) -> int:
-    return prod(value.shape) * (value.row.element_bytes or size)
+def _differentiated(graph: Graph, with_gradient: Set[Node]) -> set[Node]:
+    """What a gradient of an output passes through: of what is thrown away, or only tells places, nothing is kept."""
+    found: set[Node] = set()
+    left = [node for node in graph.outputs.values() if node in with_gradient]
+    while left:
+        node = left.pop()
+        if node not in found:
+            found.add(node)
+            left += [feed for feed in node.feeds if feed in with_gradient]
+    return found
+
+
+def _elements(graph: Graph, size: int) -> dict[Node, int]:
+    """The bytes of an element of each value: numbers have those of the network, but for places, masks and casts.
+
+    What comes of two types has the wider one, and a fraction is wider than a whole number.
+    """
+    types: dict[Node, tuple[bool, int]] = {}  # whether it is a fraction, and its bytes
+    for node in (*graph.nodes, *graph.ran):
+        if node in types:
+            continue
+        found = [types[feed] for feed in node.feeds if feed in types and (feed.shape or feed.kind != "constant")]
+        if node.row.element_bytes is not None:
+            types[node] = (False, node.row.element_bytes)
+        elif node.kind == "cast":
+            types[node] = _type_of(str(node.attributes["dtype"]).removeprefix("torch."), size)
+        elif not found or any(role == "weight" for role, _ in node.states):
+            types[node] = max([*found, (True, size)])
+        else:
+            types[node] = max(found) if max(found)[0] or _stays_whole(node) else (True, size)
+    return {node: bytes_ for node, (_, bytes_) in types.items()}
+
+
+def _stays_whole(node: Node) -> bool:
+    """Whether what comes of whole numbers is whole: where they are moved, chosen, or counted with whole ones."""
+    if "by" in node.attributes:
+        return isinstance(node.attributes["by"], int)
+    return node.row.moves or node.row.keeps == "view" or node.row.whole
+
+
+def _type_of(dtype: str, size: int) -> tuple[bool, int]:
+    """Whether a type is one of fractions, and its bytes: `size` where it is none of these."""
+    whole = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
+    return (False, whole[dtype]) if dtype in whole else (True, BYTES.get(dtype, size))
 
 
 def _kept_by(node: Node, with_gradient: Set[Node]) -> tuple[Node, ...]:
@@ -181,10 +226,7 @@ def _kept_by(node: Node, with_gradient: Set[Node]) -> tuple[Node, ...]:
         case "input":
             if node.kind == "adaptive_avgpool" and node.shape[2:] == (1, 1):
                 return ()  # torch computes it as a mean
-            weight = node.tensors.get("weight")
-            if not isinstance(weight, Node) or (node.kind == "linear" and node.inputs[0] not in with_gradient):
-                return node.inputs[:1]
-            return (*node.inputs[:1], weight)  # one that is computed, as where norms of weights are
+            return (*node.inputs[:1], *_computed_weight(node, with_gradient))
         case "inputs":
             return node.inputs
         case "factors":
@@ -200,6 +242,14 @@ def _kept_by(node: Node, with_gradient: Set[Node]) -> tuple[Node, ...]:
         case "index":
             return tuple(x for x in node.inputs if x.row.element_bytes is not None) or node.inputs[-1:]
     return ()
+
+
+def _computed_weight(node: Node, with_gradient: Set[Node]) -> tuple[Node, ...]:
+    """The weight of a layer where it is computed: it is no parameter, and the gradient of what comes in needs it."""
+    weight = node.tensors.get("weight")
+    if not isinstance(weight, Node) or node.row.multiplies == "nothing":
+        return ()
+    return (weight,) if node.kind != "linear" or node.inputs[0] in with_gradient else ()
 
 
 def _made_for_backward(node: Node, size: int) -> int:
@@ -260,10 +310,11 @@ def least_peak(graph: Graph, size: int = 4, lost: Collection[str] = ()) -> int:
         for value in node.inputs if node.fused is None else node.fused.inputs:
             root = _root(value)
             last[root] = max(last.get(root, 0), at)
-    live, peak = {graph.input: _bytes(graph.input, size)}, 0
+    elements = _elements(graph, size)
+    live, peak = {graph.input: prod(graph.input.shape) * elements.get(graph.input, size)}, 0
     for at, node in enumerate(order):
         if _root(node) is node and node.kind not in lost:
-            live[node] = _bytes(node, size)
+            live[node] = prod(node.shape) * elements[node]
         peak = max(peak, sum(live.values()))
         live = {value: bytes_ for value, bytes_ in live.items() if last.get(value, -1) > at}
     return peak

@@ -59,7 +59,7 @@ class Kind:
     follow the shape of its input. `worth`: what it is worth to pair two of the kind when graphs are aligned, where what
     carries parameters tells the most about the place. `element_bytes`: the size of an element of the output, where it
     is no number of the network's type. `periodic`: what it gives repeats, so that rounding leaves nothing of it where
-    its input is large.
+    its input is large. `whole`: of whole numbers it gives whole ones, which have another size.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Kind:
     sign: Sign = "any"
     element_bytes: int | None = None
     periodic: bool = False
+    whole: bool = False
 
 
 KINDS: dict[str, Kind] = {}
@@ -122,7 +123,7 @@ for _row in (
     Kind("tanh", "itself", "output", "nothing", family="activation"),
     Kind("hardswish", "itself", "input", "nothing", family="activation"),
     Kind("hardsigmoid", "itself", "input", "nothing", family="activation"),
-    Kind("clamp", "itself", "input", "nothing", family="activation"),
+    Kind("clamp", "itself", "input", "nothing", family="activation", whole=True),
     Kind("leaky_relu", "itself", "input", "nothing", family="activation"),
     Kind("elu", "itself", "input", "nothing", family="activation"),
     Kind("celu", "itself", "input", "nothing", family="activation"),
@@ -153,7 +154,7 @@ for _row in (
     Kind("sqrt", "itself", "output", "nothing"),
     Kind("rsqrt", "itself", "output", "nothing"),
     Kind("reciprocal", "itself", "output", "nothing"),
-    Kind("abs", "itself", "input", "nothing", family="activation"),
+    Kind("abs", "itself", "input", "nothing", family="activation", whole=True),
     Kind("sin", "itself", "input", "nothing", family="activation", periodic=True),
     Kind("cos", "itself", "input", "nothing", periodic=True),
     Kind("atan", "itself", "input", "nothing"),
@@ -175,12 +176,12 @@ for _row in (
     Kind("isnan", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
     Kind("bitwise_not", "itself", "nothing", "nothing", element_bytes=MASK_BYTES),
     # Functions of several values, element by element
-    Kind("sum", "itself", "nothing", "nothing", family="join", commutes=True, sign="kept"),
-    Kind("product", "itself", "factors", "nothing", family="join", commutes=True, sign="kept"),
+    Kind("sum", "itself", "nothing", "nothing", family="join", commutes=True, sign="kept", whole=True),
+    Kind("product", "itself", "factors", "nothing", family="join", commutes=True, sign="kept", whole=True),
     Kind("div", "itself", "factors", "nothing"),
-    Kind("maximum", "itself", "inputs", "nothing", family="activation"),
-    Kind("minimum", "itself", "inputs", "nothing"),
-    Kind("where", "itself", "input", "nothing"),
+    Kind("maximum", "itself", "inputs", "nothing", family="activation", whole=True),
+    Kind("minimum", "itself", "inputs", "nothing", whole=True),
+    Kind("where", "itself", "input", "nothing", whole=True),
     # Pools and reductions
     Kind("global_avgpool", "map", "nothing", "nothing", family="pool", sign="kept"),
     Kind("adaptive_max_pool2d", "map", "input", "nothing", family="pool"),
@@ -205,13 +206,13 @@ for _row in (
     Kind("pad", "window", "nothing", "nothing", moves=True),
     Kind("part", "not followed", "view", "nothing"),
     Kind("as_strided", "not followed", "view", "nothing"),
-    Kind("concat", "joined", "nothing", "nothing", family="join", sign="kept"),
+    Kind("concat", "joined", "nothing", "nothing", family="join", sign="kept", whole=True),
     Kind("write", "not followed", "nothing", "nothing"),
     Kind("roll", "not followed", "nothing", "nothing"),
     Kind("flip", "not followed", "nothing", "nothing"),
-    Kind("index", "not followed", "index", "nothing"),
-    Kind("index_select", "not followed", "index", "nothing"),
-    Kind("gather", "not followed", "inputs", "nothing"),
+    Kind("index", "not followed", "index", "nothing", whole=True),
+    Kind("index_select", "not followed", "index", "nothing", whole=True),
+    Kind("gather", "not followed", "inputs", "nothing", whole=True),
     Kind("arange", "itself", "nothing", "nothing", element_bytes=INDEX_BYTES),
     Kind("reflection_pad2d", "window", "input", "nothing"),
     Kind("replication_pad2d", "window", "input", "nothing"),
@@ -219,7 +220,7 @@ for _row in (
     Kind("upsample_nearest2d", "larger", "nothing", "nothing"),
     Kind("upsample_bilinear2d", "larger", "nothing", "nothing"),
     # Places, order and masks
-    Kind("masked_fill", "itself", "index", "nothing"),
+    Kind("masked_fill", "itself", "index", "nothing", whole=True),
     Kind("tril", "itself", "nothing", "nothing"),
     Kind("triu", "itself", "nothing", "nothing"),
     Kind("argmin", "axes", "nothing", "nothing", element_bytes=INDEX_BYTES),
@@ -252,7 +253,7 @@ for _row in (
     Kind("replication_pad1d", "window", "input", "nothing", moves=True),
     Kind("replication_pad3d", "window", "input", "nothing", moves=True),
     Kind("pixel_unshuffle", "not followed", "nothing", "nothing"),
-    Kind("remainder", "itself", "nothing", "nothing"),
+    Kind("remainder", "itself", "nothing", "nothing", whole=True),
     Kind("fmod", "itself", "nothing", "nothing"),
     Kind("tan", "itself", "output", "nothing", periodic=True),
     Kind("atan2", "itself", "inputs", "nothing"),

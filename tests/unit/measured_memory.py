@@ -10,21 +10,32 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
+class _Kept:
+    """A tensor that autograd has been given to keep; it goes when autograd lets it go."""
+
+    def __init__(self, tensor: torch.Tensor):
+        self.tensor = tensor.detach()  # an output would hold on to the graph that holds on to it
+
+
 def measured_for_backward(module: nn.Module, x: torch.Tensor) -> int:
-    """The bytes that autograd really keeps of a forward pass in the module's mode, parameters and buffers apart."""
+    """The bytes that autograd really keeps of a forward pass in the module's mode, parameters and buffers apart.
+
+    What it has kept for a result that the module throws away is gone by the end, and is not counted.
+    """
     own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
-    kept: dict[int, tuple[torch.Tensor, int]] = {}
+    kept: weakref.WeakSet[_Kept] = weakref.WeakSet()
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = (tensor, storage.nbytes())
-        return tensor
+    def pack(tensor: torch.Tensor) -> _Kept:
+        one = _Kept(tensor)
+        kept.add(one)
+        return one
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
         output = module(x)
+    storages = [one.tensor.untyped_storage() for one in kept]
+    found = {storage._cdata: storage.nbytes() for storage in storages if storage._cdata not in own}
     del output
-    return sum(bytes_ for _, bytes_ in kept.values())
+    return sum(found.values())
 
 
 def measured_peak(module: nn.Module, x: torch.Tensor) -> int:

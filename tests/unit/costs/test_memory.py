@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
 from rv_check import build, load
 from rv_check.archs.load import archs
@@ -59,6 +63,45 @@ def test_what_autograd_keeps_on_the_cpu(name: str, dtype: torch.dtype) -> None:
     model = build(load(name)).to(dtype).train()
     x = torch.zeros((3, 3, 64, 64), dtype=dtype)
     assert kept(name, 3, 64, dtype.itemsize) == measured_for_backward(model, x)
+
+
+class Function(nn.Module):
+    """A function of layers and the input."""
+
+    def __init__(self, function: Callable[[Any, Tensor], Any], a: nn.Module | None = None) -> None:
+        super().__init__()
+        self.function, self.a, self.b = function, a or nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
+def with_a_state(net: Any, x: Tensor) -> Tensor:
+    """A recurrence begins with zeros."""
+    return net.a(x) + net.b(torch.zeros_like(x)).tanh()
+
+
+ODD: dict[str, Callable[[], nn.Module]] = {
+    "a computed weight": lambda: Function(lambda n, x: F.linear(n.a(x), 2 * n.b.weight)),
+    "a computed weight of what needs no gradient": lambda: Function(lambda n, x: F.linear(x, 2 * n.b.weight)),
+    "a computed filter": lambda: Function(lambda n, x: F.conv1d(x[:, None], 2 * n.b.weight[:, None])),
+    "a weight by its norm": lambda: Function(lambda n, x: n.a(x), parametrizations.weight_norm(nn.Linear(8, 8))),
+    "a result that is thrown away": lambda: Function(lambda n, x: (n.a(x), n.b(x).tanh().exp())[0]),
+    "an output of places": lambda: Function(lambda n, x: n.b(n.a(x).tanh()).argmax(1)),
+    "another type": lambda: Function(lambda n, x: n.b(n.a(x).double().softmax(1).to(x.dtype))),
+    "another type by a sum": lambda: Function(lambda n, x: (n.a(x) + n.b(x).double()).tanh()),
+    "half the type": lambda: Function(lambda n, x: n.a(x).bfloat16().exp()),
+    "places that are computed": lambda: Function(lambda n, x: n.a(x) + n.b.weight[x.abs().long().clamp(max=7)[:, 0]]),
+    "numbers of places": lambda: Function(lambda n, x: n.a(x) * (0.1 * torch.arange(8, device=x.device)).exp()),
+    "a state of zeros": lambda: Function(with_a_state),
+}
+
+
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD)
+def test_what_autograd_keeps_of_odd_modules(make: Callable[[], nn.Module]) -> None:
+    """No more and no less than what is measured."""
+    graph = Subject(make()).observe(At((8,), batch=2, training=True), Form.AS_RUN)
+    assert sum(bytes_ for _, bytes_ in kept_for_backward(graph)) == measured_for_backward(make(), torch.randn(2, 8))
 
 
 def test_the_measurement_sees_what_is_kept_besides(monkeypatch: pytest.MonkeyPatch) -> None:
