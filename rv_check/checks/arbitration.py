@@ -6,6 +6,7 @@ That is shown of what was tried alone, so that limits and steps are tried, too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 LARGER = 30  # times the parameters: what a norm gives goes past limits that no image takes it to
 LOUD_INPUT = 1e8  # times an image: it takes every activation past whatever it may be cut off at, as relu6 is at 6
 LOUD_WAVES = 1e4  # of what is periodic rounding leaves nothing where its input is larger
-NEAR_A_STEP = 1e-6  # how close two images lie beside a step, as a part of the way from one image to another
+SMALLER = 1e-6  # times the parameters and an image: every eps is as large as what it is added to
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?|-?inf|nan")
+EXACT = 1e-11  # of the outputs in float64, where nothing is out of the ordinary: ten times what rounding was seen to do
+NEAR_A_STEP = 1e-10  # how close two images lie beside a step, as a part of the way from one image to another
 MOST_STEPS = 16  # that are tried, each with some forty runs
 ARBITRABLE = ("missing", "extra", "moved", "replaced", "arguments", "wiring", "output", "shared", "state")
 
@@ -50,6 +54,8 @@ def measured(
         return found  # what differs may be in a branch that these numbers do not take
     if not all(map(_is_arbitrable, found.mistakes)) or all(one.training for one in found.mistakes):
         return found  # numbers have nothing to say of it; chance, in train mode, is not compared
+    if all(one.kind in ("arguments", "wiring") and _has_another_number(one) for one in found.mistakes):
+        return found  # the same operation with another eps or limit: it is another one, wherever that shows
     sizes = known_sizes()
     whole = [x for x in (found.input, *larger_sizes()) if x not in sizes]
     waves = any(node.row.periodic for graph in (found.expected, found.found) for node in graph.nodes)
@@ -101,6 +107,12 @@ def _is_arbitrable(one: Mistake) -> bool:
     return one.kind in ARBITRABLE and not told
 
 
+def _has_another_number(one: Mistake) -> bool:
+    """Whether all that differs is a number, of one operation and the other."""
+    found, expected = (NUMBER.sub("#", words) for words in (one.found, one.expected))
+    return found == expected
+
+
 def _have_the_same_names(found: Structure) -> bool:
     return found.expected.state == found.found.state
 
@@ -126,11 +138,13 @@ class _Arbitration:
         self.limits[:] = Limits(), Limits()
         self.pair.at_generic_point(torch.float64)
         return (
-            all(self.are_close(sizes[0], scale) for scale in (1.0, self.loud))
+            self.are_close(sizes[0], tolerance=EXACT)
+            and self.are_close(sizes[0], self.loud)
             and all(self.agree(x, train=train) for x in sizes for train in (False, True))
             and self.agree(sizes[0], train=False, batch=1)
             and all(self.are_close(x) for x in whole)
             and self.agree_beside_steps(sizes[0])
+            and all(self.agree_where_all_is_small(sizes[0], times) for times in (1, 2))
             and self.have_the_same_limits(sizes[0])
         )
 
@@ -159,11 +173,16 @@ class _Arbitration:
         """Both, with where the output stands in what each returns."""
         return (self.pair.expected, self.pair.expected_output), (self.pair.found, self.pair.output)
 
-    def are_close(self, x: Shape, scale: float = 1.0) -> bool:
+    def are_close(self, x: Shape, scale: float = 1.0, tolerance: float | None = None) -> bool:
         """Whether the outputs are the same; what limits that reaches is noted."""
-        return self._have_one_output(scale * self.image(x), noted=True)
+        return self._have_one_output(scale * self.image(x), noted=True, tolerance=tolerance)
 
-    def _have_one_output(self, data: Tensor, *, noted: bool = False) -> bool:
+    def agree_where_all_is_small(self, x: Shape, times: int) -> bool:
+        """Whether the outputs are the same of small parameters and images, which get smaller each time."""
+        self.pair.enlarge(SMALLER)
+        return self.are_close(x, SMALLER**times)
+
+    def _have_one_output(self, data: Tensor, *, noted: bool = False, tolerance: float | None = None) -> bool:
         import torch
 
         from rv_check.modules import trace
@@ -175,7 +194,7 @@ class _Arbitration:
                     outputs.append(trace.output(module, data, where))
             else:
                 outputs.append(trace.output(module, data, where))
-        return trace.compare("output", outputs[0], outputs[1]).within(trace.TOLERANCE[torch.float64])
+        return trace.compare("output", outputs[0], outputs[1]).within(tolerance or trace.TOLERANCE[torch.float64])
 
     def agree_beside_steps(self, x: Shape) -> bool:
         """Whether all steps have the same numbers on both sides, or what has others agrees right before and behind."""
@@ -205,6 +224,7 @@ class _Arbitration:
     def have_the_same_limits(self, x: Shape) -> bool:
         """Whether the limits that no number went past, also of larger parameters, are the same ones on both sides."""
         one, other = self.limits
+        self.pair.enlarge(SMALLER**-2)  # as they were
         if one.never_reached != other.never_reached or not (one.all_varied and other.all_varied):
             self.pair.enlarge(LARGER)
             return self.are_close(x) and one.never_reached == other.never_reached

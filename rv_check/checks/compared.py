@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rv_check.checks.check import Check, Run
@@ -19,6 +20,7 @@ from rv_check.text import listed
 if TYPE_CHECKING:
     from torch import nn
 
+    from rv_check.checks.structure import Structure
     from rv_check.modules.observe import Subject
 
 
@@ -38,6 +40,14 @@ def copy_to_run(subject: Subject, x: Shape, device: str, lent: ExitStack) -> nn.
     for parameter in found.parameters():
         parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
     return found.to(device)
+
+
+def with_what_never_ran(found: Structure, *subjects: Subject) -> Structure:
+    """Where the structures are the same: with the places in the modules' code that nothing led to."""
+    if found.verdict not in ("same", "equivalent"):
+        return found
+    places = [place for one in subjects for place in one.never_ran(found.sizes)]
+    return replace(found, never_ran=tuple(dict.fromkeys(places)))
 
 
 def blocked(run: Run) -> Blocked:

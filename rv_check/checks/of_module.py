@@ -14,7 +14,7 @@ from rv_check.archs.load import load
 from rv_check.archs.tree import Layer
 from rv_check.checks.arbitration import measured
 from rv_check.checks.check import Check, Outcome
-from rv_check.checks.compared import blocked, copy_to_run, observe, report_of
+from rv_check.checks.compared import blocked, copy_to_run, observe, report_of, with_what_never_ran
 from rv_check.checks.findings import Level, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ids_of, place_of
@@ -83,7 +83,8 @@ class ModuleRun:
         """How the module compares with what the spec expects, numbers having the last word. Raises: RvCheckError."""
         network, sizes = ArchNetwork(self.arch, self.until), [*input_sizes(self.arch), *self._larger_sizes()]
         found = compare(self.subject, network, self.arch.input, sizes, by_step=self.until is None)
-        return measured(found, self.pair_by, lambda: input_sizes(self.arch), self._larger_sizes, self.device)
+        found = measured(found, self.pair_by, lambda: input_sizes(self.arch), self._larger_sizes, self.device)
+        return with_what_never_ran(found, self.subject)
 
     def _larger_sizes(self) -> list[Shape]:
         return [x for x in larger(self.arch.input) if works(self.arch, x)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from rv_check.archs.arch import Arch
 from rv_check.checks.arbitration import measured
 from rv_check.checks.check import Check, Outcome
-from rv_check.checks.compared import blocked, copy_to_run, observe, report_of
+from rv_check.checks.compared import blocked, copy_to_run, observe, report_of, with_what_never_ran
 from rv_check.checks.findings import Level, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ArchRun
@@ -103,7 +103,8 @@ class SameRun:
         old = ModuleNetwork(self.expected, self.name, self.output)
         sizes = [*self._known_sizes, *self._larger_sizes()]
         found = compare(self.found, old, self.input, sizes, by_step=False, sides=self.names)
-        return measured(found, self.pair_by, lambda: self._known_sizes, self._larger_sizes, self.device)
+        found = measured(found, self.pair_by, lambda: self._known_sizes, self._larger_sizes, self.device)
+        return with_what_never_ran(found, self.found, self.expected)
 
     @shared("the sizes")
     def _known_sizes(self) -> list[Shape]:

@@ -75,12 +75,11 @@ class AtOtherSize:
 class Branches:
     """How the structures compare on other images, where a module decides by values: nothing `differs`, or what does.
 
-    `seen`: in how many ways the module ran; `unseen`: lines of what decides that never ran; `map`: of all ways.
+    `seen`: in how many ways the module ran; `map`: of all ways.
     """
 
     differs: str
     seen: int
-    unseen: tuple[Place, ...]
     map: Mapping[str, Slot]
 
 
@@ -98,7 +97,8 @@ class Structure:
 
     `output`: where in what the module returns the compared output stands; `until`: the step whose output the module's
     is, where that is not the last one; `one_image`: what goes wrong with a batch of one image; `why_real`: why it was
-    run on real tensors; `totals`: params and MACs, found and expected.
+    run on real tensors; `never_ran`: places in the code of either that no input led to; `totals`: params and MACs,
+    found and expected.
     """
 
     input: Shape
@@ -113,6 +113,7 @@ class Structure:
     others: tuple[AtOtherSize, ...] = ()
     branches: Branches | None = None
     one_image: str = ""
+    never_ran: tuple[Place, ...] = ()
     measured: MeasuredEqual | None = None
 
     @property
@@ -338,7 +339,7 @@ class _StructureComparison:
             return None
         from rv_check.modules.branches import VARIANTS
 
-        differs, ways, unseen = "", {_way(first.only(output))}, first.unseen
+        differs, ways = "", {_way(first.only(output))}
         slots: dict[str, Slot] = {}
         for image, (words, _) in list(enumerate(VARIANTS))[1:]:
             other = replace(at, image=image)
@@ -351,7 +352,6 @@ class _StructureComparison:
             except Exception as error:  # whatever the module raises
                 differs = differs or f"for an image {words} it raises {type(error).__name__}: {first_line(error)}"
                 continue
-            unseen &= found.unseen
             if output not in found.outputs:
                 differs = differs or f"for an image {words} it returns something else"
                 continue
@@ -360,8 +360,7 @@ class _StructureComparison:
             slots |= best.map
             if not best.same:
                 differs = differs or f"for an image {words}: {explain(best)[0].title}"
-        places = sorted(unseen, key=lambda place: (place.document.shown, place.line))
-        return Branches(differs, len(ways), tuple(places), slots)
+        return Branches(differs, len(ways), slots)
 
     def of_one_image(self, output: str) -> str:
         """What goes wrong with a batch of one image, which `squeeze()` takes for none; "" where nothing does."""

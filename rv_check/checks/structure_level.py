@@ -27,6 +27,8 @@ def structure(run: Run, check: Check) -> Outcome:
         real = f" (on real tensors, since on meta it raises {found.why_real})" if found.why_real else ""
         if found.branches is not None:
             how += _seen(found.found, found.branches)
+        if found.never_ran:
+            how += f"; what it does was not seen where nothing led to: {few(list(map(str, found.never_ran)))}"
         if found.idle:
             how += f"; on neither side is anything computed from {few(found.idle)}"
         message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"
@@ -54,8 +56,7 @@ def _seen(graph: Graph, branches: Branches) -> str:
     """What was seen of a module that decides by values, and what was not."""
     asked = few([place.short for place in graph.asked])
     ways = "one way only" if branches.seen == 1 else f"{branches.seen} ways"
-    words = f"; it asks for values at {asked}, and ran in {ways}: what it does for others was not seen"
-    return words + (f", as at {few([place.short for place in branches.unseen])}" if branches.unseen else "")
+    return f"; it asks for values at {asked}, and ran in {ways}: what it does for others was not seen"
 
 
 def of_mistake(run: Run, check: Check, mistake: Mistake) -> Finding:

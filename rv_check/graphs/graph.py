@@ -243,7 +243,6 @@ class Graph:
     moved: frozenset[str] = frozenset()  # parameters and buffers that the run itself wrote, running statistics apart
     besides: Mapping[str, Node] = field(default_factory=dict)  # other outputs, of a graph that was cut to one of them
     asked: tuple[Place, ...] = ()  # where Python asked for a value, so that another input may take another branch
-    unseen: frozenset[Place] = frozenset()  # the lines, of the functions that did so, that were not run
     constants: Mapping[str, Values] = field(default_factory=dict)  # those that are only read, and are no weights
     nodes: Sequence[Node] = ()  # the operations of `outputs` and `unread`, each after what it uses, unless given
     ran: Sequence[Node] = ()  # as run: all that was done but copies, also for what Python reads, in the order of time

@@ -234,6 +234,8 @@ class _Matching:
 
     def source(self, node: Node) -> str:
         shown = self.back.get(node, node)
+        if shown.kind == "constant":
+            return show(shown.attributes["value"])
         return f"{shown.name or shown.kind} ({shown.kind})" if shown.kind != "input" else "the input"
 
     def output(self) -> list[Difference]:

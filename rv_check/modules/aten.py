@@ -54,7 +54,17 @@ def unknown(b: Builder, name: str, a: Arguments, shape: TensorShape) -> Node:
                 attributes[argument] = tuple("one" if isinstance(one, Node) else plain(one) for one in value)
         elif value is not None:
             attributes[argument] = plain(value)
+    for argument in ("dim", "dims", "axis"):  # an axis may be told from the end
+        if inputs and argument in attributes:
+            attributes[argument] = _from_the_beginning(attributes[argument], len(inputs[0].shape))
     return b.make(name, *inputs, shape=shape, tensors=tensors, arguments=attributes)
+
+
+def _from_the_beginning(axes: Any, rank: int) -> Any:
+    """Axes as they are counted from the first one; what is none is left as it is."""
+    if isinstance(axes, tuple):
+        return tuple(_from_the_beginning(axis, rank) for axis in axes)
+    return axes + rank if isinstance(axes, int) and not isinstance(axes, bool) and -rank <= axes < 0 else axes
 
 
 def plain(value: Any) -> Any:

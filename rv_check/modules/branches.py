@@ -1,18 +1,23 @@
-"""Lines of a module's code that did not run: branches that the values of an image did not lead to."""
+"""What of a module's code did not run: branches that neither its inputs nor their values led to."""
 
 from __future__ import annotations
 
+import dis
+import os
 import sys
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rv_check.errors import Document, Place
+
+OURS = (os.path.dirname(torch.__file__) + os.sep, str(Path(__file__).parents[1]) + os.sep)
 
 # What is made of an image, so that conditions on its values have one answer and the other.
 VARIANTS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
@@ -24,15 +29,26 @@ VARIANTS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
 )
 
 
-@dataclass
-class Lines:
-    """Notes which lines run, within, of the functions that are somebody's. `is_users` says of which code that is so."""
+def is_of_users(code: CodeType) -> bool:
+    """Whether code is neither torch's nor ours."""
+    return not code.co_filename.startswith((*OURS, "<"))
 
-    is_users: Callable[[CodeType], bool]
+
+def folders_of(module: nn.Module) -> tuple[str, ...]:
+    """The folders of the files that a module's own classes stand in, torch's apart."""
+    files = {getattr(sys.modules.get(type(part).__module__), "__file__", None) for part in module.modules()}
+    return tuple(os.path.dirname(file) + os.sep for file in files if file and not file.startswith(OURS))
+
+
+@dataclass
+class Reached:
+    """Notes which instructions run, within, of the functions in these folders."""
+
+    folders: tuple[str, ...]
     ran: dict[CodeType, set[int]] = field(default_factory=dict)
     before: Any = None  # a debugger, or a measurement of coverage
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> Reached:
         self.before = sys.gettrace()
         sys.settrace(self._call)
         return self
@@ -41,20 +57,32 @@ class Lines:
         sys.settrace(self.before)
 
     def _call(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if not self.is_users(frame.f_code):
+        if not frame.f_code.co_filename.startswith(self.folders):
             return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
         self.ran.setdefault(frame.f_code, set())
-        return self._line
+        return self._instruction
 
-    def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "line":
-            self.ran[frame.f_code].add(frame.f_lineno)
-        return self._line
+    def _instruction(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "opcode":
+            self.ran[frame.f_code].add(frame.f_lasti)
+        return self._instruction
 
-    def unseen(self, asked: Set[tuple[str, int]]) -> Iterator[Place]:
-        """The lines that did not run, of the functions in which values were asked for at these places."""
+    def never_ran(self) -> Iterator[Place]:
+        """Where what did not run begins, of the functions that were called; what ends with an error is left out."""
         for code, ran in self.ran.items():
-            own = {line for _, _, line in code.co_lines() if line is not None}
-            if any((code.co_filename, line) in asked for line in own):
-                document = Document(Path(code.co_filename), ())
-                yield from (Place(document, line, 0) for line in sorted(own - ran - {code.co_firstlineno}))
+            every = [one for one in dis.get_instructions(code) if one.opname not in UNSEEN]
+            for is_run, group in groupby(every, key=lambda one: one.offset in ran):
+                idle = list(group)
+                if is_run or any(one.opname in OF_ERRORS for one in idle):
+                    continue
+                does = next((one for one in idle if one.opname not in ENDS and one.positions), None)
+                if does is not None and does.positions is not None and does.positions.lineno is not None:
+                    line, column = does.positions.lineno, (does.positions.col_offset or 0) + 1
+                    yield Place(Document(Path(code.co_filename), ()), line, column)
+
+
+# Instructions that stand in no source, those of raising and catching, and those that a function or branch ends with.
+UNSEEN = ("CACHE", "NOP", "RESUME", "EXTENDED_ARG", "COPY_FREE_VARS", "MAKE_CELL", "RETURN_GENERATOR", "NOT_TAKEN")
+OF_ERRORS = ("RAISE_VARARGS", "RERAISE", "LOAD_ASSERTION_ERROR", "PUSH_EXC_INFO", "CHECK_EXC_MATCH")
+ENDS = ("LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "POP_TOP", "JUMP_FORWARD", "JUMP_BACKWARD", "SWAP", "COPY")

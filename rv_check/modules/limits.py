@@ -7,6 +7,7 @@ neither the input nor a parameter has any part in is a constant, whatever it is 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,9 +20,12 @@ CHANGES = (  # operators that leave what is within their limits as it is
     *("clamp", "clamp_min", "clamp_max", "hardtanh", "threshold", "nan_to_num", "hardshrink", "softshrink"),
     *("relu6", "maximum", "minimum", "clip"),
 )
+CLAMPS = ("clamp", "clip", "clamp_min", "clamp_max", "hardtanh")  # which are one with limits below and above
 ASKS = ("where", "masked_fill")  # operators that have a condition
 COMPARES = ("gt", "ge", "lt", "le", "eq", "ne", "greater", "less")  # operators that give one
-STEPS = ("floor", "ceil", "round", "trunc", "sign", "heaviside", "hardshrink", "threshold")  # functions that jump
+STEPS = (  # functions that jump
+    *("floor", "ceil", "round", "trunc", "sign", "heaviside", "hardshrink", "threshold", "bucketize", "_to_copy"),
+)
 TOLERANCE = 1e-9  # of how far numbers are from a limit, relative to the largest of them
 Where = tuple[Any, ...]
 
@@ -53,7 +57,8 @@ class Limits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         before = [one.clone() if isinstance(one, Tensor) else one for one in args[:2]]
         result = func(*args, **kwargs)
         numbers = [one for one in (*args, *kwargs.values()) if not isinstance(one, Tensor)]
-        at = (name, *map(repr, numbers), self.turn[name])
+        limit = _clamp(func, args, kwargs) if name in CLAMPS else (name, *map(repr, numbers))
+        at = (*limit, self.turn[name])
         self.turn[name] += 1
         if name not in STEPS or name in CHANGES:
             self.reached[at] = self.reached.get(at, False) or _reaches(name, before, result)
@@ -61,7 +66,7 @@ class Limits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = self.operands.setdefault(at, operands)
         if not all(map(torch.equal, known, operands)):
             self.varied.add(at)
-        if name in (*COMPARES, *STEPS):
+        if name in (*COMPARES, *STEPS) and (name != "_to_copy" or _makes_whole(operands[0], result)):
             self.now[at] = _far(name, before)
             self.far.setdefault(at, self.now[at])
         return result
@@ -90,6 +95,14 @@ class Limits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return besides
 
 
+def _clamp(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Where:
+    """A clamp by its limits, whichever operator does it."""
+    schema = func._schema.arguments
+    given = {one.name: args[at] if at < len(args) else kwargs.get(one.name) for at, one in enumerate(schema)}
+    given |= {one.name: one.default_value for one in schema if given[one.name] is None}
+    return ("clamp", *(repr(given.get(name, given.get(f"{name}_val"))) for name in ("min", "max")))
+
+
 def _reaches(name: str, before: Sequence[Any], result: Tensor) -> bool:
     if name in (*ASKS, *COMPARES):
         condition = result if name in COMPARES else before[0] if name == "where" else before[1]
@@ -100,15 +113,36 @@ def _reaches(name: str, before: Sequence[Any], result: Tensor) -> bool:
     return bool((result != x).any())
 
 
+def _makes_whole(x: Tensor, result: Tensor) -> bool:
+    """Whether fractions become whole numbers."""
+    return x.is_floating_point() and not result.is_floating_point() and not result.is_complex()
+
+
 def _far(name: str, before: Sequence[Any]) -> Tensor:
     """How far numbers are from where the result jumps; of a comparison, what is larger less what is smaller."""
     x, *others = before
+    if name in WHOLE:  # from one jump to the next the sign changes
+        jumps: Tensor = WHOLE[name](x.to(torch.float64))
+        return jumps
+    if name == "bucketize":
+        edges: Tensor = others[0]
+        between: Tensor = (x.flatten()[:, None] - edges.flatten()).to(torch.float64)
+        return between
     limit = others[0] if others and name in (*COMPARES, "hardshrink", "threshold") else 0
     x = x.abs() if name == "hardshrink" else x
     far = torch.as_tensor(limit) - x if name in ("lt", "le", "less") else x - torch.as_tensor(limit)
     far = far.abs() if name in ("eq", "ne") else far
     wide: Tensor = far.to(torch.float64)
     return wide
+
+
+WHOLE: dict[str, Callable[[Tensor], Tensor]] = {  # functions that jump at whole numbers, or between them
+    "floor": lambda x: (math.pi * x).sin(),
+    "ceil": lambda x: (math.pi * x).sin(),
+    "trunc": lambda x: (math.pi * x.abs()).sin(),  # but at 0
+    "_to_copy": lambda x: (math.pi * x.abs()).sin(),
+    "round": lambda x: (math.pi * x).cos(),
+}
 
 
 def _are_the_same(a: Tensor, b: Tensor) -> bool:

@@ -8,7 +8,6 @@ decides by the values of tensors does not run on meta; such a module runs on rea
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -26,22 +25,22 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from rv_check.errors import Document, Place, RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
 from rv_check.graphs.graph import Caller, Fused, Graph, Node, TensorShape, Values, in_order
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
-from rv_check.modules.branches import VARIANTS, Lines
+from rv_check.modules.branches import VARIANTS, Reached, folders_of, is_of_users
 from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, Held, can_be_lent, copy_of
 from rv_check.modules.generic_point import INPUT, make_alike
 from rv_check.modules.reruns import Reruns
+from rv_check.ops.op import Shape
 from rv_check.text import first_line
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
-OURS = (os.path.dirname(torch.__file__) + os.sep, str(Path(__file__).parents[1]) + os.sep)
 
 
 class Subject:
@@ -80,6 +79,17 @@ class Subject:
         graph = on("cpu")
         self.why_real = why
         return graph
+
+    def never_ran(self, inputs: Sequence[Shape]) -> list[Place]:
+        """The places in its code that are not run at any of these inputs, nor at the first in train mode or alone."""
+        images = range(1, len(VARIANTS) if self.why_real else 1)
+        looks = [*map(At, inputs), At(inputs[0], training=True), At(inputs[0], batch=1)]
+        looks += [At(inputs[0], image=image) for image in images]
+        reached = Reached(folders_of(self.module))
+        for at in looks:
+            with suppress(Exception), reached:  # whatever the module raises: it has been asked before
+                self.observe(at)
+        return sorted(set(reached.never_ran()), key=lambda place: (str(place.document.path), place.line, place.column))
 
     def _on(self, device: str, at: At, builder: Builder) -> Graph:
         graph = self._recorded(device, at, builder)
@@ -181,20 +191,16 @@ def record(
         warnings.simplefilter("ignore")
         stack.enter_context(_without_compiling())
         stack.enter_context(recorder.following(module))
+        stack.enter_context(_Tables(recorder))
         if builder.form is Form.AS_RUN:
             stack.enter_context(_Calls(recorder))
-        lines = Lines(recorder.is_of_users)
-        if device.type != "meta":  # there nothing has values to decide by
-            stack.enter_context(lines)
         stack.enter_context(recorder)
         try:
             output = _run(module, data)
         except Exception:
             raised(recorder.until_now())
             raise
-    graph = recorder.graph(output)
-    asked = {(str(place.document.path), place.line) for place in graph.asked}
-    return replace(graph, unseen=frozenset(lines.unseen(asked)))
+    return recorder.graph(output)
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
@@ -277,6 +283,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.path: list[str] = []
         self.callers: list[Caller] = []
         self.fused: Fused | None = None  # the kernel under way
+        self.made: dict[int, Tensor] = {}  # the values of tensors that were made of Python's numbers, by their ids
         self.called = ""  # the function of torch's that was called, where that is asked for
         self.parameters: set[str] = set()
         self.state: dict[str, TensorShape] = {}
@@ -356,9 +363,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """A tensor that no operator made and that is not registered: a number, or somebody's constant or layer."""
         if id(tensor) in self.others:
             raise NotACopy("the copy uses a parameter of the original")
-        if tensor.numel() == 1 and tensor.device.type != "meta":
-            return Node("constant", shape=tuple(tensor.shape), attributes={"value": tensor.item()})
-        original = self.originals.get(id(tensor), tensor)
+        original = self.originals.get(id(tensor), self.made.get(id(tensor), tensor))
+        if tensor.numel() == 1 and not original.is_meta:
+            return Node("constant", shape=tuple(tensor.shape), attributes={"value": original.item()})
         is_known = not original.is_meta and not isinstance(original, nn.Parameter)  # a layer that is not registered
         values = {"values": Constant(original.clone())} if is_known else {}
         return Node("unregistered", (), tuple(tensor.shape), values, name=self.path[-1] if self.path else "")
@@ -394,19 +401,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         frame = sys._getframe(2)
         while frame is not None and frame.f_code is not _run.__code__:
             code = frame.f_code
-            if self.is_of_users(code):
+            if code not in self.is_users:
+                self.is_users[code] = is_of_users(code)
+            if self.is_users[code]:
                 at = (code.co_filename, frame.f_lineno)
                 if at not in self.sites:
                     self.sites[at] = Place(Document(Path(at[0]), ()), at[1], 0)
                 return self.sites[at]
             frame = frame.f_back  # type: ignore[assignment]
         return None
-
-    def is_of_users(self, code: CodeType) -> bool:
-        """Whether code is neither torch's nor ours."""
-        if code not in self.is_users:
-            self.is_users[code] = not code.co_filename.startswith((*OURS, "<"))
-        return self.is_users[code]
 
     # Operators
 
@@ -459,7 +462,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Make the operation and remember which tensors hold what it gave."""
         results = [one for one in (result if isinstance(result, list | tuple) else [result]) if isinstance(one, Tensor)]
         if not results and not written:  # it answers a question about a tensor
-            if name == "_local_scalar_dense":
+            if name in ("_local_scalar_dense", "equal", "is_nonzero"):
                 self.asked[self.site()] = None
             return
         caller = self.callers[-1] if self.callers else "function"
@@ -574,6 +577,27 @@ LAYERS = tuple(  # where torch has its layers; what holds other modules is none
 ATTENTION, MATH = F.scaled_dot_product_attention, SDPBackend.MATH.value
 OVERWRITES = ("copy", "fill", "zero")  # they work in place, and what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
+
+
+class _Tables(TorchFunctionMode):
+    """Tells a recorder the values of tensors that are made of Python's numbers, which on meta have none."""
+
+    def __init__(self, recorder: _Recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func in (torch.tensor, torch.as_tensor, Tensor.new_tensor) and result.is_meta:
+            data = args[1] if func is Tensor.new_tensor else args[0] if args else kwargs["data"]
+            if not isinstance(data, Tensor):
+                with _disable_current_modes():
+                    self.recorder.made[id(result)] = torch.tensor(data, dtype=result.dtype, device="cpu")
+                self.recorder.kept.append(result)
+        return result
 
 
 class _Calls(TorchFunctionMode):

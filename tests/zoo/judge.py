@@ -28,7 +28,7 @@ from rv_check.receptive_fields.measured import observed
 from tests.unit.checks.test_nothing_harmed import equal, told
 from tests.unit.measured_memory import measured_for_backward
 from tests.zoo.mutants import Mutant
-from tests.zoo.rows import Row, counted, data, in_mode, made, module_type
+from tests.zoo.rows import Row, counted, data, extent_seen, in_mode, made, module_type
 
 # Where something is: a line of a file, an address. It is another one on the next machine.
 PLACE = re.compile(r",? (?:at|in|through) \S*\.py:\d+|\S*\.py:\d+(?::\d+)?| at 0x[0-9a-f]+")
@@ -110,12 +110,16 @@ def kept(row: Row) -> str:
 
 
 def field(row: Row) -> str:
-    """How many rows of the input a unit sees."""
+    """How many rows of an image a unit sees; of anything else how many places of the last axis, at this input."""
     try:
         graph = observed(Subject(row.old()), row.input)
         seen = graph_field(graph, next(iter(graph.outputs.values())))
     except RvCheckError as error:
         return refused(error)
+    if row.field == "refused":
+        places, expected = row.input[-1], extent_seen(row)
+        found_places = places if seen.is_global else min(seen.columns.size, places)
+        return "yes" if found_places == expected else f"{WRONG}{found_places} places, expected {expected}"
     found = "everything" if seen.is_global else str(seen.rows.size)
     return "yes" if found == row.field else f"{WRONG}{found}, expected {row.field}"
 
@@ -202,9 +206,8 @@ def judge_safely(column: Callable[[Row], str], row: Row) -> str:
         return f"{WRONG}{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
-UNSEEN = (
-    "what it does for others was not seen",
-)  # the words of a report that has passed, but says what it did not see
+# The words of a report that has passed, but says what it did not see.
+UNSEEN = ("what it does for others was not seen", "what it does was not seen where nothing led to")
 
 
 def outcome(mutant: Mutant) -> str:

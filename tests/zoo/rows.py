@@ -256,3 +256,16 @@ def rows_seen(row: Row) -> str:
         places = (gradient[0] != 0).any(0).any(1).nonzero()
         most = max(most, int(places[-1] - places[0]) + 1)
     return "everything" if most == side else str(most)
+
+
+def extent_seen(row: Row) -> int:
+    """How many places of the last axis of the input any number of the output sees at most, by gradients."""
+    module = ready(row.old, row.input).double()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, *row.input, dtype=torch.float64, generator=generator).requires_grad_()
+    most = 0
+    for unit in flat(module(x))[0][0].flatten()[:256]:
+        (gradient,) = torch.autograd.grad(unit.abs() if unit.is_complex() else unit, x, retain_graph=True)
+        places = gradient[0].flatten(0, -2).ne(0).any(0).nonzero() if x.dim() > 2 else gradient[0].nonzero()
+        most = max(most, int(places[-1] - places[0]) + 1 if len(places) else 0)
+    return most

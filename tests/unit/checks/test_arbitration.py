@@ -44,6 +44,22 @@ STEPS = {
     "a threshold": (lambda y: F.threshold(y, 0.1, 0.0), lambda y: F.threshold(y, 0.1002, 0.0)),
     "another rounding": (torch.round, lambda y: (y + 0.4999).floor()),
     "the sign of another number": (torch.sign, lambda y: (y - 0.0003).sign()),
+    "a floor a little further": (torch.floor, lambda y: (y + 1e-6).floor()),
+    "a whole number a little further": (lambda y: y.long().to(y), lambda y: (y + 1e-6).long().to(y)),
+    "an eps by hand": (
+        lambda y: F.layer_norm(y, (3,), eps=1e-12),
+        lambda y: (y - y.mean(-1, keepdim=True)) * (y.var(-1, keepdim=True, unbiased=False) + 1e-10).rsqrt(),
+    ),
+    "an eps of a length": (
+        lambda y: F.normalize(y, dim=1, eps=1e-12),
+        lambda y: y / (y.square().sum(1, keepdim=True).sqrt() + 1e-12),
+    ),
+    "a slope that is nearly 0": (lambda y: F.leaky_relu(y, 1e-10), torch.relu),
+    "where a function becomes another": (lambda y: F.softplus(y, threshold=20), lambda y: F.softplus(y, threshold=12)),
+    "a large number for a mask": (
+        lambda y: y.masked_fill(torch.arange(3, device=y.device) > 1, -1e9).softmax(1),
+        lambda y: y.masked_fill(torch.arange(3, device=y.device) > 1, -1e4).softmax(1),
+    ),
 }
 WRITTEN_OTHERWISE = {
     "a gate that is a relu": (lambda y: y * (y > 0), torch.relu),
@@ -53,6 +69,14 @@ WRITTEN_OTHERWISE = {
     "a leaky relu": (lambda y: torch.where(y > 0, y, 0.1 * y), lambda y: F.leaky_relu(y, 0.1)),
     "rounding": (torch.round, lambda y: (y + 0.5).floor()),
     "a mask of constants": (lambda y: y * torch.tensor([1, 0, 0]), lambda y: y.masked_fill(torch.arange(3) > 0, 0.0)),
+    "a norm by hand": (
+        lambda y: F.layer_norm(y, (3,), eps=1e-5),
+        lambda y: (y - y.mean(-1, keepdim=True)) / (y.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt(),
+    ),
+    "a length by hand": (
+        lambda y: F.normalize(y, dim=1, eps=1e-12),
+        lambda y: y / y.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12),
+    ),
     "a sine": (lambda y: y.sin() * y.sin() + y.cos(), lambda y: 1 - y.cos() * y.cos() + y.cos()),
 }
 
@@ -89,6 +113,56 @@ def test_constants_have_no_limits() -> None:
             _ = x > 5
     assert [(at[0], count) for at, count in limits.never_reached.items()] == [("gt", 1)]
     assert not limits.all_varied
+
+
+TABLES = {
+    "torch.tensor": lambda y, at: torch.tensor([1.0, 2.0, at], device=y.device),
+    "torch.as_tensor": lambda y, at: torch.as_tensor([1.0, 2.0, at], device=y.device),
+    "new_tensor": lambda y, at: y.new_tensor([1.0, 2.0, at]),
+    "a number": lambda y, at: torch.tensor(at, device=y.device),
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_a_table_that_is_made_of_numbers(table: Callable[[Tensor, float], Tensor]) -> None:
+    """On meta it has no values; they are known all the same, and compared."""
+    report = told(lambda y: torch.bucketize(y, table(y, 3.5)[None].flatten()), lambda y: y.long())
+    assert not report.passed
+    report = told(lambda y: y * table(y, 3.0001), lambda y: y * table(y, 3.0))
+    (finding,) = (f for f in report.findings if f.status == "failed" and f.check == "structure")
+    assert "3.0001" in finding.message
+    assert told(lambda y: y * table(y, 3.0), lambda y: y * table(y, 3.0)).passed
+
+
+class Rare(nn.Module):
+    """Branches that no input of a check leads to: by type, batch, size, and by how often it ran."""
+
+    def __init__(self, by: float = 2.0):
+        super().__init__()
+        self.a, self.by, self.runs = nn.Conv2d(3, 4, 3), by, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.runs += 1
+        if x.dim() != 4:
+            raise ValueError("not images")
+        y: Tensor = self.a(x)
+        y = y * self.by if x.dtype == torch.float16 else y
+        if x.shape[0] == 7:
+            y = y * self.by
+        if x.shape[2] > 5000:
+            y = y * self.by
+        return y + self.by if self.runs > 10_000 else y
+
+
+def test_what_nothing_led_to_is_said() -> None:
+    """With line and column, within a line, too; not what only raises an error."""
+    report = compare_modules(Rare(3.0), Rare(), (3, 16, 16))
+    (message,) = (finding.message for finding in report.findings if finding.check == "structure")
+    first = Rare.forward.__code__.co_firstlineno
+    places = [(5, 13), (7, 17), (9, 17), (10, 16)]
+    told = ", ".join(f"tests/unit/checks/test_arbitration.py:{first + line}:{column}" for line, column in places)
+    assert f"what it does was not seen where nothing led to: {told}" in message
+    assert "nothing led to" not in str(compare_modules(Net(torch.relu), Net(torch.relu), (8,)).findings)
 
 
 # Which is which
@@ -284,7 +358,7 @@ def test_packed_weights_are_compared_as_they_are() -> None:
 
     report = compare_modules(seeded(quantised), seeded(quantised), (8,))
     assert report.passed, str(report)
-    assert "take no others" in report.notes[0]
+    assert any("take no others" in note for note in report.notes)
     assert not compare_modules(seeded(quantised, 1), seeded(quantised), (8,)).passed
 
 

@@ -1196,11 +1196,17 @@ def test_public_names() -> None:
     """What the package promises is there, and nothing else is promised."""
     assert set(rv_check.__all__) == {
         "Arch",
+        "FieldLine",
         "Finding",
+        "Memory",
+        "NetworkFields",
+        "NetworkMacs",
+        "NetworkMemory",
         "ReceptiveField",
         "Report",
         "RvCheckError",
         "SpecError",
+        "Uncounted",
         "assert_conforms",
         "assert_same",
         "build",
@@ -1208,6 +1214,9 @@ def test_public_names() -> None:
         "check_block",
         "check_transfer",
         "load",
+        "macs",
+        "memory",
+        "receptive_field",
     }
     assert all(getattr(rv_check, name) for name in rv_check.__all__)
     with pytest.raises(AttributeError, match="module 'rv_check' has no attribute 'chekc'"):

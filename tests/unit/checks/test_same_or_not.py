@@ -309,13 +309,13 @@ def test_both_branches_are_seen() -> None:
     assert report.passed, str(report)
     line = Decides.forward.__code__.co_firstlineno + 6
     assert "ran in 2 ways" in structure_of(report)
-    assert f"was not seen, as at tests/unit/checks/test_same_or_not.py:{line};" in structure_of(report)
+    assert f"nothing led to: tests/unit/checks/test_same_or_not.py:{line}:17;" in structure_of(report)
     assert "on neither side is anything computed from c.weight, c.bias" in structure_of(report)
     for other in (Decides(a=2.0), Decides(b=2.0)):
         assert not compare_modules(other, Decides(), TOKENS).passed
         assert not compare_modules(Decides(), other, TOKENS).passed
     report = compare_modules(Decides(c=2.0), Decides(), TOKENS)
-    assert f"was not seen, as at tests/unit/checks/test_same_or_not.py:{line};" in structure_of(report)
+    assert f"nothing led to: tests/unit/checks/test_same_or_not.py:{line}:17;" in structure_of(report)
 
 
 def test_weights_do_not_lead_the_same_network_another_way() -> None:
