@@ -46,6 +46,7 @@ class Reached:
 
     folders: tuple[str, ...]
     ran: dict[CodeType, set[int]] = field(default_factory=dict)
+    followed: dict[CodeType, bool] = field(default_factory=dict)
     before: Any = None  # a debugger, or a measurement of coverage
 
     def __enter__(self) -> Reached:
@@ -57,11 +58,19 @@ class Reached:
         sys.settrace(self.before)
 
     def _call(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(self.folders):
+        if not self._is_followed(frame.f_code):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         self.ran.setdefault(frame.f_code, set())
         return self._instruction
+
+    def _is_followed(self, code: CodeType) -> bool:
+        """Whether code stands in the folders; packages that are installed within these are not somebody's own."""
+        if code not in self.followed:
+            name = code.co_filename
+            inner = next((name.removeprefix(folder) for folder in self.folders if name.startswith(folder)), None)
+            self.followed[code] = inner is not None and is_of_users(code) and "site-packages" not in inner
+        return self.followed[code]
 
     def _instruction(self, frame: FrameType, event: str, argument: Any) -> Any:
         if event == "opcode":
