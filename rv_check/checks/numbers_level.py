@@ -51,7 +51,8 @@ def mapped(run: Run, check: Check, pair: Pair, slots: Mapping[str, Slot]) -> Out
     expected, found = shapes_of(pair.expected), shapes_of(pair.found)
     lost = [name for name in expected if name not in slots]
     counters = [name for name in lost if name.endswith("num_batches_tracked")]
-    more = [name for name in found if name not in {piece.name for slot in slots.values() for piece in slot.pieces}]
+    known = {piece.name for slot in slots.values() for piece in slot.pieces} | set(run.structure.idle_buffers)
+    more = [name for name in found if name not in known]
     if len(lost) > len(counters) or more:
         raise Mismatch("parameters and buffers without a counterpart", few(more), few(lost))
     without = f"; {len(counters)} counts of batches are not kept" if counters else ""

@@ -199,11 +199,22 @@ class Structure:
     @property
     def idle(self) -> list[str]:
         """The module's parameters that no output depends on, nor the expected one's that correspond to them."""
+        return [name for name in self._idle if name in self.found.parameters]
+
+    @property
+    def idle_buffers(self) -> list[str]:
+        """The module's buffers of no use, those apart that the expected network has, too."""
+        known = self.found.moved | self.found.aliases.keys() | set(self.found.counters.values())
+        known |= {piece.name for slot in self.map.values() for piece in slot.pieces}
+        return [name for name in self._idle if name not in self.found.parameters and name not in known]
+
+    @property
+    def _idle(self) -> list[str]:
         used = {state.name for node in self.found.nodes for _, state in node.states}
         used |= {node.name for node in self.found.nodes if node.kind == "state"}
         for other in (self.training, self.branches):
             used |= {piece.name for slot in (other.map if other else {}).values() for piece in slot.pieces}
-        return [name for name in self.found.state if name in self.found.parameters and name not in used]
+        return [name for name in self.found.state if name not in used]
 
     @property
     def extra_outputs(self) -> tuple[str, ...]:
@@ -279,7 +290,10 @@ class _StructureComparison:
         placed: dict[int, Mistake] = {}
         for one in explain(best, self.sides):
             index = known.get(_mistake(one))
-            if index is None and (one.kind, one.step) not in steps:
+            less = next((at for at, other in enumerate(own.mistakes) if _says_more(one, other)), None)
+            if index is None and less is not None:
+                placed[less] = one  # an argument besides that is of use in train mode only, as a momentum is
+            elif index is None and (one.kind, one.step) not in steps:
                 more.append(replace(one, title=f"{one.title} (in train mode)", training=True))
             elif index is not None and one.step != own.mistakes[index].step:
                 placed[index] = one  # its neighbour is there in train mode only, as dropout is
@@ -515,6 +529,12 @@ def _extra(expected: Graph, found: Graph, output: str) -> list[str]:
 def _mistake(one: Mistake) -> tuple[str, str, str]:
     """What makes it the same mistake in eval and in train mode, where other operations may stand beside it."""
     return (one.kind, one.found, one.expected) if one.kind == "wiring" else (one.kind, one.path, one.title)
+
+
+def _says_more(one: Mistake, other: Mistake) -> bool:
+    """Whether it is the same operation with more arguments that differ."""
+    parts = [set(mistake.found.split(", ")) for mistake in (one, other)]
+    return one.kind == other.kind == "arguments" and one.step == other.step and parts[0] > parts[1]
 
 
 def larger(x: Shape) -> list[Shape]:

@@ -29,6 +29,8 @@ def structure(run: Run, check: Check) -> Outcome:
             how += _seen(found.found, found.branches)
         if found.never_ran:
             how += f"; what it does was not seen where nothing led to: {few(list(map(str, found.never_ran)))}"
+        if found.idle_buffers:
+            how += f"; nothing uses its buffer{'s'[: len(found.idle_buffers) - 1]} {few(found.idle_buffers)}"
         if found.idle:
             how += f"; on neither side is anything computed from {few(found.idle)}"
         message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"

@@ -261,4 +261,5 @@ def details_of(expected: Node, found: Node) -> dict[str, tuple[str, str]]:
 def _recipe(node: Node) -> str:
     names = [feed.name for feed in node.feeds if feed.kind == "state"]
     names += [state.name for _, state in node.states]
+    names = [name.rpartition(".")[2] for name in names]
     return f"{node.kind}({', '.join(names) or '...'})"

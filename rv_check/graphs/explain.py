@@ -258,6 +258,7 @@ HINTS: tuple[tuple[str, str, str, str], ...] = (
     ("arguments", "conv", "bias", "a convolution before a norm needs no bias, and the published networks have none"),
     ("arguments", "conv", "groups", "groups not passed on to the convolution"),
     ("arguments", "dropout", "p", "another rate by default"),
+    ("arguments", "", "product(weight_mask", "pruned weights: a mask is kept beside them until it is made permanent"),
     ("wiring", "sum", "", "the skip begins at the wrong place, or something writes in place into what it reads"),
     ("wiring", "", "", "a result computed and not used, or the wrong variable passed on"),
     ("state", "", "", "a checkpoint loads without a complaint, and the network computes something else"),

@@ -170,12 +170,21 @@ class _Matching:
     def gaps(self) -> list[Difference]:
         runs = [_runs(self.expected_flow, self.pairs), _runs(self.found_flow, self.back)]
         live = [set(self.expected.live), set(self.found.live)]
-        missing = [self.missing(nodes) for nodes in runs[0] if self.matters(nodes, live[0])]
-        extra = [self.extra(nodes) for nodes in runs[1] if self.matters(nodes, live[1])]
+        missing = [self.missing(nodes) for nodes in runs[0] if self.matters(nodes, live[0], in_found=False)]
+        extra = [self.extra(nodes) for nodes in runs[1] if self.matters(nodes, live[1], in_found=True)]
         return _moved_and_replaced(missing, extra)
 
-    def matters(self, nodes: list[Node], live: set[Node]) -> bool:
-        """Whether it changes anything that these are computed: what nobody uses matters if it has parameters."""
+    def matters(self, nodes: list[Node], live: set[Node], *, in_found: bool) -> bool:
+        """Whether it changes anything that these are computed: what nobody uses matters if it has parameters.
+
+        What computes nothing but the weight of a pair is told of the pair.
+        """
+        uses = self.found_uses if in_found else self.expected_uses
+        paired = self.back if in_found else self.pairs
+        inside = set(nodes)
+        users = [(node, user) for node in nodes for user in uses.get(node, ()) if user not in inside]
+        if users and all(user in paired and node in user.tensors.values() for node, user in users):
+            return False
         return any(node in live or node.tensors for node in nodes)
 
     def missing(self, nodes: list[Node]) -> Difference:
@@ -331,7 +340,10 @@ class _Matching:
                 yield "value", State(feed.name, feed.shape), State(leaf.name, leaf.shape)
 
     def unused(self, gaps: list[Difference]) -> list[Difference]:
-        """Parameters and buffers of no use, but for those of an operation that is missing: that has been said."""
+        """Parameters of no use, but for those of an operation that is missing: that has been said.
+
+        A buffer of no use changes nothing: a loss may keep its weights in one.
+        """
         idle = self.without_use(self.found) - self.found.moved - self.found.aliases.keys()
         idle_there = self.without_use(self.expected) - self.expected.aliases.keys()
         left = Counter(self.expected.state[name] for name in idle_there - idle)
@@ -347,7 +359,7 @@ class _Matching:
         missing = [
             sorted(state.shape for _, state in node.states) for d in gaps if d.kind == "missing" for node in d.expected
         ]
-        groups: dict[str, list[str]] = {}
+        names_of: list[str] = []
         parents: dict[str, list[str]] = {}
         for name in self.found.state:
             if name in idle:
@@ -357,9 +369,8 @@ class _Matching:
             if shapes in missing:
                 missing.remove(shapes)
                 continue
-            for name in names:
-                groups.setdefault("parameter" if name in self.found.parameters else "buffer", []).append(name)
-        return [self.idle(what, names) for what, names in groups.items()]
+            names_of += [name for name in names if name in self.found.parameters]
+        return [self.idle("parameter", names_of)] if names_of else []
 
     def slots_of(self, name: str) -> tuple[Slot, ...]:
         """Where the pieces of an expected parameter are, as far as is known."""

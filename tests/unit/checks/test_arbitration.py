@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from rv_check.checks.findings import Report
 from rv_check.checks.of_two import assert_same, compare_modules
@@ -414,3 +415,83 @@ def test_a_total_that_is_not_whole_says_so() -> None:
     report = compare_modules(net(), net(), (8,))
     assert report.notes == ("the MACs are at least these: no rule counts special_bessel_j0",)
     assert compare_modules(Net(torch.relu), Net(torch.relu), (8,)).notes == ()
+
+
+# What people do to a network after building it
+
+
+class Small(nn.Module):
+    """Three convolutions, each with its norm."""
+
+    def __init__(self, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        parts = [
+            (nn.Conv2d(3 + at, 4 + at, 3, padding=1), nn.BatchNorm2d(4 + at, eps, momentum), nn.ReLU())
+            for at in range(3)
+        ]
+        self.body = nn.Sequential(*(layer for part in parts for layer in part))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x)
+        return y
+
+
+class WithLoss(nn.Module):
+    """The weights of a loss, which no output depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.loss = Small(), nn.CrossEntropyLoss(weight=torch.ones(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x)
+        return y
+
+
+def pruned() -> nn.Module:
+    """Half of the weights of each convolution are masked."""
+    net = Small()
+    for part in net.modules():
+        if isinstance(part, nn.Conv2d):
+            prune.l1_unstructured(part, "weight", amount=0.5)  # type: ignore[no-untyped-call]
+    return net
+
+
+WRAPPED = {
+    "averaged": (lambda: torch.optim.swa_utils.AveragedModel(Small()), "n_averaged"),
+    "with a loss": (WithLoss, "loss.weight"),
+}
+
+
+@pytest.mark.parametrize(("make", "name"), WRAPPED.values(), ids=WRAPPED)
+def test_a_buffer_that_nothing_uses_is_said(make: Callable[[], nn.Module], name: str) -> None:
+    """It changes nothing. Where the other has it alone nothing is to be said of this one."""
+    report = compare_modules(make(), Small(), (3, 16, 16))
+    assert report.passed, str(report)
+    (structure,) = (finding for finding in report.findings if finding.check == "structure")
+    assert f"nothing uses its buffer {name}" in structure.message
+    report = compare_modules(Small(), make(), (3, 16, 16))
+    assert report.passed, str(report)
+    assert "nothing uses" not in str(report.findings)
+
+
+def failures(new: nn.Module) -> list[tuple[str, int]]:
+    """What differs from the small network, each with how often."""
+    report = compare_modules(new, Small(), (3, 16, 16))
+    return [(f.message.splitlines()[0], f.count) for f in report.findings if f.status == "failed"]
+
+
+def test_pruned_weights_are_one_cause() -> None:
+    """A mask on each weight, told once."""
+    words = "conv with weight computed: product(weight_mask, weight_orig), expected weight a parameter, x3"
+    assert failures(pruned()) == [(words, 3)]
+
+
+def test_two_arguments_are_told_together() -> None:
+    """Also where one of them is of use in train mode alone; by itself it is told of train mode."""
+    both = "batchnorm with eps 0.001, momentum 0.01, expected eps 1e-05, momentum 0.1, x3"
+    assert failures(Small(1e-3, 0.01)) == [(both, 3)]
+    assert failures(Small(1e-3)) == [("batchnorm with eps 0.001, expected eps 1e-05, x3", 3)]
+    assert failures(Small(momentum=0.01)) == [
+        ("batchnorm with momentum 0.01, expected momentum 0.1, x3 (in train mode)", 3)
+    ]

@@ -381,13 +381,6 @@ MISTAKES: list[tuple[str, Callable[[], nn.Module], str, str, str]] = [
         "",
     ),
     (
-        "an unused buffer",
-        lambda: like_base(spare=nn.Buffer(torch.ones(3))),
-        "unused",
-        "1 buffer is never used: spare",
-        "",
-    ),
-    (
         "a layer in a list",
         lambda: like_base(c2=Hidden(conv(bias=False))),
         "unregistered",
