@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from rv_check.checks.pair import Pair
 from rv_check.checks.structure import MeasuredEqual, Structure, guess
+from rv_check.graphs.differences import Slot
 from rv_check.graphs.explain import Mistake
-from rv_check.graphs.match import CALLED_OTHERWISE, SAME_PIECE, Slot
+from rv_check.graphs.parameters import CALLED_OTHERWISE, SAME_PIECE
 from rv_check.ops.op import Shape
 
 if TYPE_CHECKING:

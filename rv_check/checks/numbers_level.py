@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rv_check.checks.of_two import SameRun as TwoRun
-    from rv_check.graphs.match import Slot
+    from rv_check.graphs.differences import Slot
     from rv_check.modules.trace import TensorDifference
 
 

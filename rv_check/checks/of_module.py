@@ -25,7 +25,7 @@ from rv_check.checks.sizes import input_sizes, works
 from rv_check.checks.states import hold_states, shapes_of
 from rv_check.checks.structure import Structure, compare, larger
 from rv_check.errors import Place, RvCheckError
-from rv_check.graphs.match import Slot
+from rv_check.graphs.differences import Slot
 from rv_check.graphs.of_arch import ArchNetwork
 from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape

@@ -20,7 +20,7 @@ from rv_check.checks.shared import Memo, shared
 from rv_check.checks.structure import Structure, compare, larger, runs, sizes_of
 from rv_check.checks.structure_level import of_mistake
 from rv_check.errors import RvCheckError
-from rv_check.graphs.match import Slot
+from rv_check.graphs.differences import Slot
 from rv_check.graphs.network import At
 from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape

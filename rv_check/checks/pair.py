@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from rv_check.graphs.match import Slot
+    from rv_check.graphs.differences import Slot
 
 T = TypeVar("T")
 

@@ -16,9 +16,10 @@ from rv_check.archs.arch import Arch, small_inputs
 from rv_check.costs.operations import macs_of
 from rv_check.errors import Place, RvCheckError
 from rv_check.graphs.builder import Form
+from rv_check.graphs.differences import Slot, piece_of
 from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.graph import Graph, shape_after
-from rv_check.graphs.match import Slot, match, piece_of
+from rv_check.graphs.match import match
 from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import graph_of
 from rv_check.modules.guard import run_theirs

@@ -248,7 +248,7 @@ def sliced(state: State, axis: int, start: int, stop: int, value: Node | None = 
     return State(state.name, shape, (*state.steps, ("slice", (axis, start, stop))))
 
 
-class Split(NamedTuple):
+class AxisPart(NamedTuple):
     """An axis as a part of one before a reshape: which that is, and how many elements of it stand before and behind."""
 
     axis: int
@@ -256,14 +256,14 @@ class Split(NamedTuple):
     behind: int
 
 
-def split_of(shape: TensorShape, after: TensorShape, axis: int) -> Split | None:
+def split_of(shape: TensorShape, after: TensorShape, axis: int) -> AxisPart | None:
     """Which axis of a shape an axis after a reshape is a part of; None where it is of several."""
     left, size = prod(after[:axis]), after[axis]
     whole = 1
     for at, n in enumerate(shape):
         if n > 1 and left % whole == 0 and (left // whole) * size <= n and n % ((left // whole) * size) == 0:
             before = left // whole
-            return Split(at, before, n // (before * size))
+            return AxisPart(at, before, n // (before * size))
         if left % (whole * n):
             return None
         whole *= n

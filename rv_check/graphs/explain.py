@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rv_check.errors import Place
+from rv_check.graphs.differences import Difference
 from rv_check.graphs.graph import Node, describe
-from rv_check.graphs.match import Difference, Match
+from rv_check.graphs.match import Match
 
 SHOWN = 3  # operations or places that are named before "and so many more"
 

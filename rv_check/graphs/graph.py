@@ -19,7 +19,8 @@ TensorShape = tuple[int, ...]  # every axis that a tensor has: of a feature map 
 Caller = Literal["layer", "subclass", "function"]  # torch's own layer, a subclass of one, or any other code
 
 
-Steps = tuple[tuple[str, tuple[int, ...]], ...]  # ("reshape", shape), ("permute", axes), ("slice", (axis, start, stop))
+# ("reshape", shape), ("permute", axes) and ("slice", (axis, start, stop)), one after the other.
+ViewSteps = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class State:
 
     name: str
     shape: TensorShape
-    steps: Steps = ()
+    steps: ViewSteps = ()
 
     @property
     def piece(self) -> Piece:
@@ -37,7 +38,7 @@ class State:
         return Piece(self.name, self.steps[: last + 1])
 
 
-def shape_after(shape: TensorShape, steps: Steps) -> TensorShape:
+def shape_after(shape: TensorShape, steps: ViewSteps) -> TensorShape:
     """The shape that a tensor of this one has after these steps."""
     for kind, argument in steps:
         if kind == "reshape":
@@ -55,7 +56,7 @@ class Piece:
     """The elements of a parameter or buffer that `steps`, the last of them a slice, leave; all of them without any."""
 
     name: str
-    steps: Steps = ()
+    steps: ViewSteps = ()
 
     def overlaps(self, other: Piece) -> bool:
         """Whether both have elements in common, unless they are seen to be apart: slices of one axis of one shape."""

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from rv_check.graphs.match import Slot
+from rv_check.graphs.differences import Slot
 
 Moves = Sequence[tuple[str, tuple[int, ...]]]
 

@@ -471,7 +471,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name == "mean" and self.called == "adaptive_avg_pool2d":  # as torch computes one to a size of 1
             name = self.called
         if name in PARTS:
-            for tensor, node in zip(results, self.split(name, arguments, results), strict=True):
+            for tensor, node in zip(results, _parts(builder, name, arguments, results), strict=True):
                 self.keep(tensor, node)
             return
         primary = results[0] if results else written[0]
@@ -487,18 +487,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for index, tensor in enumerate(results[1:], 1):
             if tensor.untyped_storage()._cdata not in self.memory:
                 self.keep(tensor, builder.make("part", node, shape=tuple(tensor.shape), index=index))
-
-    def split(self, name: str, a: dict[str, Any], results: list[Tensor]) -> Iterator[Node]:
-        """The parts of a value along an axis, as slices."""
-        x = a["self"]
-        axis = a.get("dim", 0) % len(x.shape)
-        start = 0
-        for part in results:
-            size = 1 if name == "unbind" else part.shape[axis]
-            shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
-            node = self.builder.make("slice", x, shape=shape, axis=axis, start=start, stop=start + size, step=1)
-            yield self.builder.reshape(node, tuple(part.shape))
-            start += size
 
     def until_now(self) -> Graph:
         """What was seen so far: the last result that depends on the input stands for the output."""
@@ -577,6 +565,19 @@ LAYERS = tuple(  # where torch has its layers; what holds other modules is none
 ATTENTION, MATH = F.scaled_dot_product_attention, SDPBackend.MATH.value
 OVERWRITES = ("copy", "fill", "zero")  # they work in place, and what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
+
+
+def _parts(builder: Builder, name: str, a: dict[str, Any], results: list[Tensor]) -> Iterator[Node]:
+    """The parts of a value along an axis, as slices."""
+    x = a["self"]
+    axis = a.get("dim", 0) % len(x.shape)
+    start = 0
+    for part in results:
+        size = 1 if name == "unbind" else part.shape[axis]
+        shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
+        node = builder.make("slice", x, shape=shape, axis=axis, start=start, stop=start + size, step=1)
+        yield builder.reshape(node, tuple(part.shape))
+        start += size
 
 
 class _Tables(TorchFunctionMode):

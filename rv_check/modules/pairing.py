@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from rv_check.graphs.match import Slot
+from rv_check.graphs.differences import Slot
 from rv_check.modules import trace
 from rv_check.modules.generic_point import generic_point, image, make_alike, to_type
 from rv_check.ops.op import Shape

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rv_check.errors import RvCheckError
-from rv_check.graphs.match import Slot
+from rv_check.graphs.differences import Slot
 from rv_check.modules.generic_point import CHANCE, put, there
 from rv_check.modules.observe import pick, tensors_of
 from rv_check.modules.torch_state import exact_float32, seeded

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from rv_check.cli.main import main
-from rv_check.graphs.match import DifferenceKind
+from rv_check.graphs.differences import DifferenceKind
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "docs" / "schemas"

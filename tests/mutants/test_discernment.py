@@ -30,7 +30,6 @@ CASES = {
     "StatisticsSwapped": ("not caught", "names in a flat list of parameters say nothing to a tool"),
     "logits_and_features": ("another place", "it returns more than it should, which is no step's fault"),
     "auxiliary_output_in_training": ("another place", "it returns more than it should, which is no step's fault"),
-    "through_numpy": ("another place", "numpy keeps no trace of where its numbers come from"),
     "groups_interleaved": ("another place", "slices in place of groups differ by no rule, everywhere"),
     "ZipTruncates": ("another place", "the last stage is missing: its first conv is named, its author names its end"),
     "folded": ("another place", "its author names the stem, which it leaves as it is"),

@@ -20,6 +20,7 @@ CHANGES = {
     "graphs/builder.py: Builder.make": {"other.rules"},  # it writes what has led to the operation that it records
     "graphs/builder.py: Builder.finish": {"node.key", "node.height"},  # both need the whole graph, and are set once
     "graphs/builder.py: _flatten_sums": {"node.inputs"},  # a part of `Builder.finish`: nobody has the graph yet
+    "graphs/builder.py: _cut_wholes": {"node.kind", "node.inputs", "node.tensors", "node.attributes"},  # likewise
     "graphs/of_arch.py: _Reading.passed": {"self.end"},  # a recorder, which reads a tree and is dropped
 }
 

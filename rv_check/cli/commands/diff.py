@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     words = "two modules with the weights that they have: their outputs alone decide, whatever their structures are"
     parser.add_argument("--own-weights", action="store_true", help=words)
     words = f"of these outputs, relative to the largest value of each, {OWN_WEIGHTS:g} unless given"
-    parser.add_argument("--tolerance", type=above_zero, metavar="X", help=words)
+    parser.add_argument("--within", type=above_zero, metavar="X", help=words)
     evidence(parser)
 
 
@@ -42,9 +42,9 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
             raise RvCheckError("--own-weights is for two modules: an arch has no weights")
         if asked.level is not None:
             raise RvCheckError("--own-weights compares outputs alone", expected="no --level")
-        own_weights = options.tolerance or OWN_WEIGHTS
-    elif options.tolerance is not None:
-        raise RvCheckError("--tolerance is for --own-weights: the other numbers have theirs")
+        own_weights = options.within or OWN_WEIGHTS
+    elif options.within is not None:
+        raise RvCheckError("--within is for --own-weights: the other numbers have their tolerance")
     if not any(modules):
         return of_module(compare_archs(load(options.a), load(options.b)))
     arguments = parse_arguments(options.kwargs)

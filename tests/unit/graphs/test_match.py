@@ -18,9 +18,10 @@ from torch.nn import functional as F
 from rv_check.errors import Document, Place
 from rv_check.graphs.align import align, flow
 from rv_check.graphs.builder import Builder
+from rv_check.graphs.differences import DifferenceKind, Slot
 from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.graph import Graph, Node, State
-from rv_check.graphs.match import DifferenceKind, Match, Slot, match
+from rv_check.graphs.match import Match, match
 from rv_check.graphs.network import At
 from rv_check.modules.observe import Subject
 from rv_check.ops.kinds import KINDS
