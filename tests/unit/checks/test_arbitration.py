@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
+from rv_check.checks.arbitration import _has_another_number
 from rv_check.checks.findings import Report
 from rv_check.checks.of_two import assert_same, compare_modules
 from rv_check.errors import RvCheckError
+from rv_check.graphs.explain import Mistake
 from rv_check.modules.limits import Limits, near
 from rv_check.modules.pairing import pair_by_gradients
 
@@ -95,6 +97,23 @@ def test_the_same_step(pair: tuple[Function, Function], turned: bool) -> None:
     """A step that is written otherwise, and jumps at the same place or not at all, is no difference."""
     report = told(*(pair[::-1] if turned else pair))
     assert report.passed, str(report)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "answer"),
+    [
+        ("eps 1e-12", "eps 1e-10", True),
+        ("low -inf, high 6", "low -1.5, high 6", True),
+        ("0.5 and x (linear)", "2 and x (linear)", True),
+        ("experts.0 (linear)", "experts.1 (linear)", False),
+        ("q1 (linear) and k (linear)", "q2 (linear) and k (linear)", False),
+        ("to 2 8", "to 2 4 2", False),
+    ],
+)
+def test_another_number(found: str, expected: str, answer: bool) -> None:
+    """A number of an operation is one, and a number within a name is none: numbers may decide of the latter."""
+    one = Mistake("wiring", "", 0, 1, "", None, "", None, found, expected, ())
+    assert _has_another_number(one) is answer
 
 
 def test_beside_a_step() -> None:
