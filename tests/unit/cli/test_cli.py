@@ -591,6 +591,17 @@ WRONG: list[tuple[str, Callable[[Path, str], list[str]], str]] = [
     ("a diff with no arch", lambda m, n: ["diff", n, "resnet5"], "unknown arch 'resnet5'"),
     ("a diff with no module", lambda m, n: ["diff", n, f"{m}:Nett"], "has no 'Nett'"),
     ("a diff at level spec", lambda m, n: ["diff", n, n, "--level", "spec"], "--level spec compares nothing"),
+    ("archs as they are", lambda m, n: ["diff", n, n, "--own-weights"], "--own-weights is for two modules"),
+    (
+        "a tolerance of nothing",
+        lambda m, n: ["diff", f"{m}:Net", f"{m}:Net", "--within", "0.1"],
+        "--within is for --own-weights",
+    ),
+    (
+        "outputs up to a level",
+        lambda m, n: ["diff", f"{m}:Net", f"{m}:Net", "--own-weights", "--level", "structure"],
+        "--own-weights compares outputs alone",
+    ),
     ("a diff of archs at an input", lambda m, n: ["diff", n, n, "--input", "3 9 9"], "--input is for two modules"),
     ("a diff at an empty input", lambda m, n: ["diff", f"{m}:Net", f"{m}:Net", "--input", ""], "input is ''"),
     ("MACs at an empty input", lambda m, n: ["macs", f"{m}:Net", "--input", ""], "input is ''"),
