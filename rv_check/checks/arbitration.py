@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from rv_check.checks.pair import Pair
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from rv_check.modules.limits import Limits, Where
 
 LARGER = 30  # times the parameters: what a norm gives goes past limits that no image takes it to
-LOUD_INPUT = 1e8  # times an image: it takes every activation past whatever it may be cut off at, as relu6 is at 6
-LOUD_WAVES = 1e4  # of what is periodic rounding leaves nothing where its input is larger
+LOUD = (1e8, 1e4, 1e2)  # times an image, past whatever it may be cut off at: the first at which no exp overflows
+LOUD_WAVES = 1e4  # at most: of what is periodic rounding leaves nothing where its input is larger
 SMALLER = 1e-6  # times the parameters and an image: every eps is as large as what it is added to
 NUMBER = re.compile(r"(?<![\w.])-?(\d+(\.\d+)?(e[+-]?\d+)?|inf|nan)(?![\w.])")  # that is no part of a name
 EXACT = 1e-11  # of the outputs in float64, where nothing is out of the ordinary: ten times what rounding was seen to do
@@ -60,7 +61,7 @@ def measured(
     sizes = known_sizes()
     whole = [x for x in (found.input, *larger_sizes()) if x not in sizes]
     waves = any(node.row.periodic for graph in (found.expected, found.found) for node in graph.nodes)
-    loud = LOUD_WAVES if waves else LOUD_INPUT
+    loud = tuple(times for times in LOUD if times <= LOUD_WAVES or not waves)
     for pairing in (_guessed, _by_gradients):
         try:
             slots = pairing(found, pair_by, sizes[0], device)
@@ -122,12 +123,13 @@ def _have_the_same_names(found: Structure) -> bool:
 class _Arbitration:
     """Two modules, their parameters being paired.
 
-    `loud`: times an image, what makes a loud one of it; `limits`: what their runs showed of each one's limits.
+    `loud`: times an image, what makes a loud one of it, the loudest first; `limits`: what their runs showed of each
+    one's limits.
     """
 
     pair: Pair
     device: str
-    loud: float
+    loud: tuple[float, ...]
     limits: list[Limits] = field(default_factory=list)
 
     def find_equal(self, sizes: list[Shape], whole: list[Shape]) -> bool:
@@ -140,7 +142,7 @@ class _Arbitration:
         self.pair.at_generic_point(torch.float64)
         return (
             self.are_close(sizes[0], tolerance=EXACT)
-            and self.are_close(sizes[0], self.loud)
+            and self.are_close_where_all_is_loud(sizes[0])
             and all(self.agree(x, train=train) for x in sizes for train in (False, True))
             and self.agree(sizes[0], train=False, batch=1)
             and all(self.are_close(x) for x in whole)
@@ -177,6 +179,17 @@ class _Arbitration:
     def are_close(self, x: Shape, scale: float = 1.0, tolerance: float | None = None) -> bool:
         """Whether the outputs are the same; what limits that reaches is noted."""
         return self._have_one_output(scale * self.image(x), noted=True, tolerance=tolerance)
+
+    def are_close_where_all_is_loud(self, x: Shape) -> bool:
+        """Whether the outputs are the same of the loudest image of which both are finite."""
+        from rv_check.modules import trace
+
+        def are_finite(times: float) -> bool:
+            outputs = (trace.output(module, times * self.image(x), where) for module, where in self.modules)
+            return all(isfinite(trace.largest_value(one)) for one in outputs)
+
+        times = next(filter(are_finite, self.loud), None)
+        return times is not None and self.are_close(x, times)
 
     def agree_where_all_is_small(self, x: Shape, times: int) -> bool:
         """Whether the outputs are the same of small parameters and images, which get smaller each time."""

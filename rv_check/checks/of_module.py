@@ -114,8 +114,7 @@ class ModuleRun:
         return []  # at which sizes it runs is a matter of its structure
 
     def frozen(self) -> tuple[list[str], int]:
-        named = dict(self.module.named_parameters())
-        return [name for name, parameter in named.items() if not parameter.requires_grad], len(named)
+        return self.subject.frozen, sum(1 for _ in self.module.parameters())
 
     def pair_by(self, structure: Structure, slots: Mapping[str, Slot]) -> Pair:
         """The two, with parameters and buffers that correspond as `slots` says.

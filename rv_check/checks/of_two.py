@@ -152,11 +152,10 @@ class SameRun:
         return []  # at which sizes it runs is a matter of its structure
 
     def frozen(self) -> tuple[list[str], int]:
-        old = {name for name, parameter in self.old.named_parameters() if not parameter.requires_grad}
         slots = self.structure.map
-        expected = {piece.name for name in old if name in slots for piece in slots[name].pieces}
-        named = dict(self.new.named_parameters())
-        return [name for name, p in named.items() if not p.requires_grad and name not in expected], len(named)
+        expected = {piece.name for name in self.expected.frozen if name in slots for piece in slots[name].pieces}
+        frozen = [name for name in self.found.frozen if name not in expected]
+        return frozen, sum(1 for _ in self.new.parameters())
 
     def initial(self, check: Check) -> Outcome:
         raise NotImplementedError("two modules are compared with the same weights")

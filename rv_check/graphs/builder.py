@@ -106,7 +106,7 @@ class Builder:
         """
         name, place = (like.name, like.place) if like else (self.site.name, self.site.place)
         rules, site = like.rules if like else (), self.site
-        given = {**attributes, **(arguments or {})}
+        given = {name: _rounded(value) for name, value in {**attributes, **(arguments or {})}.items()}
         node = Node(kind, inputs, shape, given, tensors, name, place, rules, site.caller, site.rerun, site.fused)
         if self.form is Form.AS_RUN:
             self.work.made.append(node)
@@ -146,6 +146,11 @@ class Builder:
         for node in graph.nodes:
             node.key, node.height = _key(node), 1 + max((feed.height for feed in node.feeds), default=-1)
         return graph
+
+
+def _rounded(value: Any) -> Any:
+    """A number as it is meant: 1 - 0.9 is 0.1."""
+    return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def _cut_wholes(graph: Graph, parts: Mapping[Node, Part]) -> None:

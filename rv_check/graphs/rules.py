@@ -9,6 +9,7 @@ numerically.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from math import isclose, prod
 from typing import Any
 
@@ -306,6 +307,45 @@ def scaled_total(b: Builder, node: Node) -> Node | None:
     if not isclose(node.attributes["by"] * terms, 1, rel_tol=1e-12):
         return None
     return b.make("mean", total.inputs[0], shape=node.shape, like=node, axes=total.attributes["axes"])
+
+
+@rule("(1 - z) x + z y is x + z (y - x)", "sum")
+def interpolation(b: Builder, node: Node) -> Node | None:
+    """x - z x + z y: the gate of a recurrent cell, as it is printed and as torch computes it."""
+    if [x.kind for x in node.inputs] != ["product", "product"] or any(len(x.inputs) != 2 for x in node.inputs):
+        return None
+    for one, other in (node.inputs, node.inputs[::-1]):
+        for (rest, x), (z, y) in product(_both_ways(one), _both_ways(other)):
+            if _is_one_less(rest, z) and x.shape == y.shape == node.shape:
+                return _between(b, x, y, z, node)
+    return None
+
+
+@rule("(1 - z) x + z y is x + z (y - x)", "lerp")
+def interpolation_by_torch(b: Builder, node: Node) -> Node | None:
+    """Its definition, where start and end are as large as the result."""
+    if len(node.inputs) != 3 or any(x.shape != node.shape for x in node.inputs[:2]):
+        return None
+    return _between(b, *node.inputs, node)
+
+
+def _between(b: Builder, x: Node, y: Node, z: Node, node: Node) -> Node:
+    """x + z (y - x)."""
+    less = b.make("scale", x, shape=x.shape, like=node, by=-1)
+    step = b.make("product", z, b.make("sum", y, less, shape=y.shape, like=node), shape=node.shape, like=node)
+    return b.make("sum", x, step, shape=node.shape, like=node)
+
+
+def _both_ways(node: Node) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    return node.inputs, node.inputs[::-1]
+
+
+def _is_one_less(rest: Node, z: Node) -> bool:
+    """Whether it is 1 - z."""
+    if rest.kind != "shift" or rest.attributes["by"] != 1:
+        return False
+    (less,) = rest.inputs
+    return less.kind == "scale" and less.attributes["by"] == -1 and less.inputs[0] is z
 
 
 # Activations

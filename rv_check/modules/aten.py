@@ -397,6 +397,16 @@ def rsub(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     return add(b, {"self": negative, "other": a["other"]}, shape)
 
 
+@reads("lerp")
+def lerp(b: Builder, a: Arguments, shape: TensorShape) -> Node:
+    """x + weight * (y - x), the weight being a number."""
+    weight = _number(a["weight"])
+    if weight is None:
+        return unknown(b, "lerp", a, shape)
+    parts = ((a["self"], 1 - weight), (a["end"], weight))
+    return b.make("sum", *(b.make("scale", x, shape=x.shape, by=by) for x, by in parts), shape=shape)
+
+
 @reads("neg")
 def neg(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """-x."""

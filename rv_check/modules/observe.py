@@ -61,6 +61,8 @@ class Subject:
         self._copied: list[tuple[Tensor, Tensor]] = []  # tensors that are neither parameters nor buffers, with copies
         self._moved: set[str] | None = None  # what a run writes, in either mode
         self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+        # While it is lent it has other parameters, all of them trained.
+        self.frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
 
     def observe(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
         """The graph of what the module does there. Raises: what the module raises, on real tensors too."""
@@ -82,13 +84,16 @@ class Subject:
 
     def never_ran(self, inputs: Sequence[Shape]) -> list[Place]:
         """The places in its code that are not run at any of these inputs, nor at the first in train mode or alone."""
+        first, *others = inputs
         images = range(1, len(VARIANTS) if self.why_real else 1)
-        looks = [*map(At, inputs), At(inputs[0], training=True), At(inputs[0], batch=1)]
-        looks += [At(inputs[0], image=image) for image in images]
+        looks = [At(first), At(first, training=True), At(first, batch=1), *map(At, others)]
+        looks += [At(first, image=image) for image in images]
         reached = Reached(folders_of(self.module))
         for at in looks:
             with suppress(Exception), reached:  # whatever the module raises: it has been asked before
                 self.observe(at)
+            if not any(reached.never_ran()):
+                return []  # what is called runs as a whole, so that nothing else is called elsewhere
         return sorted(set(reached.never_ran()), key=lambda place: (str(place.document.path), place.line, place.column))
 
     def _on(self, device: str, at: At, builder: Builder) -> Graph:
@@ -275,7 +280,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.builder = builder
         self.others, self.originals = foreign, originals
         self.memory: dict[int, _Storage] = {}
-        self.results: dict[Node, None] = {}  # what operators gave
+        self.results: dict[Node, bool] = {}  # what operators gave, and whether that is a view of what is there
         self.used: set[Node] = set()  # which of it was used
         self.moved: set[str] = set()
         self.asked: dict[Place | None, None] = {}  # where Python asked for a value
@@ -335,7 +340,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.used.add(node)
         if tensor.numel() != _numel(memory.whole):
             whole = self.value(memory, memory.whole)
-            node = self.builder.make("write", whole, node, shape=whole.shape, at=geometry[:3])
+            node = self.builder.make("write", whole, node, shape=whole.shape, of=memory.whole[:3], at=geometry[:3])
             geometry = memory.whole
         memory.whole = geometry
         memory.views = {geometry: node}
@@ -354,9 +359,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if geometry[3] == source[3] and _dense(geometry) and _dense(source) and _numel(geometry) == _numel(source):
                 memory.views[geometry] = self.builder.reshape(node, geometry[0])
             else:
-                memory.views[geometry] = self.builder.make(
-                    "view", node, shape=geometry[0], of=source[:3], at=geometry[:3]
-                )
+                of = source[:3] if geometry[3] == source[3] else str(geometry[3])  # read as other numbers
+                memory.views[geometry] = self.builder.make("view", node, shape=geometry[0], of=of, at=geometry[:3])
         return memory.views[geometry]
 
     def foreign(self, tensor: Tensor) -> Node:
@@ -476,7 +480,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         primary = results[0] if results else written[0]
         node = aten.read(builder, name, arguments, tuple(primary.shape))
-        self.results[node] = None
+        is_view = not written and primary.untyped_storage()._cdata in self.memory
+        self.results[node] = self.results.get(node, True) and is_view
         if name in aten.NORMS:
             self.keep(results[0], node)  # what it writes into its running statistics is its own affair
         elif written:
@@ -506,7 +511,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 counters[name] = counter.lstrip(".")
         self.used.update(outputs.values())
         # A view of what is there is of no effect where nobody uses it.
-        idle = [node for node in self.results if node not in self.used and node.row.keeps != "view"]
+        computed = (node for node, is_view in self.results.items() if not is_view and node.row.keeps != "view")
+        idle = [node for node in computed if node not in self.used]
         unread = [node for node in idle if _sees(node, self.input)]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
         rules = frozenset(self.builder.work.used)

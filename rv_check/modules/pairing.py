@@ -47,13 +47,14 @@ def pair_by_gradients(
     if not trace.compare("output", runs[0].output, runs[1].output).within(trace.TOLERANCE[torch.float64]):
         return None
     gradients = [{name: g for name, g in run.gradients.items() if g is not None} for run in runs]
+    floor = trace.SMALLEST_GRADIENT * max(map(trace.largest_value, gradients[0].values()), default=0.0)
     slots = dict(guess)
     free = {name: g.flatten() for name, g in gradients[1].items() if name not in constants[1]}
     for name, gradient in gradients[0].items():
         if name in constants[0]:
             continue
         own = gradient.flatten()
-        fits = {other: _apart(own, g) for other, g in free.items() if g.shape == own.shape}
+        fits = {other: _apart(own, g, floor) for other, g in free.items() if g.shape == own.shape}
         fits = {other: apart for other, apart in fits.items() if apart <= SAME}
         if not fits:
             return None
@@ -66,8 +67,8 @@ def pair_by_gradients(
     return slots
 
 
-def _apart(one: Tensor, other: Tensor) -> float:
-    largest = float(one.abs().max()) if one.numel() else 0.0
+def _apart(one: Tensor, other: Tensor, floor: float) -> float:
+    largest = max(float(one.abs().max()), floor) if one.numel() else 0.0
     return float((one - other).abs().max()) / largest if largest else 0.0 if torch.equal(one, other) else float("inf")
 
 

@@ -179,6 +179,7 @@ for _row in (
     Kind("sum", "itself", "nothing", "nothing", family="join", commutes=True, sign="kept", whole=True),
     Kind("product", "itself", "factors", "nothing", family="join", commutes=True, sign="kept", whole=True),
     Kind("div", "itself", "factors", "nothing"),
+    Kind("lerp", "itself", "inputs", "nothing"),
     Kind("maximum", "itself", "inputs", "nothing", family="activation", whole=True),
     Kind("minimum", "itself", "inputs", "nothing", whole=True),
     Kind("where", "itself", "input", "nothing", whole=True),

@@ -105,8 +105,8 @@ def averaged(net: nn.Module) -> nn.Module:
 
 def exported(net: nn.Module) -> nn.Module:
     """A graph of any batch."""
-    data, batch = torch.zeros(2, *IMAGE), torch.export.Dim("batch")
-    return torch.export.export(net.eval(), (data,), dynamic_shapes=({0: batch},)).module()
+    data, free = torch.zeros(2, *IMAGE), torch.export.Dim.AUTO
+    return torch.export.export(net.eval(), (data,), dynamic_shapes=({0: free, 2: free, 3: free},)).module()
 
 
 def without_first(old: nn.Module, new: nn.Module) -> None:

@@ -189,13 +189,13 @@ def boxes_otherwise(net: Any, x: Tensor) -> Tensor:
     """The same, its grid in a buffer, part by part."""
     y = net.out(F.relu(net.net(x))).unflatten(1, (2, 5))
     place, size, sure = y.split((2, 2, 1), 2)
-    place = 4 * (place.sigmoid() + net.grid)
+    place = 4 * (place.sigmoid() + net.grid[:, : y.shape[3], : y.shape[4]])
     y = torch.cat((place, size.exp() * net.sizes[:, :, None, None], torch.sigmoid(sure)), 2)
     return y.permute(0, 1, 3, 4, 2).reshape(y.shape[0], -1, 5)
 
 
 ANCHORS = torch.tensor([[4.0, 6.0], [9.0, 7.0]])
-GRID = torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="xy"))
+GRID = torch.stack(torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="xy"))
 ROWS.add(
     "detection with anchors",
     lambda: Net(boxes, body=conv(3, 8, 3, 4), head=conv(8, 10, 1), anchors=ANCHORS),
@@ -437,9 +437,10 @@ def warped(net: Any, x: Tensor, **more: Any) -> Tensor:
 def warped_otherwise(net: Any, x: Tensor) -> Tensor:
     """The same, its grid made by hand."""
     theta = net.one(F.adaptive_avg_pool2d(x, 1).flatten(1)).unflatten(1, (2, 3))
-    side = (2 * torch.arange(16, device=x.device, dtype=x.dtype) + 1) / 16 - 1
-    at = torch.stack((side.expand(16, 16), side[:, None].expand(16, 16), torch.ones_like(side).expand(16, 16)), -1)
-    grid = (at.view(1, 256, 3) @ theta.mT).view(-1, 16, 16, 2)
+    h, w = x.shape[2:]
+    down, right = ((2 * torch.arange(n, device=x.device, dtype=x.dtype) + 1) / n - 1 for n in (h, w))
+    at = torch.stack((right.expand(h, w), down[:, None].expand(h, w), torch.ones_like(right).expand(h, w)), -1)
+    grid = (at.view(1, h * w, 3) @ theta.mT).view(-1, h, w, 2)
     return net.two(F.grid_sample(x, grid, align_corners=False))
 
 

@@ -164,6 +164,35 @@ def flat_rows(s: Any, x: Tensor) -> Tensor:
     return s.fc(rows).reshape(n, h, w, -1).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
 
+def written(*writes: tuple[Any, Callable[[Tensor], Tensor]], read: Any = None, then: bool = False) -> Function:
+    """2 x, of which parts are written anew, each a function of x; or a part of it, which is taken before.
+
+    `then`: all of it becomes its exponential at the end.
+    """
+
+    def function(s: Any, x: Tensor) -> Tensor:
+        y = 2 * x
+        part = y if read is None else y[read]
+        for at, value in writes:
+            y[at] = value(x)
+        if then:
+            y.exp_()
+        return part.sin()
+
+    return function
+
+
+def gated(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Function:
+    """Of a gate and two values."""
+    return lambda s, x: function(x.sigmoid(), x.tanh(), x.cos())
+
+
+def between(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """From one value to another."""
+    return x + z * (y - x)
+
+
+ALL = slice(None)
 F = functional
 ROWS: list[Row] = [
     Row(
@@ -453,6 +482,51 @@ ROWS: list[Row] = [
     ),
     Row("product silu", (3, 4, 4), lambda s, x: x * x.sigmoid(), lambda s, x: F.silu(x)),
     Row("product silu", (3, 4, 4), lambda s, x: torch.sigmoid(x).mul(x), lambda s, x: F.silu(x)),
+    Row("sum interpolation", (3, 4, 4), gated(lambda z, x, y: (1 - z) * x + z * y), gated(between)),
+    Row("sum interpolation", (3, 4, 4), gated(lambda z, x, y: y * z + x * (1 - z)), gated(between)),
+    Row("lerp interpolation_by_torch", (3, 4, 4), gated(lambda z, x, y: torch.lerp(x, y, z)), gated(between)),
+    Row(
+        "write parts_joined",
+        (3, 4, 4),
+        written(((ALL, slice(1, 2)), lambda x: x[:, :1].exp())),
+        lambda s, x: torch.cat([(2 * x)[:, :1], x[:, :1].exp(), (2 * x)[:, 2:]], 1).sin(),
+    ),
+    Row(
+        "write parts_joined",
+        (2, 4, 4),
+        written(((ALL, 1), lambda x: x[:, 0].exp()), ((ALL, 0), lambda x: x[:, 1])),
+        lambda s, x: torch.stack([x[:, 1], x[:, 0].exp()], 1).sin(),
+    ),
+    Row(
+        "view read_of_what_is_written",
+        (3, 4, 4),
+        written(((ALL, 0, slice(1, 3)), lambda x: x[:, 1, :2].exp()), read=(ALL, 0, slice(1, 3))),
+        lambda s, x: x[:, 1, :2].exp().sin(),
+    ),
+    Row(
+        "view read_of_what_is_written",
+        (3, 4, 4),
+        written(((ALL, 0, slice(1, 3)), lambda x: x[:, 1, :2].exp()), read=(ALL, slice(1, 3))),
+        lambda s, x: (2 * x)[:, 1:].sin(),
+    ),
+    Row(
+        "view view_of_a_box",
+        (3, 4, 4),
+        written(read=(ALL, slice(1, 3), slice(0, 3)), then=True),
+        lambda s, x: (2 * x).exp()[:, 1:, :3].sin(),
+    ),
+    Row(
+        "view view_of_a_box",
+        (3, 4, 4),
+        written(read=(ALL, 1, ALL, 2), then=True),
+        lambda s, x: (2 * x).exp()[:, 1, :, 2].sin(),
+    ),
+    Row(
+        "slice slice_of_concat",
+        (3, 4, 4),
+        lambda s, x: torch.cat([x, x.tanh(), x.exp()], 1)[:, 2:5],
+        lambda s, x: torch.cat([x[:, 2:], x.tanh()[:, :2]], 1),
+    ),
     Row("scale no_scale_and_no_shift", (3, 4, 4), lambda s, x: (x * 1.0).tanh(), lambda s, x: x.tanh()),
     Row("shift no_scale_and_no_shift", (3, 4, 4), lambda s, x: (x + 0).tanh(), lambda s, x: x.tanh()),
     Row(
@@ -827,6 +901,53 @@ MISSES: list[Miss] = [
         (4, 4, 4),
         lambda s, x: torch.cat([x[:, :2], x.tanh()[:, 2:]], 1),
         lambda s, x: x,
+    ),
+    Miss("another gate", (3, 4, 4), gated(lambda z, x, y: (1 - z) * x + z.cos() * y), gated(between)),
+    Miss("a gate that is added", (3, 4, 4), gated(lambda z, x, y: (1 + z) * x + z * y), gated(between)),
+    Miss("a gate taken from another number", (3, 4, 4), gated(lambda z, x, y: (2 - z) * x + z * y), gated(between)),
+    Miss("a gate twice", (3, 4, 4), gated(lambda z, x, y: (1 - 2 * z) * x + z * y), gated(between)),
+    Miss("the other way round", (3, 4, 4), gated(lambda z, x, y: torch.lerp(y, x, z)), gated(between)),
+    Miss(
+        "every second channel written",
+        (4, 4, 4),
+        written(((ALL, slice(0, 4, 2)), lambda x: x[:, :2].exp())),
+        written(((ALL, slice(0, 2)), lambda x: x[:, :2].exp())),
+    ),
+    Miss(
+        "a part read that was written in part",
+        (4, 4, 4),
+        written(((ALL, slice(1, 2)), lambda x: x[:, :1].exp()), read=(ALL, slice(0, 2))),
+        lambda s, x: (2 * x)[:, :2].sin(),
+    ),
+    Miss(
+        "a box read that was written in part",
+        (4, 4, 4),
+        written(((ALL, slice(1, 3), slice(1, 3)), lambda x: x[:, :2, :2].exp()), read=(ALL, slice(0, 2), slice(0, 2))),
+        lambda s, x: (2 * x)[:, :2, :2].sin(),
+    ),
+    Miss(
+        "two parts that meet, the other one last",
+        (4, 4, 4),
+        written(((ALL, slice(0, 2)), lambda x: x[:, :2].exp()), ((ALL, slice(1, 3)), lambda x: x[:, :2].cos())),
+        written(((ALL, slice(1, 3)), lambda x: x[:, :2].cos()), ((ALL, slice(0, 2)), lambda x: x[:, :2].exp())),
+    ),
+    Miss(
+        "a part of another axis that is as long",
+        (4, 4, 4),
+        written(((ALL, ALL, 1), lambda x: x[:, :, 0].exp())),
+        written(((ALL, ALL, ALL, 1), lambda x: x[:, :, 0].exp())),
+    ),
+    Miss(
+        "a view with its axes turned",
+        (4, 4, 4),
+        lambda s, x: (lambda y: (y.transpose(2, 3), y.exp_())[0].sin())(2 * x),
+        lambda s, x: (2 * x).exp().sin(),
+    ),
+    Miss(
+        "a part along another axis than that of joining",
+        (4, 4, 4),
+        lambda s, x: torch.cat([x, x.exp()], 1)[:, :, 1:3],
+        lambda s, x: torch.cat([x[:, 1:3], x.exp()[:, 1:3]], 2).transpose(1, 2).reshape(-1, 8, 2, 4),
     ),
     Miss("a mean that moves what is left", (4, 4, 4), lambda s, x: x.transpose(1, 3).mean(2), lambda s, x: x.mean(2)),
     Miss("a total of totals of other axes", (4, 4, 4), lambda s, x: x.sum(1).sum(1), lambda s, x: x.sum((2, 3))),
