@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from rv_check.modules.limits import Limits, Where
 
 LARGER = 30  # times the parameters: what a norm gives goes past limits that no image takes it to
-LOUD = (1e8, 1e4, 1e2)  # times an image, past whatever it may be cut off at: the first at which no exp overflows
+LOUD = (1e8, 1e4, 1e2, 10)  # times an image, past whatever it may be cut off at; what is louder may drown another limit
+MANY = 16  # images, so that numbers meet that seldom do, as two that are large
 LOUD_WAVES = 1e4  # at most: of what is periodic rounding leaves nothing where its input is larger
 SMALLER = 1e-6  # times the parameters and an image: every eps is as large as what it is added to
 NUMBER = re.compile(r"(?<![\w.])-?(\d+(\.\d+)?(e[+-]?\d+)?|inf|nan)(?![\w.])")  # that is no part of a name
@@ -123,8 +124,7 @@ def _have_the_same_names(found: Structure) -> bool:
 class _Arbitration:
     """Two modules, their parameters being paired.
 
-    `loud`: times an image, what makes a loud one of it, the loudest first; `limits`: what their runs showed of each
-    one's limits.
+    `loud`: times an image, what makes loud ones of it; `limits`: what their runs showed of each one's limits.
     """
 
     pair: Pair
@@ -181,15 +181,17 @@ class _Arbitration:
         return self._have_one_output(scale * self.image(x), noted=True, tolerance=tolerance)
 
     def are_close_where_all_is_loud(self, x: Shape) -> bool:
-        """Whether the outputs are the same of the loudest image of which both are finite."""
+        """Whether the outputs are the same of all loud images at which both are finite, as exp(x) soon is no more."""
         from rv_check.modules import trace
 
-        def are_finite(times: float) -> bool:
-            outputs = (trace.output(module, times * self.image(x), where) for module, where in self.modules)
+        images = [times * self.image(x, MANY) for times in self.loud]
+
+        def are_finite(data: Tensor) -> bool:
+            outputs = (trace.output(module, data, where) for module, where in self.modules)
             return all(isfinite(trace.largest_value(one)) for one in outputs)
 
-        times = next(filter(are_finite, self.loud), None)
-        return times is not None and self.are_close(x, times)
+        finite = list(filter(are_finite, images))
+        return bool(finite) and all(self._have_one_output(data, noted=True) for data in finite)
 
     def agree_where_all_is_small(self, x: Shape, times: int) -> bool:
         """Whether the outputs are the same of small parameters and images, which get smaller each time."""

@@ -42,10 +42,13 @@ def folders_of(module: nn.Module) -> tuple[str, ...]:
 
 @dataclass
 class Reached:
-    """Notes which instructions run, within, of the functions in these folders."""
+    """Notes which instructions run, within, of the functions in these folders that are called.
+
+    `left`: of each function those that have not run.
+    """
 
     folders: tuple[str, ...]
-    ran: dict[CodeType, set[int]] = field(default_factory=dict)
+    left: dict[CodeType, set[int]] = field(default_factory=dict)
     followed: dict[CodeType, bool] = field(default_factory=dict)
     before: Any = None  # a debugger, or a measurement of coverage
 
@@ -58,10 +61,14 @@ class Reached:
         sys.settrace(self.before)
 
     def _call(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if not self._is_followed(frame.f_code):
+        code = frame.f_code
+        if not self._is_followed(code):
             return None
+        if code not in self.left:
+            self.left[code] = {one.offset for one in _told_of(code)}
+        if not self.left[code]:
+            return None  # there is nothing more to learn
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        self.ran.setdefault(frame.f_code, set())
         return self._instruction
 
     def _is_followed(self, code: CodeType) -> bool:
@@ -74,21 +81,25 @@ class Reached:
 
     def _instruction(self, frame: FrameType, event: str, argument: Any) -> Any:
         if event == "opcode":
-            self.ran[frame.f_code].add(frame.f_lasti)
+            self.left[frame.f_code].discard(frame.f_lasti)
         return self._instruction
 
     def never_ran(self) -> Iterator[Place]:
         """Where what did not run begins, of the functions that were called; what ends with an error is left out."""
-        for code, ran in self.ran.items():
-            every = [one for one in dis.get_instructions(code) if one.opname not in UNSEEN]
-            for is_run, group in groupby(every, key=lambda one: one.offset in ran):
+        for code, left in self.left.items():
+            for is_left, group in groupby(_told_of(code), key=lambda one: one.offset in left) if left else ():
                 idle = list(group)
-                if is_run or any(one.opname in OF_ERRORS for one in idle):
+                if not is_left or any(one.opname in OF_ERRORS for one in idle):
                     continue
                 does = next((one for one in idle if one.opname not in ENDS and one.positions), None)
                 if does is not None and does.positions is not None and does.positions.lineno is not None:
                     line, column = does.positions.lineno, (does.positions.col_offset or 0) + 1
                     yield Place(Document(Path(code.co_filename), ()), line, column)
+
+
+def _told_of(code: CodeType) -> list[dis.Instruction]:
+    """The instructions of a function of which Python tells when they run."""
+    return [one for one in dis.get_instructions(code) if one.opname not in UNSEEN]
 
 
 # Instructions that stand in no source, those of raising and catching, and those that a function or branch ends with.

@@ -14,7 +14,7 @@ from tests.parity import mutate_specs
 from tests.parity.mutate_specs import Mutant, Verdict, families_using, judge, mutants, report, specs, spread, sweep
 
 PROSE = re.compile(r"^\s*(- )?(source|note):")
-SAMPLE = 40
+SAMPLE = 20
 
 
 @pytest.fixture(scope="module")

@@ -56,9 +56,13 @@ KNOWN: dict[str, Verdict] = {
     "resnest resnet50 radix=1": DIFFERENT,
     "resnest resnest50": DIFFERENT,
 }
-BIG = ("101", "152", "200", "vgg16", "vgg19")  # in the name of an arch that takes seconds
+BIG = ("101", "152", "200", "vgg16", "vgg19", "fasterrcnn")  # in the name or arch of what takes many seconds
 SAMPLE = [one for one in IMPLEMENTATIONS if one.name in KNOWN]
-SAMPLE += [one for one in IMPLEMENTATIONS if one.package == "torchvision" and not any(big in one.arch for big in BIG)]
+SAMPLE += [
+    one
+    for one in IMPLEMENTATIONS
+    if one.package == "torchvision" and not any(big in one.arch or big in one.name for big in BIG)
+]
 
 NUMBERS = (
     "timm resnet18",

@@ -211,17 +211,17 @@ class Gated(nn.Module):
 
 
 class Interpolated(Gated):
-    """The same with torch's function for it."""
+    """The same in other terms."""
 
     def step(self, h: Tensor, z: Tensor, v: Tensor) -> Tensor:
-        return torch.lerp(h, v, z)
+        return h - z * h + z * v
 
 
 class Reversed(Gated):
     """Value for state."""
 
     def step(self, h: Tensor, z: Tensor, v: Tensor) -> Tensor:
-        return torch.lerp(v, h, z)
+        return v - z * v + z * h
 
 
 OTHER_NAMES = ("w", "v")
@@ -514,3 +514,76 @@ def test_two_arguments_are_told_together() -> None:
     assert failures(Small(momentum=0.01)) == [
         ("batchnorm with momentum 0.01, expected momentum 0.1, x3 (in train mode)", 3)
     ]
+
+
+# What is too loud
+
+
+@pytest.mark.parametrize(
+    "new", [lambda y: y.exp() / y.exp().sum(1, keepdim=True), lambda y: (y - y.logsumexp(1, True)).exp()]
+)
+def test_an_exponential_that_overflows_is_tried_less_loudly(new: Function) -> None:
+    """Of an image a hundred million times as large it is no number, in one of the two or in both."""
+    for one, other in ((new, lambda y: y.softmax(1)), (lambda y: y.softmax(1), new)):
+        assert told(one, other).passed
+    assert not told(new, lambda y: (1.0001 * y).softmax(1)).passed
+    assert not told(new, lambda y: y.clamp(max=50).softmax(1)).passed
+    assert not told(lambda y: y.clamp(max=50).softmax(1), new).passed
+
+
+def test_parameters_without_a_gradient_are_paired() -> None:
+    """A bias that a softmax takes away has noise for a gradient, on either side."""
+
+    class Scored(nn.Module):
+        def __init__(self, names: tuple[str, str], by_hand: bool):
+            super().__init__()
+            self.names, self.by_hand = names, by_hand
+            for name in sorted(names):
+                self.add_module(name, nn.Linear(4, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            score, value = (self.get_submodule(name)(x).mT for name in self.names)
+            if not self.by_hand:
+                return (score.softmax(-1) * value).sum(-1)
+            return torch.einsum("bci,bci->bc", score.exp(), value) / score.exp().sum(-1)
+
+    for names in (("a", "b"), ("b", "a")):
+        assert compare_modules(Scored(names, True), Scored(("p", "q"), False), (6, 4)).passed
+    assert not compare_modules(Scored(("q", "p"), True), Scored(("p", "q"), False), (6, 4)).passed
+
+
+# Parameters that are not trained
+
+
+class LowRank(nn.Module):
+    """What a hook adds, of a module that the hook knows by itself, so that no copy of it is made."""
+
+    def __init__(self, frozen: bool = True):
+        super().__init__()
+        self.layer, self.down, self.up = nn.Linear(8, 6), nn.Linear(8, 2, bias=False), nn.Linear(2, 6, bias=False)
+        self.layer.requires_grad_(not frozen)
+        self.layer.register_forward_hook(lambda part, args, output: output + self.up(self.down(args[0])))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+def test_what_is_frozen_is_told_of_a_module_that_is_borrowed() -> None:
+    """While it is compared all of its parameters are trained, which is not what it is held to."""
+    assert compare_modules(LowRank(), LowRank(), (8,)).passed
+    for new, old in ((LowRank(), LowRank(frozen=False)),):
+        report = compare_modules(new, old, (8,))
+        (finding,) = [one for one in report.findings if one.status == "failed"]
+        assert (finding.check, finding.found) == ("trainable", "requires_grad=False of layer.weight, layer.bias")
+
+
+def test_a_number_is_what_it_is_meant_to_be() -> None:
+    """1 - 0.9 is 0.1, in arguments as in factors; 0.1001 is not."""
+    assert told(lambda y: (1 - 0.9) * y.sin(), lambda y: 0.1 * y.sin()).passed
+    assert not told(lambda y: 0.1001 * y.sin(), lambda y: 0.1 * y.sin()).passed
+
+    def norm(momentum: float) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=momentum))
+
+    assert compare_modules(norm(1 - 0.9), norm(0.1), (3, 8, 8)).passed
+    assert not compare_modules(norm(0.11), norm(0.1), (3, 8, 8)).passed

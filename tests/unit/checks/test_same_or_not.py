@@ -252,7 +252,7 @@ def test_branches_are_said() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+@pytest.mark.parametrize("name", ["googlenet", pytest.param("inception_v3", marks=pytest.mark.sweep)])
 def test_networks_with_auxiliary_heads(name: str) -> None:
     """torchvision's own, which return one tensor in eval mode and several in train mode."""
 
