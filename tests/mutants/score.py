@@ -1,8 +1,8 @@
 """What each level of evidence alone says of wrong networks, and of rewrites that change nothing.
 
 `python -m tests.mutants.score --sample 0.01 --jobs 2 -o tests/mutants/rates.json` judges a sample of the mutants of
-every operator, and everything that was written by hand; `--table` prints the table of what was written, which stands in
-docs/discernment.md.
+every operator, and everything that was written by hand; `--level structure` asks that level alone, in some minutes, and
+keeps what the others said; `--table` prints the table of what was written, which stands in docs/discernment.md.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from functools import cache, cached_property
@@ -497,18 +497,40 @@ def _percent(share: float) -> str:
 # The command.
 
 
-def judge_all(items: Sequence[Item], jobs: int = 1) -> Iterator[Row]:
-    """Judge them, in that many processes, in their order."""
+def renewed(before: dict[str, Any], now: dict[str, Any], levels: Collection[str]) -> dict[str, Any]:
+    """What was written, with what these levels say now. Raises: SystemExit where it was of other networks."""
+
+    def judged(found: dict[str, Any]) -> dict[str, tuple[int, int]]:
+        return {group: (counts["of"], counts["judged"]) for group, counts in found["rows"].items()}
+
+    if judged(before) != judged(now):
+        raise SystemExit("other networks were judged than those of rates.json: ask all levels, without --level")
+    of_structure = ("names the place", "one difference")
+    keys = {key for name in levels for key in (name, f"{name} died")}
+    keys |= {*of_structure} if "structure" in levels else set()
+    keys |= {"lines of diff, median"} if "torch.export" in levels else set()
+    rows = {
+        group: {key: value for key, value in counts.items() if key not in keys}
+        | {key: value for key, value in now["rows"][group].items() if key in keys}
+        for group, counts in before["rows"].items()
+    }
+    told = now["structure says otherwise"] or before["structure says otherwise"]
+    return {**before, "torch": now["torch"], "rows": rows, "structure says otherwise": told}
+
+
+def judge_all(items: Sequence[Item], levels: dict[str, Level], jobs: int = 1) -> Iterator[Row]:
+    """Ask these levels of them, in that many processes, in their order."""
+    global _items, _levels
+    _items, _levels = items, levels  # what is forked finds it there: items hold functions, which no pickle takes
     if jobs == 1:
-        yield from map(judge, items)
+        yield from map(_judge_at, range(len(items)))
         return
-    global _items
-    _items = items  # what is forked finds it there: items hold functions, which no pickle takes
     with get_context("fork").Pool(jobs, _one_thread) as pool:
         yield from pool.imap(_judge_at, range(len(items)))
 
 
 _items: Sequence[Item] = ()
+_levels: dict[str, Level] = LEVELS
 
 
 def _one_thread() -> None:
@@ -516,7 +538,7 @@ def _one_thread() -> None:
 
 
 def _judge_at(at: int) -> Row:
-    return judge(_items[at])
+    return judge(_items[at], _levels)
 
 
 def read_rows(path: Path | None) -> dict[str, Row]:
@@ -535,6 +557,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", type=float, default=0.01, help="share of the mutants of each operator")
     parser.add_argument("--all", action="store_true", help="every mutant")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument(
+        "--level", action="append", choices=LEVELS, help="ask this one, and keep what the others said; may be repeated"
+    )
     parser.add_argument("--rows", type=Path, help="what every level says of each, as lines of JSON; goes on from there")
     parser.add_argument("-o", "--output", type=Path, default=RATES)
     parser.add_argument("--table", action="store_true", help="print the table of what is in rates.json; judge nothing")
@@ -551,7 +576,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         of[group] = of.get(group, 0) + 1
     rows = read_rows(asked.rows)
     left = [item for item in (*chosen, *hand) if item.id not in rows]
-    for number, row in enumerate(judge_all(left, asked.jobs), 1):
+    levels = {name: LEVELS[name] for name in asked.level or LEVELS}
+    for number, row in enumerate(judge_all(left, levels, asked.jobs), 1):
         rows[row.item] = row
         print(f"{number}/{len(left)} {row.item}", file=sys.stderr, flush=True)  # noqa: T201
         if asked.rows:
@@ -563,8 +589,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sample": 1 if asked.all else asked.sample,
         "archs": len({item.arch.name for item in chosen}),
         "rows": rates(judged, of),
-        "structure says otherwise": exceptions(judged),
+        "structure says otherwise": exceptions(judged) if "structure" in levels else {},
     }
+    if asked.level:
+        found = renewed(json.loads(RATES.read_text(encoding="utf-8")), found, levels)
     asked.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(table(found))  # noqa: T201
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -201,6 +202,28 @@ def test_a_checker_that_looks_at_nothing(caught: bool, some: list[Item]) -> None
     assert len(found["another place"]) == caught * sum(item.wrong for item in some)
 
 
+def test_one_level_is_renewed_alone(some: list[Item]) -> None:
+    """What the others said is kept; of other networks nothing is."""
+    levels = {"params": LEVELS["params"], "structure": LEVELS["structure"]}
+
+    def found(levels: dict[str, score.Level], caught: bool) -> dict[str, Any]:
+        def level(subject: score.Subject) -> Verdict:
+            return Verdict(caught, 1, caught)
+
+        rows = [score.judge(item, dict.fromkeys(levels, level)) for item in some]
+        return {"torch": "2", "rows": score.rates(rows), "structure says otherwise": score.exceptions(rows)}
+
+    before, now = found(levels, caught=True), found({"structure": levels["structure"]}, caught=False)
+    renewed = score.renewed(before, now, ["structure"])
+    for group, counts in renewed["rows"].items():
+        assert counts["params"] == counts["judged"], group
+        assert counts["structure"] == counts["names the place"] == counts["one difference"] == 0, group
+    assert renewed["structure says otherwise"] == now["structure says otherwise"] != before["structure says otherwise"]
+    some_others = {**now, "rows": {**now["rows"], "another": {"of": 1, "judged": 1}}}
+    with pytest.raises(SystemExit, match="other networks were judged"):
+        score.renewed(before, some_others, ["structure"])
+
+
 def test_a_level_that_dies_has_caught_nothing(some: list[Item]) -> None:
     """It is counted apart."""
 
@@ -259,9 +282,9 @@ def test_no_name_stands_twice() -> None:
 
 
 def test_the_rates_are_of_everything() -> None:
-    """Every operator that makes a wrong network, all archs, all that was written by hand."""
+    """Every operator that makes a wrong network, all that was written by hand; an arch may be newer than they are."""
     found = json.loads(RATES.read_text(encoding="utf-8"))
     wrong = operators.OPERATORS.keys() - {"branches_swapped"}
     assert found["rows"].keys() == wrong | {score.REAL, score.FOREIGN, EQUAL, REWRITES}
-    assert found["archs"] == len(archs())
+    assert 23 <= found["archs"] <= len(archs())
     assert all(counts["judged"] >= min(score.LEAST, counts["of"]) for counts in found["rows"].values())
