@@ -17,7 +17,7 @@ from rv_check.checks.pair import Pair
 from rv_check.checks.structure import MeasuredEqual, Structure, guess
 from rv_check.graphs.differences import Slot
 from rv_check.graphs.explain import Mistake
-from rv_check.graphs.parameters import CALLED_OTHERWISE, SAME_PIECE
+from rv_check.graphs.parameters import CALLED_OTHERWISE
 from rv_check.ops.op import Shape
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _by_gradients(found: Structure, pair_by: PairBy, x: Shape, device: str) -> d
 
 def _is_arbitrable(one: Mistake) -> bool:
     """Whether numbers may say that it is none: not of a state that loads and means something else."""
-    told = one.kind == "state" and any(words in one.expected for words in (CALLED_OTHERWISE, SAME_PIECE))
+    told = one.kind == "state" and CALLED_OTHERWISE in one.expected
     return one.kind in ARBITRABLE and not told
 
 
