@@ -2,12 +2,15 @@
 
 A comment stands above the table that it is about, with blank lines and other comments between at most:
 
+    <!-- rv-check claims: params; MACs = macs -->
+
     <!-- rv-check claims
     columns:
       params: params
+      MACs: macs
     -->
 
-What stands in a fence is shown, and is no comment.
+Both say the same. What stands in a fence is shown, and is no comment.
 """
 
 from __future__ import annotations
@@ -18,14 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rv_check.errors import Collector, Document, Place, Problem, SpecError, spec_error
+from rv_check.language.yaml_nodes import Text
 from rv_check.text import quote
 
 SUFFIXES = (".md", ".markdown")
 BEGIN = "<!-- rv-check claims"
-COMMENT_FORM = f"{BEGIN}, then its keys, one a line, then -->"
+COMMENT_FORM = f"{BEGIN}, then its keys, one a line, then -->; or {BEGIN}: COLUMN = quantity; COLUMN = quantity -->"
 TABLE_FORM = "a Markdown table: | arch | params |, | --- | --- |, and its rows"
 
-_BEGIN = re.compile(r"\s*<!--\s*rv-check\s+claims(?:\s+(?P<rest>\S.*))?")
+_BEGIN = re.compile(r"\s*<!--\s*rv-check\s+claims\b:?(?:\s+(?P<rest>\S.*?)(?P<end>-->)?)?\s*")
 _LIKE_BEGIN = re.compile(r"<!--\s*rv[-_ ]?check:?\s+claims?\b", re.I)
 _FENCE = re.compile(r"[\s>]*(?P<fence>`{3,}(?=[^`]*$)|~{3,})(?P<rest>.*)")
 _CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
@@ -56,8 +60,12 @@ class MarkdownTable:
 
 @dataclass(frozen=True)
 class TableComment:
-    """A comment that says what the numbers of a table are. `text`: the page, with all but its keys blank."""
+    """A comment that says what the numbers of a table are.
 
+    `columns`: what stands in a comment of one line; `text`: the page, with all but the keys of a longer one blank.
+    """
+
+    columns: Text | None
     text: str
     place: Place
     table: MarkdownTable
@@ -95,6 +103,9 @@ class MarkdownPage(Collector):
         begin = _BEGIN.fullmatch(self.lines[at])
         assert begin is not None
         place = Place(self.document, at + 1, len(self.lines[at]) - len(self.lines[at].lstrip()) + 1)
+        if begin["end"]:
+            columns = Text(begin["rest"].strip(), Place(self.document, at + 1, begin.start("rest") + 1))
+            return TableComment(columns, "", place, self.table(at + 1, place))
         if begin["rest"]:
             stray = Place(self.document, at + 1, begin.start("rest") + 1)
             raise spec_error("there is more in the line in which the comment begins", stray, COMMENT_FORM)
@@ -102,7 +113,7 @@ class MarkdownPage(Collector):
         if end is None:
             raise spec_error("the comment is never closed", place, COMMENT_FORM)
         keys = [*self.lines[at + 1 : end], self.lines[end].partition("-->")[0]]
-        return TableComment("\n" * (at + 1) + "\n".join(keys), place, self.table(end + 1, place))
+        return TableComment(None, "\n" * (at + 1) + "\n".join(keys), place, self.table(end + 1, place))
 
     def table(self, at: int, comment: Place) -> MarkdownTable:
         """The table that begins in this line, or below what is blank and other comments. Raises: SpecError."""

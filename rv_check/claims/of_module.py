@@ -19,7 +19,7 @@ from rv_check.graphs.network import BATCH, At
 from rv_check.language.expressions import Call, Scope
 from rv_check.modules.named import load_module
 from rv_check.ops.op import Shape
-from rv_check.receptive_fields.formula import graph_field, node_of
+from rv_check.receptive_fields.formula import ends, graph_field, node_of
 from rv_check.values import Number
 
 if TYPE_CHECKING:
@@ -155,13 +155,14 @@ class ModulePart:
             ) from None
 
     def _ends(self) -> tuple[Shape, Shape]:
-        """The shapes of one image that go in and come out; nothing where these are not told."""
+        """The shapes of one image that go in and come out; nothing where there are several, or none is told."""
         graph = self.of.graph
         if not self.path:
             outputs = list(graph.outputs.values())
             return self.of.input, outputs[0].shape[1:] if len(outputs) == 1 else ()
-        nodes = self._nodes
-        return (nodes[0].inputs[0].shape[1:], nodes[0].shape[1:]) if len(nodes) == 1 and nodes[0].inputs else ((), ())
+        nodes, end = self._nodes, ends(graph).get(self.path)
+        x = nodes[0].inputs[0].shape[1:] if len(nodes) == 1 and nodes[0].inputs else ()
+        return x, end.shape[1:] if end else ()
 
     def _of_layer(self, name: str) -> int | None:
         nodes = self._nodes

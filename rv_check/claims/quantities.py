@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -115,7 +116,7 @@ class Quantities:
 
         return quantity
 
-    @property
+    @cached_property
     def known(self) -> list[str]:
         """The names of networks: those that the file gives, and those of the shipped archs."""
         return [*self.aliases, *(arch for family in families() for arch in family.archs)]

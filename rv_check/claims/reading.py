@@ -24,7 +24,7 @@ from rv_check.language.notations import parse_input
 from rv_check.language.yaml_nodes import Fields, Text, YamlNode, kind
 from rv_check.modules.named import FORMS, is_module, is_module_name
 from rv_check.ops.op import Shape
-from rv_check.text import nearest, quote
+from rv_check.text import nearest, quote, shown_path
 
 NETWORKS = {"archs": "arch", "modules": "module"}  # the keys that give networks names, and what each names
 NAMED = {"arch": "an arch", "module": "a module"}
@@ -55,7 +55,7 @@ class NamedNetwork:
         """The name, with the file's path from here where it is one that is seen from a folder."""
         colon = ":" if self.is_module else "::"
         where, _, name = self.name.rpartition(colon)
-        return f"{folder / where}{colon}{name}" if where.endswith((".py", *SUFFIXES)) else self.name
+        return f"{shown_path(folder / where)}{colon}{name}" if where.endswith((".py", *SUFFIXES)) else self.name
 
 
 def network_named(text: Text, input: Shape | None = None) -> NamedNetwork:

@@ -15,7 +15,8 @@
     without: ViT-B, Swin-T                   # rows that are left out
     -->
 
-A table that has its networks side by side has `rows:` in place of `columns:`.
+A table that has its networks side by side has `rows:` in place of `columns:`. Where only columns are to be said, one
+line does: `<!-- rv-check claims: Params (M) = params in M; FLOPs = macs -->`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from rv_check.claims.markdown import MarkdownPage, TableCell, TableComment
 from rv_check.claims.quantities import Quantities
 from rv_check.claims.reading import ARCH_FORM, MODULE_FORM, NETWORKS, ClaimsReader, NamedNetwork
 from rv_check.errors import Enough, Problem, SpecError, in_order, spec_error
-from rv_check.language.yaml_nodes import Fields, Items, Text, kind, read_part, read_text
+from rv_check.language.yaml_nodes import Fields, Items, Text, YamlNode, kind, read_part, read_text
 from rv_check.text import listed, nearest, quote
 
 KEYS = ("columns", "rows", "names", "archs", "modules", "input", "without", "source")
@@ -75,7 +76,9 @@ def _claims_of(path: Path, comment: TableComment) -> Claims:
 
 
 def _keys_of(comment: TableComment) -> tuple[Fields, list[Problem]]:
-    """The keys of a comment. Raises: SpecError where it has none."""
+    """The keys of a comment, of one in one line its columns. Raises: SpecError where it has none."""
+    if comment.columns is not None:
+        return Fields({"columns": (comment.columns, _columns_in(comment.columns))}, comment.place), []
     expected = "columns: and below it `PRINTED NAME: quantity`, one a line"
     for at, line in enumerate(comment.text.split("\n"), 1):
         if line.lstrip().startswith("#"):  # YAML would pass over `#Params: params`, and nobody would check it
@@ -91,6 +94,21 @@ def _keys_of(comment: TableComment) -> tuple[Fields, list[Problem]]:
             replace(problem, place=comment.place) if whole else problem
             for problem, whole in zip(error.problems, at_all, strict=True)
         ) from None
+
+
+def _columns_in(line: Text) -> Fields:
+    """`params; MACs = macs`: columns, each with its quantity unless it is called as that. Raises: SpecError."""
+    entries: dict[str, tuple[Text, YamlNode]] = {}
+    for match in re.finditer(r"\s*(?P<name>[^;=]*[^;=\s])\s*(?:=\s*(?P<what>[^;]*[^;\s]))?\s*(?:;|$)|.+", line.text):
+        if match["name"] is None:
+            expected = "COLUMN = quantity, and ; before the next"
+            raise spec_error(f"{quote(match[0].strip())} is no column", line.at(match.start()), expected)
+        name, what = (Text(match[at], line.at(match.start(at))) if match[at] else None for at in ("name", "what"))
+        assert name is not None
+        if name.text in entries:
+            raise spec_error(f"{quote(name.text)} stands twice", name.place, "each column once")
+        entries[name.text] = (name, what or name)
+    return Fields(entries, line.place)
 
 
 class _CommentReader(ClaimsReader):
