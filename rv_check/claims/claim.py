@@ -192,12 +192,12 @@ def _others(claim: Claim, number: Printed | PrintedRange, value: Number) -> Iter
         yield from ((f"it holds in {unit}", exact / UNITS[unit]) for unit in ("M", "G", "k") if not number.understood)
         yield from (("it holds as it is, without a unit", Fraction(value)) for _ in number.understood[:1])
         yield f"it holds in {PERCENT}", exact * 100
-    if any(
-        isinstance(node, ast.Name | ast.Attribute) and _word(node) in ("macs", "gmacs")
-        for node in ast.walk(claim.expr.node)
-    ):
-        yield "it holds where a multiply-add counts as two operations: 2*macs", exact * 2
-        yield "it holds where a multiply-add counts as one operation: macs, not 2*macs", exact / 2
+    nodes = list(ast.walk(claim.expr.node))
+    if any(isinstance(node, ast.Name | ast.Attribute) and _word(node) in ("macs", "gmacs") for node in nodes):
+        if any(isinstance(node, ast.Constant) and node.value == 2 for node in nodes):
+            yield "it holds where a multiply-add counts as one operation: macs, not 2*macs", exact / 2
+        else:
+            yield "it holds where a multiply-add counts as two operations: 2*macs", exact * 2
 
 
 def _word(node: ast.Name | ast.Attribute) -> str:

@@ -89,7 +89,7 @@ def table(claims: Claims, verdicts: Sequence[Verdict], format: str) -> str:
         headers = ("line", *headers)
         wrong = [at for at, verdict in enumerate(verdicts) if verdict.words != HOLDS]
         rows = [(str(verdicts[at].claim.place.line), *rows[at]) for at in wrong]
-        title += f"; {len(rows)} do not hold" if rows else ", all hold"
+        title += f", {len(verdicts) - len(rows) if rows else 'all'} hold"
     if not rows:
         return title
     shown = len(headers) - (not any(row[-1] for row in rows))  # without sources where the file has one for all
