@@ -177,12 +177,19 @@ class MarkdownPage(Collector):
 
 _MARKS = re.compile(r"(\*\*\*|\*\*|\*|___|__|_|~~|`+)(?P<inner>(?:(?!\1).)+)\1", re.S)
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
+LONGEST_CELL = 2_000  # characters of a cell that are read; a longer one holds prose
 _SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079", "0123456789")
 
 
 def plain(text: str) -> str:
-    """The text of a cell as a reader sees it: without marks of Markdown, links, tags and notes."""
+    """The text of a cell as a reader sees it: without marks of Markdown, links, tags and notes.
+
+    A mark that is never closed is looked for to the end from each place: what is too long for a number is left alone.
+    """
+    if len(text) > LONGEST_CELL:
+        return text.strip()
     text = re.sub(r"10(?:<sup>(\d+)</sup>|([\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+))", _power, text)
+    text = re.sub(r"<br\s*/?>", " ", text)
     text = re.sub(r"<su[pb]>.*?</su[pb]>|\[\^[^\]]*\]|!\[[^\]]*\]\([^)]*\)", "", text)  # notes, and pictures
     text = re.sub(r"\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])", r"\1", text)
     text = " ".join(html.unescape(re.sub(r"</?[a-zA-Z][^>]*>", "", text)).split())

@@ -17,6 +17,7 @@ from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node
 from rv_check.graphs.network import BATCH, At
 from rv_check.language.expressions import Call, Scope
+from rv_check.modules.guard import run_theirs
 from rv_check.modules.named import load_module
 from rv_check.ops.op import Shape
 from rv_check.receptive_fields.formula import ends, graph_field, node_of
@@ -112,7 +113,8 @@ class ModulePart:
             return of_field(self._field(), name)
         match name:
             case "params":
-                return sum(parameter.numel() for parameter in self.module.parameters())
+                what = f"the parameters of {self.of.name} cannot be counted"
+                return run_theirs(what, lambda: sum(parameter.numel() for parameter in self.module.parameters()))
             case "macs":
                 return self._macs()
             case "activations":

@@ -22,9 +22,10 @@ line does: `<!-- rv-check claims: Params (M) = params in M; FLOPs = macs -->`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from rv_check.checks.printed import HOLDS
@@ -83,9 +84,8 @@ def _keys_of(comment: TableComment) -> tuple[Fields, list[Problem]]:
     for at, line in enumerate(comment.text.split("\n"), 1):
         if line.lstrip().startswith("#"):  # YAML would pass over `#Params: params`, and nobody would check it
             place = replace(comment.place, line=at, column=len(line) - len(line.lstrip()) + 1)
-            raise spec_error(
-                "a line that begins with # says nothing here", place, 'quotes around a name, "#Params": params'
-            )
+            message = "a line that begins with # says nothing here"
+            raise spec_error(message, place, 'quotes around a name, "#Params": params')
     try:
         return read_part(comment.place.document, comment.text, "the comment", expected)
     except SpecError as error:
@@ -137,7 +137,8 @@ class _CommentReader(ClaimsReader):
         if not claims and not self.problems:
             self.add("no number of this table is checked", self.comment.place, f"a {self.line} with numbers")
         number = len(claims)
-        title = f"{number} number{'s' * (number != 1)} of {len({claim.row for claim in claims})} networks"
+        networks = len({claim.row.network.key for claim in claims if claim.row})
+        title = f"{number} number{'s' * (number != 1)} of {networks} network{'s' * (networks != 1)}"
         head = self.comment.table.head[0].place.line
         return Claims(title, source, self.path, tuple(claims), aliases, input, head)
 
@@ -148,11 +149,8 @@ class _CommentReader(ClaimsReader):
         key = f"{self.line}s"
         node = top.get(key)
         if not isinstance(node, Fields) or not node.entries:
-            self.add(
-                f"{key} is {kind(node) if node else 'missing'}",
-                (node or top).place,
-                f"a {self.line}, and {QUANTITY_FORM}",
-            )
+            problem = f"{key} is {kind(node) if node else 'missing'}"
+            self.add(problem, (node or top).place, f"a {self.line}, and {QUANTITY_FORM}")
             return []
         found = []
         for name, (label, what) in node.entries.items():
@@ -161,16 +159,25 @@ class _CommentReader(ClaimsReader):
                 found.append(TableColumn(name, at, read_quantities(what)))
         return found
 
+    @cached_property
+    def heads(self) -> dict[str, list[int]]:
+        """Where the columns of each head stand."""
+        found: dict[str, list[int]] = {}
+        for at, cell in enumerate(self.table.head):
+            found.setdefault(cell.text, []).append(at)
+        return found
+
     def position(self, label: Text) -> int:
         """The column of that head. Raises: SpecError where there is none, or two."""
-        heads = [cell.text for cell in self.table.head]
         name = " ".join(label.text.split())
-        if heads.count(name) != 1:
-            found = f"the table has {'two' if name in heads else 'no'} {self.line}{'s' * (name in heads)} {quote(name)}"
-            raise spec_error(
-                found, label.place, listed(map(quote, heads)), nearest(name, heads) if name not in heads else None
-            )
-        return heads.index(name)
+        places = self.heads.get(name, [])
+        if not places:
+            found, near = f"the table has no {self.line} {quote(name)}", nearest(name, self.heads)
+            raise spec_error(found, label.place, listed(map(quote, self.heads)), near)
+        if len(places) > 1:
+            found = f"the table has {len(places)} {self.line}s {quote(name)}"
+            raise spec_error(found, label.place, "names by which they can be told apart")
+        return places[0]
 
     # Rows
 
@@ -181,29 +188,32 @@ class _CommentReader(ClaimsReader):
         if node is not None:
             with self.collect():
                 if not isinstance(node, Text):
-                    raise spec_error(
-                        f"names is {kind(node)}", node.place, f"the {self.line} with the names of networks"
-                    )
+                    expected = f"the {self.line} with the names of networks"
+                    raise spec_error(f"names is {kind(node)}", node.place, expected)
                 at = self.position(node)
         return at
 
-    def without(self, top: Fields, names_at: int) -> list[str]:
+    def without(self, top: Fields, names_at: int) -> frozenset[str]:
         """The rows that are left out. Raises: Enough."""
         node = top.get("without")
         if node is None:
-            return []
+            return frozenset()
         if isinstance(node, Text):
             texts = [Text(m[0].strip(), node.at(m.start())) for m in re.finditer(r"[^,\s][^,]*", node.text)]
         else:
             texts = [item for item in node.items if isinstance(item, Text)] if isinstance(node, Items) else []
         if not texts:
             self.add(f"without is {kind(node)}", node.place, f"names of {self.rank}s, with commas between")
-        known = [row[names_at].text for row in self.table.rows]
+        known = self.row_names(names_at)
         for text in texts:
             self.see_row(text, known)
-        return [text.text for text in texts]
+        return frozenset(text.text for text in texts)
 
-    def see_row(self, name: Text, known: list[str]) -> None:
+    def row_names(self, names_at: int) -> dict[str, None]:
+        """What the rows are called, in their order."""
+        return dict.fromkeys(row[names_at].text for row in self.table.rows)
+
+    def see_row(self, name: Text, known: Mapping[str, None]) -> None:
         """See that a row is called so."""
         if name.text not in known:
             found = f"no {self.rank} of the table is called {quote(name.text)}"
@@ -211,7 +221,7 @@ class _CommentReader(ClaimsReader):
 
     def see_that_all_are_used(self, top: Fields, columns: list[TableColumn], names_at: int) -> None:
         """See that each name of a network is that of a row, or stands in an expression: rows are renamed."""
-        known = [row[names_at].text for row in self.table.rows]
+        known = self.row_names(names_at)
         used = {name.id for column in columns for one in column.quantities for name in one.expr.names()}
         for names in (top.get(key) for key in NETWORKS):
             for name, (label, _) in names.entries.items() if isinstance(names, Fields) else ():
@@ -219,7 +229,7 @@ class _CommentReader(ClaimsReader):
                     self.see_row(label, known)
 
     def cells(
-        self, columns: list[TableColumn], names_at: int, quantities: Quantities, without: list[str], source: str
+        self, columns: list[TableColumn], names_at: int, quantities: Quantities, without: frozenset[str], source: str
     ) -> Iterator[Claim]:
         """The claims of each row: one a number. Raises: Enough."""
         for cells in self.table.rows:
@@ -236,9 +246,8 @@ class _CommentReader(ClaimsReader):
     def network_of(self, name: TableCell, quantities: Quantities) -> NamedNetwork:
         """The network that a row is of. Raises: SpecError."""
         if not name.text:
-            raise spec_error(
-                f"a {self.rank} with numbers, and without a name", name.place, "a name, or names: and where it is"
-            )
+            expected = "a name, or names: and where it is"
+            raise spec_error(f"a {self.rank} with numbers, and without a name", name.place, expected)
         found = quantities.named(Text(name.text, name.place, exact=False))
         if found is None:
             expected = f"its name below archs:, with {ARCH_FORM}, or below modules:, with {MODULE_FORM}; or without:"
@@ -259,9 +268,8 @@ class _CommentReader(ClaimsReader):
             number = read_number(text, quantity.unit)
             if number is None:
                 several = "; for several with / between, a list of quantities" if "/" in text else ""
-                raise spec_error(
-                    f"{quote(text)} of {quote(column.name)} cannot be read", cell.place, CELL_FORM + several
-                )
+                message = f"{quote(text)} of {quote(column.name)} cannot be read"
+                raise spec_error(message, cell.place, CELL_FORM + several)
             what = f" ({quantity.expr.text})" if len(printed) > 1 else ""
             yield Claim(
                 quantity.expr,

@@ -52,6 +52,15 @@ class Up(Net):
         return nn.functional.interpolate(self.head(self.conv(x)), scale_factor=4)
 
 
+class Lazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.LazyLinear(3)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
 made = Net()
 """
 
@@ -142,6 +151,7 @@ ERRORS = [
     ("net: nets.py:Net(width=3)", "net.params", "cannot be called with width"),
     ("net: nets.py:torch", "net.params", "is a module"),
     ("net: nets.py:Missing", "net.params", "has no 'Missing'"),
+    ("net: nets.py:Lazy", "net.params", "cannot be counted: ValueError"),
     ("net: nets.yaml:tiny", "net.params", "is no arch"),
     ("net: resnet18", "net.params", "is no module"),
     ("net: nets.py:Net(3)", "net.params", "is given 3 without a name"),

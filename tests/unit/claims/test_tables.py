@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -283,7 +284,7 @@ ERRORS = [
     (PLAIN + table("arch | depth", "resnet18"), "4:3: this row has 1 cell, the head of its table 2", "`-` for what"),
     (PLAIN + table("arch | depth", "resnet18 | 18") + "Text.\n", "5:1: this row has 1 cell", "a blank line below"),
     (PLAIN + table("arch | Depth", "resnet18 | 18"), "1:23: the table has no column 'depth'", "did you mean: Depth"),
-    (PLAIN + table("arch | depth | depth", "resnet18 | 18 | 1"), "1:23: the table has two columns 'depth'", ""),
+    (PLAIN + table("arch | depth | depth", "resnet18 | 18 | 1"), "1:23: the table has 2 columns 'depth'", ""),
     (PLAIN + table("arch | depth", "resnet19 | 18"), "4:3: there is no spec of 'resnet19'", "did you mean: resnet18"),
     (PLAIN + table("arch | depth", " | 18"), "4:4: a row with numbers, and without a name", "names:"),
     (PLAIN + table("arch | depth", "resnet18 | -"), "1:1: no number of this table is checked", ""),
@@ -433,6 +434,7 @@ PLAINLY = [
     ("*a* and *b*", "*a* and *b*"),
     ("<b>x</b><br>", "x"),
     ("~~old~~", "old"),
+    ("Params<br>(M)", "Params (M)"),
     ("a &lt; b", "a < b"),
 ]
 
@@ -441,6 +443,12 @@ PLAINLY = [
 def test_plain(cell: str, text: str) -> None:
     """A cell is read as a reader of the page sees it."""
     assert plain(cell) == text
+
+
+@pytest.mark.parametrize("mark", ["[", "<sup>", "![a](b", "*"])
+def test_long_cells(mark: str) -> None:
+    """What is too long for a number is left alone: its marks would be looked for from each of them on."""
+    assert plain(mark * 20_000) == mark * 20_000
 
 
 def test_ranges() -> None:
@@ -466,6 +474,18 @@ def test_the_command(judged: Callable, tmp_path: Path, capsys: pytest.CaptureFix
     assert "5 resnet50, Params (M) 25.1 wrong 25,557,032 25.6" in " ".join(shown.out.split())
     assert "6 claims: 5 as declared, 1 not, 0 skipped" in shown.out
     assert f"{path}:5:14: README::resnet50, Params (M) = 25.1 failed" in shown.err
+
+
+def test_as_json(judged: Callable, tmp_path: Path, hold_schema: Callable, capsys: pytest.CaptureFixture[str]) -> None:
+    """A number of a table is an object like that of a statement, with the network of its row."""
+    judged(f"{SHORT}\n{TABLE.replace('1.8 G', '3.6 G')}")
+    assert main(["claims", str(tmp_path / "README.md"), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    hold_schema(found)
+    (wrong,) = [one for one in found["claims"] if one["status"] == "failed"]
+    shown = [wrong[key] for key in ("line", "claim", "network", "printed", "verdict", "right", "hint")]
+    hint = "it holds where a multiply-add counts as two operations: 2*macs"
+    assert shown == [4, "resnet18, MACs = 3.6 G", "resnet18", "3.6 G", "wrong", "1.8 G", hint]
 
 
 OURS = {"README.md": 23 * (1 + 1 + 3 + 1 + 1), "docs/claims.md": 3 * (1 + 1 + 1 + 3)}  # a field has three numbers
