@@ -1,19 +1,20 @@
 """Claims: printed statements about networks, held to the digits printed, and the verdict on each.
 
-Each is an expression over what the specs say. How a file of them reads is `claims.file`'s.
+Each is an expression over what can be said of archs and modules. How files of them read is `claims.file`'s, how tables
+do `claims.table`'s.
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
 from rv_check.checks.findings import Finding
-from rv_check.checks.printed import HOLDS, PERCENT, TRUNCATED, UNITS, WRONG, Printed, PrintedRange
+from rv_check.checks.printed import HOLDS, TRUNCATED, WRONG, Printed, PrintedRange
+from rv_check.claims.hints import hint_of, names_in
 from rv_check.claims.quantities import Quantities
 from rv_check.claims.reading import NamedNetwork
 from rv_check.claims.vocabulary import ACCURACIES, NotKnown
@@ -159,14 +160,15 @@ def judge(claim: Claim, quantities: Quantities) -> Verdict:
         raise claim.expr.problem(claim.expr.node, found, "a number, or nothing printed")
     exact = _as_printed(claim, claim.number, value)
     words = _verdict(claim, claim.number, exact)
-    hint = _hint(claim, claim.number, value) if words == WRONG and claim.declared == HOLDS else ""
+    hint = hint_of(claim.expr, claim.number, value) if words == WRONG and claim.declared == HOLDS else ""
     return Verdict(claim, words, _shown(value), claim.number.right(exact, truncated=claim.is_truncated), hint=hint)
 
 
 def _as_printed(claim: Claim, number: Printed | PrintedRange, value: Number) -> Fraction:
     """The value in what 1 of the printed number stands for."""
     exact = Fraction(value) / number.scale
-    return exact * 100 if number.is_percent and claim.expr and not _is_in_percent(claim.expr) else exact
+    # Accuracies are in percent already.
+    return exact * 100 if number.is_percent and claim.expr and not names_in(claim.expr) & {*ACCURACIES} else exact
 
 
 def _verdict(claim: Claim, number: Printed | PrintedRange, exact: Fraction) -> str:
@@ -176,37 +178,6 @@ def _verdict(claim: Claim, number: Printed | PrintedRange, exact: Fraction) -> s
     if claim.is_truncated:
         return HOLDS if number.is_truncated(exact) else WRONG
     return number.verdict(exact)
-
-
-def _hint(claim: Claim, number: Printed | PrintedRange, value: Number) -> str:
-    """Of what a wrong number is right: of another unit, or of operations of which a multiply-add is two."""
-    return next((words for words, other in _others(claim, number, value) if number.verdict(other) == HOLDS), "")
-
-
-def _others(claim: Claim, number: Printed | PrintedRange, value: Number) -> Iterator[tuple[str, Fraction]]:
-    """What the printed number may be meant as, in words, and the value then."""
-    if not isinstance(number, Printed) or not number.digits or claim.expr is None:
-        return
-    exact = Fraction(value) / number.scale
-    if not number.unit.strip():
-        yield from ((f"it holds in {unit}", exact / UNITS[unit]) for unit in ("M", "G", "k") if not number.understood)
-        yield from (("it holds as it is, without a unit", Fraction(value)) for _ in number.understood[:1])
-        yield f"it holds in {PERCENT}", exact * 100
-    nodes = list(ast.walk(claim.expr.node))
-    if any(isinstance(node, ast.Name | ast.Attribute) and _word(node) in ("macs", "gmacs") for node in nodes):
-        if any(isinstance(node, ast.Constant) and node.value == 2 for node in nodes):
-            yield "it holds where a multiply-add counts as one operation: macs, not 2*macs", exact / 2
-        else:
-            yield "it holds where a multiply-add counts as two operations: 2*macs", exact * 2
-
-
-def _word(node: ast.Name | ast.Attribute) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id
-
-
-def _is_in_percent(expr: Expr) -> bool:
-    """Whether it is about accuracies: these are in percent already."""
-    return any(isinstance(node, ast.Name | ast.Attribute) and _word(node) in ACCURACIES for node in ast.walk(expr.node))
 
 
 def _shown(value: Number) -> str:
