@@ -4,8 +4,8 @@ README.md, specs/README.md and every page of docs/ are run by Sybil. A page has 
 there in the order of the page, each once, whichever of them is asked for:
 
     ```python         runs, with the tests that it defines; its names go on to the next block
-    ```python, yaml or toml whose first line is `# FILE`: the file is written into the folder; Python is imported, too,
-                      and a spec has to pass its own checks
+    ```python, yaml, toml or markdown whose first line is `# FILE`: the file is written into the folder; Python is
+                      imported, too, and a spec has to pass its own checks
     ```console        each line that begins with `$ ` is run, and prints exactly what stands below it
     ```json           below `<!-- example: COMMAND -->` it is what the command prints, layout apart, and both fit the
                       schema in docs/schemas; below `<!-- measured example: COMMAND -->` values may differ
@@ -352,6 +352,7 @@ RUN: dict[str, Callable[[Page, Example], None]] = {
     "python": run_python,
     "yaml": run_file,
     "toml": run_file,
+    "markdown": run_file,
     "console": run_console,
     "json": run_json,
 }

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rv_check.blocks.totals import activations
 from rv_check.blocks.trial import Fails, Limit, NoSum, Split, Trial, Unfit, before, output, rank, shape
 from rv_check.checks.findings import Level
 from rv_check.costs.operations import operations
 from rv_check.errors import CannotRun, RvCheckError
+from rv_check.graphs.analyses import activations
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Node, State, describe
 from rv_check.graphs.network import At
@@ -79,7 +79,7 @@ def cost(trial: Trial) -> str:
         raise CannotRun(error.message, details=error.details, expected=error.expected) from None
     words = f"{params:,} params, {macs:,} MACs at {shown_shape(trial.x)}"
     for limit in trial.case.limits:
-        value = {"params": params, "macs": macs, "activations": activations(graph)}.get(limit.metric)
+        value = {"params": params, "macs": macs, "activations": activations(graph.nodes)}.get(limit.metric)
         value = _field(trial, limit) if value is None else value
         name = {"macs": "MACs", "receptive_field": "the receptive field"}.get(limit.metric, limit.metric)
         outside = (limit.least is not None and value < limit.least) or (limit.most is not None and value > limit.most)

@@ -4,6 +4,9 @@
     source: where the page is
     archs:                                   # names for archs that are not shipped, or have arguments
       wide: ../mynets/wide.yaml::wide
+    modules:                                 # names for modules of torch
+      mine: mynet.py:Net
+    input: 3 224 224                         # of networks without one of their own; a module runs at this
     statements:
       - is: vgg19.params / resnet50.params
         printed: 5.7
@@ -18,27 +21,38 @@ decide it.
 from __future__ import annotations
 
 import ast
-import re
 from decimal import Decimal
 from pathlib import Path
 
 from rv_check.checks.printed import FORMS, Printed, parse_printed
 from rv_check.claims.claim import DECLARED, Claim, Claims
+from rv_check.claims.markdown import is_markdown
 from rv_check.claims.quantities import EXPRESSION
-from rv_check.errors import Collector, Enough, Problem, SpecError, in_order
+from rv_check.claims.reading import ClaimsReader
+from rv_check.claims.table import read_tables
+from rv_check.errors import Enough, Problem, SpecError, in_order
 from rv_check.language import files
 from rv_check.language.expressions import Expr, parse
+from rv_check.language.notations import parse_percentage
 from rv_check.language.yaml_nodes import Fields, Items, Text, YamlNode, kind, read_all
 from rv_check.text import listed, nearest, quote
 
 KEYS = ("is", "printed", "source", "verdict", "within", "says", "note", "needs")
-TOP_KEYS = ("claims", "source", "archs", "statements")
+TOP_KEYS = ("claims", "source", "archs", "modules", "input", "statements")
 
 
 def shipped() -> list[Path]:
     """The files of claims that come with rv_check."""
     folder = files.shipped_folder() / "claims"
     return files.family_files(folder) if folder.is_dir() else []
+
+
+def read_claims(path: Path) -> list[Claims]:
+    """The claims of a file: of each table of a Markdown page that has a comment for it, or all of a file of claims.
+
+    Raises: SpecError, with everything that is wrong with it.
+    """
+    return read_tables(path) if is_markdown(path) else [load_claims(path)]
 
 
 def load_claims(path: Path) -> Claims:
@@ -54,14 +68,13 @@ def load_claims(path: Path) -> Claims:
     return claims
 
 
-class _File(Collector):
+class _File(ClaimsReader):
     """Reads one file, collecting problems."""
 
     def __init__(self, path: Path):
         super().__init__()
         self.path = Path(path)
         self.source = ""
-        self.aliases: dict[str, str] = {}
 
     def read(self, top: Fields) -> Claims:
         self.keys(top, "a file of claims", TOP_KEYS)
@@ -69,11 +82,7 @@ class _File(Collector):
             if key not in top:
                 self.add(f"a file of claims without {key}:", top.place, f"{key}:")
         title, self.source = self.words(top, "claims"), self.words(top, "source")
-        names = top.get("archs")
-        if isinstance(names, Fields):
-            self.aliases = {name: self.words(names, name) for name in names.entries}
-        elif names is not None:
-            self.add(f"archs is {kind(names)}", names.place, "names, each with an arch")
+        aliases, input = self.networks(top), self.input(top)
         nodes = top.get("statements")
         if nodes is not None and not isinstance(nodes, Items):
             self.add(f"statements is {kind(nodes)}", nodes.place, "a list of statements, each with is: and printed:")
@@ -86,22 +95,7 @@ class _File(Collector):
                 if twice is not claim:
                     self.add(f"{quote(claim.title)} stands twice, first in line {twice.place.line}", claim.place)
                 found.append(claim)
-        return Claims(title, self.source, self.path, tuple(found), self.aliases)
-
-    def keys(self, node: Fields, what: str, known: tuple[str, ...]) -> None:
-        for name, (key, _) in node.entries.items():
-            if name not in known:
-                self.add(f"{what} has no key {quote(name)}", key.place, ", ".join(known), nearest(name, known))
-
-    def words(self, node: Fields, key: str) -> str:
-        """Text, on one line; nothing where the key is missing."""
-        value = node.get(key)
-        if value is None:
-            return ""
-        if not isinstance(value, Text) or not value.text.strip():
-            self.add(f"{key} is {kind(value)}", value.place, "text")
-            return ""
-        return " ".join(value.text.split())
+        return Claims(title, self.source, self.path, tuple(found), aliases, input)
 
     def claim(self, node: YamlNode) -> Claim:
         if not isinstance(node, Fields):
@@ -154,9 +148,5 @@ class _File(Collector):
         return number
 
     def within(self, node: Fields) -> Decimal | None:
-        words = self.words(node, "within")
-        match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*%", words)
-        if words and not match:
-            value = node.get("within") or node
-            raise SpecError([Problem(f"within is {quote(words)}", value.place, "a percentage, as in 2%")])
-        return Decimal(match[1]) if match else None
+        value, words = node.get("within"), self.words(node, "within")
+        return parse_percentage(Text(words, value.place), "within") if value and words else None

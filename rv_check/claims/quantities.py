@@ -1,131 +1,174 @@
-"""What the dotted names in a claim stand for.
+"""What the names in a claim stand for.
 
 An expression is one of the spec language's with dotted names in it: `resnet50.params`, `resnet18(width=32).gmacs`,
-`resnet50.fc.in_features`, `vgg16.classifier[0].weights`.
+`resnet50.fc.in_features`, `vgg16.classifier[0].weights`. In a table, where the row names the network, the quantity or
+the part is enough: `params`, `fc.in_features`.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
-from rv_check.archs import analyses, listing
-from rv_check.archs.arch import Arch
 from rv_check.archs.load import families, load
-from rv_check.archs.receptive_field import ReceptiveField
-from rv_check.archs.tree import Layer, TreeNode
-from rv_check.errors import RvCheckError, SpecError
-from rv_check.language.expressions import Expr
-from rv_check.modules.reference import metadata_source
-from rv_check.text import listed, nearest, quote
+from rv_check.claims.of_arch import ArchQuantities
+from rv_check.claims.of_module import module_quantities
+from rv_check.claims.reading import NamedNetwork, network_named
+from rv_check.claims.vocabulary import QUANTITIES, NotKnown
+from rv_check.errors import CannotRun, Place, RvCheckError, SpecError
+from rv_check.language.expressions import FUNCTIONS, Expr, Scope
+from rv_check.language.yaml_nodes import Text
+from rv_check.ops.op import Shape
+from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.values import Number
 
-ACCURACIES = ("top1", "top5", "top1_error", "top5_error")  # measured by somebody, and quoted by the specs; in percent
 EXPRESSION = "numbers, + - * / //, comparisons, and facts: resnet50.params, vgg16.classifier[0].weights"
 
 
-class NotKnown(Exception):
-    """The specs do not say what a statement is about. `near`: the name that was probably meant."""
+class OfPart(Protocol):
+    """What can be said of a network or a part of one."""
 
-    def __init__(self, message: str, near: str | None = None):
-        super().__init__(message)
-        self.near = near
-
-
-# Quantities: what a dotted name ends with. Exact numbers, each a small function of a part of a network.
+    def value(self, name: str) -> Number | None:
+        """The quantity of that name; None where there is no one number. Raises: RvCheckError, NotKnown."""
 
 
-def _axis(field: ReceptiveField, what: str) -> int:
-    value = getattr(field, what)
-    if isinstance(value, tuple):
-        raise NotKnown(f"rows and columns have different fields, {field}")
-    return int(value)
+class OfNetwork(Protocol):
+    """What can be said of a network."""
 
+    @property
+    def name(self) -> str:
+        """What it is called, with its arguments."""
 
-OF_ANY: dict[str, Callable[[TreeNode], Number]] = {
-    "params": analyses.params,
-    "mparams": lambda part: Fraction(analyses.params(part), 10**6),
-    "macs": analyses.macs,
-    "gmacs": lambda part: Fraction(analyses.macs(part), 10**9),
-    "activations": analyses.activations,
-    "depth": analyses.depth,
-    "skip_connections": analyses.skip_connections,
-    "weights": analyses.weights,
-    "convs": lambda part: analyses.layers(part, "conv"),
-    "linears": lambda part: analyses.layers(part, "linear"),
-    "in_features": lambda part: part.x[0],
-    "out_features": lambda part: part.y[0],
-    "in_channels": lambda part: part.x[0],
-    "out_channels": lambda part: part.y[0],
-    "rows": lambda part: part.y[1],
-    "columns": lambda part: part.y[2],
-}
-FLAT, MAPPED = ("in_features", "out_features"), ("in_channels", "out_channels", "rows", "columns")
-OF_FIELD: dict[str, Callable[[ReceptiveField], Number]] = {
-    "receptive_field": lambda field: _axis(field, "size"),
-    "receptive_field_stride": lambda field: _axis(field, "stride"),
-    "receptive_field_padding": lambda field: _axis(field, "padding"),
-}
-OF_LAYER = ("kernel", "stride", "padding", "groups")
-QUANTITIES = (*OF_ANY, *OF_FIELD, *ACCURACIES, *OF_LAYER)
+    def part(self, path: str) -> OfPart | None:
+        """The part of that path, or all of it where that is empty; None where there is no such part."""
+
+    def names(self) -> list[str]:
+        """The names of its parts."""
 
 
 class Quantities:
-    """What the dotted names of a file of claims stand for: archs are loaded once."""
+    """What the names in the claims of a file stand for: networks are loaded once."""
 
-    def __init__(self, folder: Path, aliases: Mapping[str, str]):
-        """`folder`: where the paths of `aliases` begin."""
-        self.folder, self.aliases = folder, aliases
-        self._loaded: dict[str, Arch] = {}
+    def __init__(self, folder: Path, aliases: Mapping[str, NamedNetwork], input: Shape | None = None):
+        """`folder`: where the paths of `aliases` begin; `input`: that of networks without one of their own."""
+        self.folder, self.aliases, self.input = folder, aliases, input
+        self._loaded: dict[tuple[str, str, Shape | None], OfNetwork | RvCheckError] = {}
 
     def __call__(self, expr: Expr, node: ast.Attribute) -> Number:
         """The value of a dotted name. Raises: SpecError for an unknown one, NotKnown, CannotRun."""
         root, path = _path(expr, node.value)
-        arch = self.arch(expr, root)
-        if node.attr not in QUANTITIES:
-            where = ".".join((expr.text_of(root), *path))
-            if arch.step(".".join((*path, node.attr))):
+        text = Text(expr.text_of(root), expr.place_of(root))
+        named = self.named(text)
+        if named is None:
+            name = text.text.partition("(")[0]
+            raise NotKnown(f"there is no spec of {quote(name)}", nearest(name, self.known))
+        return self.value(expr, node, self.network(named, expr.place_of(root)), expr.text_of(node.value), path)
+
+    def value(self, expr: Expr, node: ast.Attribute | ast.Name, of: OfNetwork, where: str, path: str) -> Number:
+        """The quantity that a name ends with. Args: `where` what stands before it, in words; `path` of the part.
+
+        Raises: SpecError, NotKnown, CannotRun.
+        """
+        name = node.attr if isinstance(node, ast.Attribute) else node.id
+        if name not in QUANTITIES:
+            if of.part(f"{path}.{name}".lstrip(".")) is not None:
                 raise expr.problem(node, f"{expr.text_of(node)} is a part, not a number", f".{', .'.join(QUANTITIES)}")
-            near = nearest(node.attr, QUANTITIES)
-            raise expr.problem(node, f"{where} has no fact {quote(node.attr)}", listed(QUANTITIES), near)
-        if not path:
-            return self.of_arch(expr, node, arch)
-        row = arch.step(".".join(path))
-        if row is None:
-            known = listing.names(arch.tree.root)
-            raise expr.problem(node, f"{arch.name} has no part {quote('.'.join(path))}", listed(known))
-        return _of_part(expr, node, row.node, row.receptive_field)
+            near = nearest(name, QUANTITIES)
+            raise expr.problem(node, f"{where} has no fact {quote(name)}", listed(QUANTITIES), near)
+        part = of.part(path)
+        if part is None:
+            raise expr.problem(
+                node, f"{of.name} has no part {quote(path)}", listed(of.names()), nearest(path, of.names())
+            )
+        try:
+            value = part.value(name)
+        except CannotRun:
+            raise
+        except RvCheckError as error:
+            raise SpecError(problem.told_at(expr.place_of(node)) for problem in error.problems) from None
+        if value is None:
+            raise expr.problem(node, f"{where} has no one {quote(name)}", "another fact")
+        return value
 
-    def of_arch(self, expr: Expr, node: ast.Attribute, arch: Arch) -> Number:
-        """A quantity of a whole network."""
-        if node.attr in ACCURACIES:
-            return accuracy(arch, node.attr)
-        return _of_part(expr, node, arch.tree.root, arch.receptive_field)
+    def scope(self, expr: Expr, of: OfNetwork | None) -> Scope:
+        """What an expression sees: dotted names, and in the row of a network `of` its quantities and its parts.
 
-    def arch(self, expr: Expr, root: ast.expr) -> Arch:
-        """The arch that a dotted name begins with. Raises: SpecError, NotKnown where there is no such spec."""
-        text = expr.text_of(root)
-        if text not in self._loaded:
-            name = text.partition("(")[0]
-            known = [*self.aliases, *(arch for family in families() for arch in family.archs)]
-            if name not in known:
-                raise NotKnown(f"there is no spec of {quote(name)}", nearest(name, known))
+        Raises: as `value`.
+        """
+        if of is None:
+            return Scope({}, quantity=self)
+        return Scope(
+            {node.id: self.value(expr, node, of, of.name, "") for node in bare(expr.node)}, quantity=self._of(of)
+        )
+
+    def _of(self, of: OfNetwork) -> Callable[[Expr, ast.Attribute], Number]:
+        """Dotted names in the row of a network: one of its parts, or else another network."""
+
+        def quantity(expr: Expr, node: ast.Attribute) -> Number:
+            root, rest = _path(expr, node.value)
+            text = Text(expr.text_of(root), expr.place_of(root))
+            if of.part(text.text) is None and self.named(text) is not None:
+                return self(expr, node)
+            return self.value(expr, node, of, of.name, f"{text.text}.{rest}".rstrip("."))
+
+        return quantity
+
+    @cached_property
+    def known(self) -> list[str]:
+        """The names of networks: those that the file gives, and those of the shipped archs."""
+        return [*self.aliases, *(arch for family in families() for arch in family.archs)]
+
+    def named(self, text: Text) -> NamedNetwork | None:
+        """The network of a name, with arguments if it has any, as `resnet50(classes=10)`; None where none is known.
+
+        Raises: SpecError for arguments that are not written as they should be.
+        """
+        if text.text in self.aliases:
+            return self.aliases[text.text]
+        name, bracket, arguments = text.text.partition("(")
+        if name in self.aliases:
+            alias = self.aliases[name]
+            return network_named(Text(f"{alias.name}{bracket}{arguments}", text.place, exact=False), alias.input)
+        found = network_named(text)
+        return found if found.is_module or "::" in name or name in self.known else None
+
+    def network(self, named: NamedNetwork, place: Place) -> OfNetwork:
+        """The network, loaded. Raises: SpecError at the place where it is asked for, CannotRun."""
+        if named.key not in self._loaded:
             try:
-                self._loaded[text] = load(self._full(name) + text[len(name) :])
-                _ = self._loaded[text].tree
+                self._loaded[named.key] = self._load(named)
             except RvCheckError as error:
-                raise SpecError(problem.told_at(expr.place_of(root)) for problem in error.problems) from None
-        return self._loaded[text]
+                self._loaded[named.key] = error
+        found = self._loaded[named.key]
+        if isinstance(found, CannotRun):
+            raise found
+        if isinstance(found, RvCheckError):
+            raise SpecError(problem.told_at(place) for problem in found.problems)
+        return found
 
-    def _full(self, name: str) -> str:
-        path, colons, arch = self.aliases.get(name, name).rpartition("::")
-        return f"{self.folder / path}::{arch}" if colons else arch
+    def _load(self, named: NamedNetwork) -> OfNetwork:
+        input = named.input or self.input
+        if named.call is not None:
+            return module_quantities(named.seen_from(self.folder), named.call, input)
+        arch = load(named.seen_from(self.folder), None if input is None else shown_shape(input))
+        _ = arch.tree
+        return ArchQuantities(arch)
 
 
-def _path(expr: Expr, node: ast.expr) -> tuple[ast.expr, tuple[str, ...]]:
-    """The arch and the names of the parts: `resnet50.layer1[0].conv1`. Raises: SpecError."""
+def bare(node: ast.AST) -> Iterator[ast.Name]:
+    """The names in an expression that are no part of a dotted one, and no function."""
+    if isinstance(node, ast.Name) and node.id not in FUNCTIONS:
+        yield node
+    if not isinstance(node, ast.Attribute):
+        for child in ast.iter_child_nodes(node):
+            yield from bare(child)
+
+
+def _path(expr: Expr, node: ast.expr) -> tuple[ast.expr, str]:
+    """The network and the part: `resnet50` and `layer1.0.conv1` of `resnet50.layer1[0].conv1`. Raises: SpecError."""
     parts: list[str] = []
     while True:
         match node:
@@ -136,35 +179,6 @@ def _path(expr: Expr, node: ast.expr) -> tuple[ast.expr, tuple[str, ...]]:
                 parts.append(str(index))
                 node = node.value
             case ast.Name() | ast.Call():
-                return node, tuple(reversed(parts))
+                return node, ".".join(reversed(parts))
             case _:
                 raise expr.problem(node, f"{quote(expr.text_of(node))} is no part of a network", EXPRESSION)
-
-
-def _of_part(expr: Expr, node: ast.Attribute, part: TreeNode, field: ReceptiveField) -> Number:
-    name = node.attr
-    if name in OF_FIELD:
-        return OF_FIELD[name](field)
-    ends = [part.y if name in ("out_features", "out_channels", "rows", "columns") else part.x]
-    if name in OF_ANY and not (name in FLAT and len(ends[0]) != 1) and not (name in MAPPED and len(ends[0]) != 3):
-        return OF_ANY[name](part)
-    value = getattr(part.op, name, None) if isinstance(part, Layer) and name in OF_LAYER else None
-    if isinstance(value, tuple) and value[0] == value[1]:
-        value = value[0]
-    if not isinstance(value, int):
-        raise expr.problem(node, f"{expr.text_of(node.value)} has no one {quote(name)}", "another fact")
-    return value
-
-
-def accuracy(arch: Arch, metric: str) -> Number:
-    """A published accuracy or error in percent, the first that the spec quotes; torchvision's as installed here.
-
-    Raises: NotKnown where the spec quotes none, CannotRun where it is torchvision's, which is not installed.
-    """
-    if not arch.is_declared:
-        raise NotKnown(f"nobody has published {metric} of {arch.name}")
-    for entry in arch.entry.published:
-        if entry.metric == metric:
-            source = metadata_source(entry.source)
-            return Fraction(str(source.look_up())) if source else Fraction(entry.printed.replace("_", ""))
-    raise NotKnown(f"the spec of {arch.name} quotes no {metric}")

@@ -94,24 +94,36 @@ def read_all(path: Path, expected: str = "keys with their values, one a line") -
     Args: `expected` what is said to be missing where there is no mapping.
     Raises: SpecError where there is nothing to go on with.
     """
-    path = Path(os.path.abspath(path))
-    document, text = _read_text(path)
+    document, text = read_text(path)
+    return read_part(document, text, "the file", expected)
+
+
+def read_part(document: Document, text: str, what: str, expected: str) -> tuple[Fields, list[Problem]]:
+    """The mapping in a text of a document, whose lines it has, and what is wrong with it.
+
+    Args: `what` it is called, `expected` what is said to be missing where there is no mapping.
+    Raises: SpecError where there is nothing to go on with.
+    """
     reader = _NodeReader(document, text, _loader(text))
     try:
         node = reader.document_node()
     except yaml.YAMLError as error:
         raise SpecError([*reader.problems, _not_yaml(document, text, error)]) from None
     if node is None:
-        raise SpecError([*reader.problems, Problem("the file is empty", Place(document, 0, 0), expected)])
+        raise SpecError([*reader.problems, Problem(f"{what} is empty", Place(document, 0, 0), expected)])
     if not isinstance(node, Fields):
-        reader.problems.append(Problem(f"the file is {kind(node)}", node.place, expected))
+        reader.problems.append(Problem(f"{what} is {kind(node)}", node.place, expected))
     if reader.is_broken or not isinstance(node, Fields):
         raise SpecError(reader.problems)
     return node, reader.problems
 
 
-def _read_text(path: Path) -> tuple[Document, str]:
-    """The file's text. Only regular files are opened, so that a pipe or a device cannot hang the reader."""
+def read_text(path: Path) -> tuple[Document, str]:
+    """A file's text. Only regular files are opened, so that a pipe or a device cannot hang the reader.
+
+    Raises: SpecError where it cannot be read.
+    """
+    path = Path(os.path.abspath(path))
 
     def failed(message: str, expected: str | None = None) -> SpecError:
         return spec_error(message, Place(Document(path, ()), 0, 0), expected)

@@ -88,25 +88,27 @@ class ArchCollector(CheckCollector):
 
 
 class ClaimsFile(pytest.File):
-    """A file of claims: an item for each statement, unless only some archs are asked for."""
+    """A file of claims, or a page: an item for each statement or number, unless only some archs are asked for."""
 
     def collect(self) -> Iterator[pytest.Item]:
         from collections import Counter
 
-        from rv_check.claims.file import load_claims
+        from rv_check.claims.file import read_claims
         from rv_check.errors import SpecError
 
         if self.config.getoption("--rv-arch"):
             return
         try:
-            claims = load_claims(self.path)
+            found = read_claims(self.path)
         except SpecError as error:
             yield UnreadableItem.from_parent(self, name="claims", error=error)
             return
-        quantities, often = claims.quantities, Counter(claim.title for claim in claims.claims)
-        for claim in claims.claims:
-            where = f" in line {claim.place.line}" if often[claim.title] > 1 else ""
-            yield ClaimItem.from_parent(self, name=claim.title + where, claim=claim, quantities=quantities)
+        often = Counter(claim.title for claims in found for claim in claims.claims)
+        for claims in found:
+            quantities = claims.quantities
+            for claim in claims.claims:
+                where = f" in line {claim.place.line}" if often[claim.title] > 1 else ""
+                yield ClaimItem.from_parent(self, name=claim.title + where, claim=claim, quantities=quantities)
 
 
 class CandidatesFile(pytest.File):

@@ -1,14 +1,16 @@
 """The pytest plugin: spec files are collected as items, one per arch and check, files of claims one per statement.
 
 `specs/resnet.yaml::resnet50::params`, `specs/claims/vgg.yaml::vgg16.depth = 16`. A file is taken when it begins with
-`family:` or `claims:`, and either the ini option `rv_check_specs` fits it or the command line names it. Nothing of
-rv_check but the plugin is imported before such a file is met.
+`family:` or `claims:`, and either the ini option `rv_check_specs` fits it or the command line names it. A Markdown page
+is taken when a line of it begins a comment of claims: `README.md::resnet50, params = 25.6M`. Nothing of rv_check but
+the plugin is imported before such a file is met.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 LEVELS = ("spec", "structure", "numbers")  # findings.LEVELS, which is not imported at start-up; a test holds them equal
 SUFFIXES = (".yaml", ".yml")
+PAGES = (".md", ".markdown")  # claims.markdown.SUFFIXES, likewise
+COMMENT = re.compile(rb"^\s*<!--\s*rv-check\s+claims\b", re.M)
 SNIFFED_BYTES = 8192
 KINDS = ("family", "claims")  # kinds of files that are collected
 CANDIDATES = "pyproject.toml"  # may have a table [tool.rv_check.candidates]
@@ -95,9 +99,11 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.File | None:
-    """Claim the file if it is a family of specs, or a `pyproject.toml` that the command line names."""
+    """Take the file if it is one of specs or of claims, or a `pyproject.toml` that the command line names."""
     if file_path.name == CANDIDATES and parent.session.isinitpath(file_path):
         return CandidatesFile.from_parent(parent, path=file_path)
+    if file_path.suffix in PAGES:
+        return ClaimsFile.from_parent(parent, path=file_path) if has_claims(file_path) else None
     if file_path.suffix not in SUFFIXES:
         return None
     named = parent.session.isinitpath(file_path)
@@ -114,6 +120,14 @@ def spec_files(config: pytest.Config) -> dict[Path, str]:
         kinds = {path: begins(path) for path in found if path.suffix in SUFFIXES and path.is_file()}
         config.stash[SPEC_FILES] = {path: kind for path, kind in kinds.items() if kind}
     return config.stash[SPEC_FILES]
+
+
+def has_claims(path: Path) -> bool:
+    """Whether a line of a Markdown page begins a comment of claims."""
+    try:
+        return bool(COMMENT.search(path.read_bytes()))
+    except OSError:
+        return False
 
 
 def begins(path: Path) -> str:
@@ -169,11 +183,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """One arch on one worker, so that its models are built once; every other test is spread as ever.
+    """One arch on one worker, so that its models are built once, and one page; every other test is spread as ever.
 
     A project without specs keeps xdist's own way.
     """
-    named = any(argument.partition("::")[0].endswith(SUFFIXES) for argument in config.args)
+    named = any(argument.partition("::")[0].endswith((*SUFFIXES, *PAGES)) for argument in config.args)
     if config.getvalue("dist") != "load" or not (named or spec_files(config)):
         return None
     from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
@@ -181,6 +195,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ArchScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file, _, rest = nodeid.partition("::")
+            if rest and file.endswith(PAGES):
+                return str(file)
             return nodeid.rpartition("::")[0] if rest and file.endswith(SUFFIXES) else nodeid
 
     return ArchScheduling(config, log)

@@ -15,10 +15,11 @@ from rv_check.checks.deviations import settle
 from rv_check.checks.findings import Finding, up_to
 from rv_check.checks.printed import HOLDS
 from rv_check.claims.claim import DECLARED, Claims, Verdict, judge_all
-from rv_check.claims.file import load_claims, shipped
+from rv_check.claims.file import read_claims, shipped
+from rv_check.claims.markdown import BEGIN
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
 from rv_check.cli.options import form, form_of, require
-from rv_check.errors import RvCheckError, SpecError
+from rv_check.errors import Problem, RvCheckError, SpecError
 from rv_check.report import tables
 from rv_check.text import shown_path
 
@@ -29,7 +30,9 @@ HEADERS = ("claim", "printed", "verdict", "the value", "rightly printed", "sourc
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("file", nargs="*", metavar="FILE", help="files of claims; none: those that come with rv-check")
+    parser.add_argument(
+        "file", nargs="*", metavar="FILE", help="files of claims, or Markdown pages; none: what comes with rv-check"
+    )
     form(parser, FORMATS, SCHEMA)
     require(parser)
 
@@ -43,8 +46,11 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     found: list[tuple[Claims, list[Verdict]]] = []
     for path in paths:
         try:
-            claims = load_claims(path)
-            found.append((claims, judge_all(claims)))
+            tables = read_claims(path)
+            if not tables:
+                expected = f"{BEGIN}, a comment above a table; rv-check's page on claims says how it reads"
+                raise SpecError([Problem(f"no table of {shown_path(path)} has a comment of claims", expected=expected)])
+            found += [(claims, judge_all(claims)) for claims in tables]
         except SpecError as error:
             problems += error.problems
     if problems:
@@ -75,11 +81,19 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def table(claims: Claims, verdicts: Sequence[Verdict], format: str) -> str:
-    """A line a claim, below the title of the file."""
-    title = f"{shown_path(claims.path)}: {claims.title}" + (f"\nsource: {claims.source}" if claims.source else "")
+    """A line a claim, below the title of the file; of a table, which is there to be read, what does not hold."""
+    title = f"{claims.shown}: {claims.title}" + (f"\nsource: {claims.source}" if claims.source else "")
+    headers: tuple[str, ...] = HEADERS
     rows = [(*_cells(verdict), _source(claims, verdict)) for verdict in verdicts]
-    shown = len(HEADERS) - (not any(row[-1] for row in rows))  # without sources where the file has one for all
-    text = tables.table(HEADERS[:shown], [row[:shown] for row in rows], "l" * shown, format)
+    if claims.line:
+        headers = ("line", *headers)
+        wrong = [at for at, verdict in enumerate(verdicts) if verdict.words != HOLDS]
+        rows = [(str(verdicts[at].claim.place.line), *rows[at]) for at in wrong]
+        title += f", {len(verdicts) - len(rows) if rows else 'all'} hold"
+    if not rows:
+        return title
+    shown = len(headers) - (not any(row[-1] for row in rows))  # without sources where the file has one for all
+    text = tables.table(headers[:shown], [row[:shown] for row in rows], "l" * shown, format)
     return f"{title}\n\n{text}"
 
 
@@ -96,10 +110,9 @@ def _cells(verdict: Verdict) -> tuple[str, ...]:
         words += f" (within {claim.within}%)"
     if verdict.reason:
         words += f": {verdict.reason}"
-    if not verdict.as_declared and not verdict.could_not_run:
+    if not verdict.as_declared and not verdict.could_not_run and claim.row is None:
         words += f", declared: {claim.declared}"
-    about = claim.expr.text if claim.expr else claim.says
-    return about, claim.printed, words, verdict.value, verdict.right if verdict.words != HOLDS else ""
+    return claim.about, claim.printed, words, verdict.value, verdict.right if verdict.words != HOLDS else ""
 
 
 def as_json(found: Sequence[tuple[Claims, list[Verdict]]], findings: Sequence[Finding]) -> dict[str, Any]:
@@ -110,6 +123,7 @@ def as_json(found: Sequence[tuple[Claims, list[Verdict]]], findings: Sequence[Fi
             "file": shown_path(one.path),
             "line": verdict.claim.place.line,
             "claim": verdict.claim.title,
+            "network": verdict.claim.row.network.name if verdict.claim.row else "",
             "says": verdict.claim.says,
             "printed": verdict.claim.printed,
             "verdict": short[verdict.words],
@@ -117,6 +131,7 @@ def as_json(found: Sequence[tuple[Claims, list[Verdict]]], findings: Sequence[Fi
             "value": verdict.value,
             "right": verdict.right,
             "reason": verdict.reason,
+            "hint": verdict.hint,
             "note": verdict.claim.note,
             "source": verdict.claim.source,
         }

@@ -12,6 +12,7 @@ import yaml
 
 from rv_check.checks.deviations import load_deviations
 from rv_check.claims.file import load_claims
+from rv_check.claims.table import read_tables
 from rv_check.errors import SpecError
 from rv_check.language import library
 from rv_check.language.yaml_nodes import Text, read
@@ -183,7 +184,12 @@ def test_claims_and_deviations_take_no_more(tmp_path: Path) -> None:
     def deviations(n: int) -> str:
         return "deviations:\n" + lines(n, "  - check: a#::b\n    reason: r")
 
+    def page(n: int) -> str:
+        comment = "<!-- rv-check claims\ncolumns:\n  a: depth\narchs:\n" + lines(n, "  x#: resnet18") + "-->\n"
+        return comment + "| arch | a |\n| --- | --- |\n" + lines(n, "| x# | 18 |")
+
     assert grows(50, claims, tmp_path / "claims", load_claims) <= 4.1
+    assert grows(50, page, tmp_path / "page", read_tables) <= 4.1
     assert grows(50, deviations, tmp_path / "deviations", load_deviations) <= 4.1
 
 

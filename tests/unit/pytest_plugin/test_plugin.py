@@ -21,6 +21,7 @@ import torchvision.models  # noqa: F401
 
 import rv_check
 from rv_check.checks.findings import LEVELS
+from rv_check.claims.markdown import BEGIN, SUFFIXES
 from rv_check.errors import Document, Place
 from rv_check.language import files
 from rv_check.language.vocabulary import PROPERTIES
@@ -233,6 +234,52 @@ def test_claims_that_cannot_be_looked_up(pytester: pytest.Pytester, monkeypatch:
     write(pytester, said, "specs/claims/said.yaml")
     pytester.runpytest_inprocess().assert_outcomes(passed=1, skipped=1)
     pytester.runpytest_inprocess("--rv-require", "spec").assert_outcomes(passed=1, failed=1)
+
+
+PAGE = """\
+# Nets
+
+<!-- rv-check claims: params; depth -->
+
+| arch | params | depth |
+| --- | --- | --- |
+| vgg16 | 138M | 16 |
+| vgg19 | 143M | - |
+| vgg16 | 138M | |
+"""
+
+
+def test_pages(pytester: pytest.Pytester) -> None:
+    """A number of a table is an item, of every page that is met; a page without a comment is left alone."""
+    write(pytester, PAGE, "README.md")
+    write(pytester, "```markdown\n" + PAGE + "```\n", "pages/shown.md")
+    write(pytester, "| vgg16 | 1 |\n", "pages/other.md")
+    ids = [
+        "README.md::vgg16, params = 138M in line 7",
+        "README.md::vgg16, depth = 16",
+        "README.md::vgg19, params = 143M",
+        "README.md::vgg16, params = 138M in line 9",
+    ]
+    assert collected(pytester) == ids
+    assert collected(pytester, "README.md") == ids
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "README.md:8:11: README::vgg19, params = 143M failed: * holds only under truncation",
+            "    | vgg19 | 143M | - |",
+            "    found:    holds only under truncation, it is 144M",
+            "again: rv-check claims *README.md",
+        ]
+    )
+
+
+def test_error_pages(pytester: pytest.Pytester) -> None:
+    """A table that cannot be read is one failure, with its line."""
+    write(pytester, PAGE.replace("| vgg19", "| vgg18"), "README.md")
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*README.md:8:3: there is no spec of 'vgg18'"])
 
 
 def test_where_specs_are_is_a_setting(pytester: pytest.Pytester) -> None:
@@ -800,6 +847,8 @@ def test_location() -> None:
 def test_levels_are_those_of_the_findings() -> None:
     """The options know the levels without importing them."""
     assert hooks.LEVELS == LEVELS
+    assert hooks.PAGES == SUFFIXES
+    assert hooks.COMMENT.match(BEGIN.encode())
 
 
 START = """\
