@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isfinite
@@ -17,7 +18,7 @@ from rv_check.checks.pair import Pair
 from rv_check.checks.structure import MeasuredEqual, Structure, guess
 from rv_check.graphs.differences import Slot
 from rv_check.graphs.explain import Mistake
-from rv_check.graphs.parameters import CALLED_OTHERWISE
+from rv_check.graphs.parameters import CALLED_OTHERWISE, SAME_PIECE
 from rv_check.ops.op import Shape
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 LARGER = 30  # times the parameters: what a norm gives goes past limits that no image takes it to
 LOUD = (1e8, 1e4, 1e2, 10)  # times an image, past whatever it may be cut off at; what is louder may drown another limit
-MANY = 16  # images, so that numbers meet that seldom do, as two that are large
+MANY = 8  # images, so that numbers meet that seldom do, as two that are large
 LOUD_WAVES = 1e4  # at most: of what is periodic rounding leaves nothing where its input is larger
 SMALLER = 1e-6  # times the parameters and an image: every eps is as large as what it is added to
 NUMBER = re.compile(r"(?<![\w.])-?(\d+(\.\d+)?(e[+-]?\d+)?|inf|nan)(?![\w.])")  # that is no part of a name
@@ -59,6 +60,8 @@ def measured(
         return found  # numbers have nothing to say of it; chance, in train mode, is not compared
     if all(one.kind in ("arguments", "wiring") and _has_another_number(one) for one in found.mistakes):
         return found  # the same operation with another eps or limit: it is another one, wherever that shows
+    # A tensor with its parts in another order loads as a whole, and then means something else.
+    in_another_order = any(one.kind == "state" and SAME_PIECE in one.expected for one in found.mistakes)
     sizes = known_sizes()
     whole = [x for x in (found.input, *larger_sizes()) if x not in sizes]
     waves = any(node.row.periodic for graph in (found.expected, found.found) for node in graph.nodes)
@@ -66,7 +69,7 @@ def measured(
     for pairing in (_guessed, _by_gradients):
         try:
             slots = pairing(found, pair_by, sizes[0], device)
-            if slots is None:
+            if slots is None or (in_another_order and any(map(_is_in_parts, slots.values()))):
                 continue
             is_equal = _Arbitration(pair_by(found, slots), device, loud).find_equal(sizes, whole)
         except Exception:  # whatever the module raises, or its state: then nothing is shown, and the differences stand
@@ -108,6 +111,11 @@ def _is_arbitrable(one: Mistake) -> bool:
     """Whether numbers may say that it is none: not of a state that loads and means something else."""
     told = one.kind == "state" and CALLED_OTHERWISE in one.expected
     return one.kind in ARBITRABLE and not told
+
+
+def _is_in_parts(slot: Slot) -> bool:
+    """Whether it is not the whole of one tensor that is the whole of another."""
+    return bool(slot.others) or any(kind == "slice" for kind, _ in (*slot.steps, *slot.own))
 
 
 def _has_another_number(one: Mistake) -> bool:
@@ -184,14 +192,12 @@ class _Arbitration:
         """Whether the outputs are the same of all loud images at which both are finite, as exp(x) soon is no more."""
         from rv_check.modules import trace
 
-        images = [times * self.image(x, MANY) for times in self.loud]
-
-        def are_finite(data: Tensor) -> bool:
-            outputs = (trace.output(module, data, where) for module, where in self.modules)
-            return all(isfinite(trace.largest_value(one)) for one in outputs)
-
-        finite = list(filter(are_finite, images))
-        return bool(finite) and all(self._have_one_output(data, noted=True) for data in finite)
+        of_finite = []
+        for times in self.loud:
+            outputs = self._outputs(times * self.image(x, MANY), noted=True)
+            if all(isfinite(trace.largest_value(one)) for one in outputs):
+                of_finite.append(_are_the_same(*outputs))
+        return bool(of_finite) and all(of_finite)
 
     def agree_where_all_is_small(self, x: Shape, times: int) -> bool:
         """Whether the outputs are the same of small parameters and images, which get smaller each time."""
@@ -199,18 +205,18 @@ class _Arbitration:
         return self.are_close(x, SMALLER**times)
 
     def _have_one_output(self, data: Tensor, *, noted: bool = False, tolerance: float | None = None) -> bool:
-        import torch
+        return _are_the_same(*self._outputs(data, noted=noted), tolerance=tolerance)
 
+    def _outputs(self, data: Tensor, *, noted: bool = False) -> tuple[Tensor, Tensor]:
+        """What both give. `noted`: whether the limits that this reaches count as reached."""
         from rv_check.modules import trace
 
         outputs: list[Tensor] = []
         for (module, where), limits in zip(self.modules, self.limits, strict=True):
-            if noted:
-                with limits.begin():
-                    outputs.append(trace.output(module, data, where))
-            else:
+            with limits.begin() if noted else nullcontext():
                 outputs.append(trace.output(module, data, where))
-        return trace.compare("output", outputs[0], outputs[1]).within(tolerance or trace.TOLERANCE[torch.float64])
+        expected, found = outputs
+        return expected, found
 
     def agree_beside_steps(self, x: Shape) -> bool:
         """Whether all steps have the same numbers on both sides, or what has others agrees right before and behind."""
@@ -245,3 +251,11 @@ class _Arbitration:
             self.pair.enlarge(LARGER)
             return self.are_close(x) and one.never_reached == other.never_reached
         return True
+
+
+def _are_the_same(expected: Tensor, found: Tensor, tolerance: float | None = None) -> bool:
+    import torch
+
+    from rv_check.modules import trace
+
+    return trace.compare("output", expected, found).within(tolerance or trace.TOLERANCE[torch.float64])

@@ -41,7 +41,7 @@ def generic_point(model: nn.Module, seed: int = WEIGHTS, constants: Collection[s
                     uniform(part, -0.7, 0.7)
             elif not tensor.is_floating_point():
                 tensor.fill_(3)
-            elif tensor.dim() > 1:
+            elif tensor.dim() > 1 and (isinstance(tensor, nn.Parameter) or _has_several_axes(tensor)):
                 bound = math.sqrt(6 / math.prod(tensor.shape[1:]))  # keeps the variance through a relu
                 uniform(tensor, -bound, bound)
             elif last in ("bias", "running_mean"):
@@ -50,21 +50,27 @@ def generic_point(model: nn.Module, seed: int = WEIGHTS, constants: Collection[s
                 uniform(tensor, 0.3, 0.9)
 
 
-def make_alike(model: nn.Module, constants: Collection[str] = ()) -> None:
-    """Give all tensors of a size that are trained, or that a norm keeps, the same values, in whatever module they are.
+def make_alike(model: nn.Module, constants: Collection[str] | None = None) -> None:
+    """Give all tensors of a size that are no constants the same values, in whatever module they are.
 
-    Weights are around 0, what has one axis above it, as variances must be. Args: `constants` what stays as it is.
+    Weights are around 0, what has one axis above it, as variances must be. Args: `constants` what stays as it is; where
+    it is not known, all but what is trained, and what a norm keeps.
     """
     with torch.no_grad():
         for name, tensor in tensors_in(model):
             of_norm = name.rpartition(".")[2] in ("running_mean", "running_var")
-            if name in constants or not (tensor.requires_grad or of_norm) or not tensor.is_floating_point():
+            is_kept = not (tensor.requires_grad or of_norm) if constants is None else name in constants
+            if is_kept or not tensor.is_floating_point():
                 continue
             size = tensor.numel()
             values = torch.empty(size).uniform_(-1, 1, generator=torch.Generator().manual_seed(WEIGHTS + size))
-            is_weight = sum(side > 1 for side in tensor.shape) > 1
-            values = values * math.sqrt(3 / math.sqrt(size)) if is_weight else 0.6 + 0.3 * values
+            values = values * math.sqrt(3 / math.sqrt(size)) if _has_several_axes(tensor) else 0.6 + 0.3 * values
             tensor.copy_(values.reshape(tensor.shape))
+
+
+def _has_several_axes(tensor: Tensor) -> bool:
+    """Whether it is no lot of numbers for channels: a variance may be kept as 1 C 1 1."""
+    return sum(side > 1 for side in tensor.shape) > 1
 
 
 def tensors_in(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -2,7 +2,7 @@
 
 All tensors of one size are given the same values on both sides. Then it does not matter to what a module computes which
 of them is which, so that the outputs are equal if the two are one network under any pairing; and each parameter has
-the gradient that its counterpart has.
+the gradient that its counterpart has, and each statistic becomes in train mode what its counterpart becomes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def pair_by_gradients(
     constants: tuple[Collection[str], Collection[str]] = (frozenset(), frozenset()),
     device: str = "cpu",
 ) -> dict[str, Slot] | None:
-    """Where the parameters of one module are in another, in eval mode; buffers go with the parameters beside them.
+    """Where the parameters of one module are in another, in eval mode, and the buffers, by what a training step leaves.
 
     None where outputs or gradients show no such pairing. Both modules are left with other values.
 
@@ -38,32 +38,53 @@ def pair_by_gradients(
     decide; `outputs` where in what each returns the output stands; `constants` what stays as it is.
     """
     data = image(x, 2, torch.float64, device)
-    runs = []
-    for module, where, kept in zip((expected, found), outputs, constants, strict=True):
+    modules = tuple(zip((expected, found), outputs, strict=True))
+    for module, kept in zip((expected, found), constants, strict=True):
         generic_point(module, constants=kept)
         make_alike(module, kept)
         to_type(module, torch.float64)
-        runs.append(trace.run(module, data, train=False, modules=(), where=where))
+    runs = [trace.run(module, data, train=False, modules=(), where=where) for module, where in modules]
     if not trace.compare("output", runs[0].output, runs[1].output).within(trace.TOLERANCE[torch.float64]):
         return None
     gradients = [{name: g for name, g in run.gradients.items() if g is not None} for run in runs]
     floor = trace.SMALLEST_GRADIENT * max(map(trace.largest_value, gradients[0].values()), default=0.0)
-    slots = dict(guess)
-    free = {name: g.flatten() for name, g in gradients[1].items() if name not in constants[1]}
-    for name, gradient in gradients[0].items():
+    slots = _paired(gradients[0], gradients[1], guess, constants, floor)
+    if slots is None:
+        return None
+    steps = [trace.run(module, data, train=True, modules=(), where=where, backward=False) for module, where in modules]
+    moved = [
+        {name: one for name, one in step.buffers.items() if one.is_floating_point() and name not in kept}
+        for step, kept in zip(steps, constants, strict=True)
+    ]
+    statistics = _paired(moved[0], moved[1], guess, constants)
+    if statistics is None:
+        statistics = _beside(slots, expected, found)
+    return {**guess, **slots, **statistics}
+
+
+def _paired(
+    expected: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    guess: Mapping[str, Slot],
+    constants: tuple[Collection[str], Collection[str]],
+    floor: float = 0.0,
+) -> dict[str, Slot] | None:
+    """Which of these values is which of those, constants apart, what is believed where it fits. None: one has none."""
+    free = {name: value.flatten() for name, value in found.items() if name not in constants[1]}
+    slots: dict[str, Slot] = {}
+    for name, value in expected.items():
         if name in constants[0]:
             continue
-        own = gradient.flatten()
-        fits = {other: _apart(own, g, floor) for other, g in free.items() if g.shape == own.shape}
+        own = value.flatten()
+        fits = {other: _apart(own, one, floor) for other, one in free.items() if one.shape == own.shape}
         fits = {other: apart for other, apart in fits.items() if apart <= SAME}
         if not fits:
             return None
         believed = guess[name].name if name in guess else ""
         other = believed if believed in fits else min(fits, key=lambda one: fits[one])
         del free[other]
-        same_shape = gradient.shape == gradients[1][other].shape
-        slots[name] = Slot(other, () if same_shape else (("reshape", tuple(gradient.shape)),))
-    _with_their_buffers(slots, expected, found)
+        same_shape = value.shape == found[other].shape
+        slots[name] = Slot(other, () if same_shape else (("reshape", tuple(value.shape)),))
     return slots
 
 
@@ -72,13 +93,14 @@ def _apart(one: Tensor, other: Tensor, floor: float) -> float:
     return float((one - other).abs().max()) / largest if largest else 0.0 if torch.equal(one, other) else float("inf")
 
 
-def _with_their_buffers(slots: dict[str, Slot], expected: nn.Module, found: nn.Module) -> None:
-    """Give each buffer of a part that has parameters the one that is called the same in the part of its counterpart."""
-    names = dict(found.named_buffers())
+def _beside(slots: Mapping[str, Slot], expected: nn.Module, found: nn.Module) -> dict[str, Slot]:
+    """Each buffer of a part that has parameters, by its name in the part of their counterparts."""
+    names, beside = dict(found.named_buffers()), {}
     for name, buffer in expected.named_buffers():
         part, _, last = name.rpartition(".")
-        beside = next((own for own, _ in expected.named_parameters() if own.rpartition(".")[0] == part), None)
-        if beside in slots:
-            other = f"{slots[beside].name.rpartition('.')[0]}.{last}".lstrip(".")
+        own = next((own for own, _ in expected.named_parameters() if own.rpartition(".")[0] == part), "")
+        if own in slots:
+            other = f"{slots[own].name.rpartition('.')[0]}.{last}".lstrip(".")
             if other in names and names[other].numel() == buffer.numel():
-                slots[name] = Slot(other)
+                beside[name] = Slot(other)
+    return beside
