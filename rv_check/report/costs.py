@@ -49,7 +49,7 @@ class CostedNetwork:
         self, training: Graph, evaluation: Graph, own: OwnRules, batch: int, dtype: str, optimiser: str
     ) -> NetworkMemory:
         """Its bytes, by its graphs of a batch. Raises: RvCheckError for an unknown type or optimiser."""
-        found = bytes_of.counted_memory(training, evaluation, self.params, dtype, optimiser, own.ignored)
+        found = bytes_of.counted_memory(training, evaluation, dtype, optimiser, own.ignored)
         return NetworkMemory(self.name, batch, dtype, optimiser, found)
 
 

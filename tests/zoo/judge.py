@@ -100,7 +100,7 @@ def kept(row: Row) -> str:
     network = ModuleNetwork(Subject(row.old()))
     try:
         graphs = [network.graph(At(row.input, 2, training), Form.AS_RUN) for training in (True, False)]
-        found = memory(*graphs, params=0, dtype=str(module_type(row.old())).removeprefix("torch.")).activations
+        found = memory(*graphs, dtype=str(module_type(row.old())).removeprefix("torch.")).activations
     except RvCheckError as error:
         return refused(error)
     torch.manual_seed(0)
@@ -133,7 +133,7 @@ QUESTIONS: dict[str, Callable[[nn.Module, nn.Module, Row], object]] = {
         ModuleNetwork(Subject(net)).graph(At(row.input, batch=1), Form.AS_RUN)
     ),
     "its memory": lambda net, other, row: memory(
-        *(ModuleNetwork(Subject(net)).graph(At(row.input, 2, training), Form.AS_RUN) for training in (True, False)), 0
+        *(ModuleNetwork(Subject(net)).graph(At(row.input, 2, training), Form.AS_RUN) for training in (True, False))
     ),
     "its field": lambda net, other, row: [
         graph_field(graph, next(iter(graph.outputs.values()))) for graph in [observed(Subject(net), row.input)]
