@@ -159,7 +159,7 @@ class _KeptValues:
                 is_number = root.kind == "constant" and root.shape == () and value.within is None
                 if root not in seen and root.kind not in ("state", *lost) and not is_number:
                     seen.add(root)
-                    yield root, prod(root.shape) * self.element(root)
+                    yield root, _stored(root) * self.element(root)
             besides = self.made_by(node) if part not in again and node in self.differentiated else 0
             if besides and _is_made(node):
                 yield node, besides
@@ -385,6 +385,11 @@ def _root(node: Node) -> Node:
             return node
 
 
+def _stored(value: Node) -> int:
+    """How many numbers there are in the memory that a value has."""
+    return prod(value.shape) if value.stored is None else value.stored
+
+
 def _is_made(node: Node) -> bool:
     """Whether there ever is a value of it: within a kernel it is of what that gives alone."""
     fused = node.fused
@@ -406,7 +411,7 @@ def least_peak(graph: Graph, size: int = 4, lost: Collection[str] = ()) -> int:
     live, peak = {graph.input: prod(graph.input.shape) * size}, 0
     for at, node in enumerate(order):
         if _root(node) is node and node.kind not in lost:
-            live[node] = prod(node.shape) * types[node][1]
+            live[node] = _stored(node) * types[node][1]
         peak = max(peak, sum(live.values()))
         live = {value: bytes_ for value, bytes_ in live.items() if last.get(value, -1) > at}
     return peak

@@ -137,12 +137,13 @@ class Node:
     `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source; `caller`: who
     asked for it. `fixed`: it depends on no input and no chance; `nonnegative`: no element of it can be below 0;
     `rerun`: the innermost part it is in that is run again in the backward pass; `fused`: the kernel that it is part of.
-    As run and observed, `dtype` is the type of its numbers, and `within` the value in whose memory it was written.
+    As run and observed, `dtype` is the type of its numbers, `stored` how many there are in its memory, where it is a part
+    of one that is not in the graph, and `within` the value in whose memory it was written.
     """
 
     __slots__ = (
         *("attributes", "caller", "dtype", "fixed", "fused", "height", "inputs", "key", "kind", "name", "nonnegative"),
-        *("place", "rerun", "rules", "shape", "tensors", "within"),
+        *("place", "rerun", "rules", "shape", "stored", "tensors", "within"),
     )
 
     def __init__(
@@ -167,7 +168,8 @@ class Node:
         self.nonnegative = _is_nonnegative(self)
         self.key = b""  # equal for equal computations, whatever the tensors are called; set by Graph
         self.height = 0  # operations on the longest way from a leaf; set by Graph
-        self.dtype = ""  # set by the recorder, as is the next
+        self.dtype = ""  # set by the recorder, as are the next two
+        self.stored: int | None = None
         self.within: Node | None = None
 
     def __repr__(self) -> str:

@@ -401,6 +401,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def keep(self, tensor: Tensor, node: Node) -> None:
         """A tensor that an operator returned holds this value."""
         self.kept.append(tensor)
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.memory and storage.nbytes() != tensor.nbytes:
+            node.stored = storage.nbytes() // tensor.itemsize
         self.at(tensor).views[_geometry(tensor)] = node
         node.dtype = node.dtype or str(tensor.dtype)
 

@@ -22,7 +22,7 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.network import At
 from rv_check.modules.network import ModuleNetwork
-from rv_check.modules.observe import Subject
+from rv_check.modules.observe import Subject, image_of
 from rv_check.receptive_fields.formula import graph_field
 from rv_check.receptive_fields.measured import observed
 from tests.unit.checks.test_nothing_harmed import equal, told
@@ -96,7 +96,7 @@ def macs(row: Row) -> str:
 
 
 def kept(row: Row) -> str:
-    """Bytes that autograd keeps of a batch of 2 in train mode."""
+    """Bytes that autograd keeps of a batch of 2 in train mode; of the image that was counted, where it is by values."""
     network = ModuleNetwork(Subject(row.old()))
     try:
         graphs = [network.graph(At(row.input, 2, training), Form.AS_RUN) for training in (True, False)]
@@ -105,7 +105,9 @@ def kept(row: Row) -> str:
         return refused(error)
     torch.manual_seed(0)
     module = in_mode(made(row.old, row.input), training=True)
-    expected = measured_for_backward(module, data(module, row.input))
+    at = At(row.input, 2, training=True)
+    image = image_of(at, module_type(module)) if graphs[0].by_image else data(module, row.input)
+    expected = measured_for_backward(module, image)
     return "yes" if found == expected else f"{WRONG}{found:,} bytes, expected {expected:,}"
 
 
