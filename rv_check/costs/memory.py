@@ -191,7 +191,7 @@ class _KeptValues:
             case "input" if node.row.in_place_by_output and node.within is not None:
                 return (node,)
             case "input":
-                return (*x, *_computed(node))
+                return (*x, *_computed(node, "weight", "running_mean", "running_var"))
             case "inputs":
                 return (*node.inputs, *_computed(node, "weight", "bias"))
             case "factors":
@@ -221,13 +221,15 @@ class _KeptValues:
         return _made_for_backward(node, self.element(node), self.of_statistics(node))
 
     def of_statistics(self, node: Node) -> int:
-        """The bytes of a number of a norm's statistics: those of its weight where that has more than its input."""
-        weight, own = node.tensors.get("weight"), self.graph.input.dtype
-        if isinstance(weight, State):
-            of_weight = _type_of(self.graph.dtypes.get(weight.name, own), own, self.size)[1]
-        else:
-            of_weight = 0 if weight is None else self.element(weight)
-        return max(self.element(node), of_weight)
+        """The bytes of a number of a norm's statistics: of the wider type where its input has another than its own."""
+        return max(self.element(node), *map(self.element_of, node.tensors.values()), 0)
+
+    def element_of(self, tensor: State | Node) -> int:
+        """The bytes of an element of a parameter, a buffer, or a value that stands for one."""
+        own = self.graph.input.dtype
+        if isinstance(tensor, Node):
+            return self.element(tensor)
+        return _type_of(self.graph.dtypes.get(tensor.name, own), own, self.size)[1]
 
 
 def _kernel(node: Node) -> Uncounted:

@@ -453,7 +453,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if id(tensor) in self.others:
             raise NotACopy("the copy uses a parameter of the original")
         original = self.originals.get(id(tensor), self.made.get(id(tensor), tensor))
-        if tensor.numel() == 1 and not original.is_meta:
+        is_kept = self.autograd.are_followed and not (tensor.dim() == 0 and tensor.dtype in OF_PYTHON)
+        if tensor.numel() == 1 and not original.is_meta and not is_kept:
             return Node("constant", shape=tuple(tensor.shape), attributes={"value": original.item()})
         is_known = not original.is_meta and not isinstance(original, nn.Parameter)  # a layer that is not registered
         values = {"values": Constant(original.clone())} if is_known else {}
@@ -635,6 +636,7 @@ LAYERS = tuple(  # where torch has its layers; what holds other modules is none
     )
 )
 ATTENTION, MATH = F.scaled_dot_product_attention, SDPBackend.MATH.value
+OF_PYTHON = (torch.float64, torch.int64, torch.bool, torch.complex128)  # the types that torch gives Python's numbers
 OVERWRITES = ("copy", "fill", "zero")  # they work in place, and what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
 

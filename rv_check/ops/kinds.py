@@ -116,7 +116,7 @@ for _row in (
     Kind("conv3d", "window", "input", "filter", family="layer", weighted=True, worth=8.0),
     Kind("conv1d_transpose", "window", "input", "spread", family="layer", weighted=True, worth=8.0),
     Kind("conv3d_transpose", "window", "input", "spread", family="layer", weighted=True, worth=8.0),
-    Kind("native_layer_norm", "norm", "input", "nothing", family="norm", worth=4.0),
+    Kind("native_layer_norm", "norm", "inputs", "nothing", family="norm", worth=4.0),
     Kind("matmul", "map", "factors", "matrices", family="layer"),
     Kind("grouped_matmul", "not followed", "inputs", "matrices", family="layer"),
     Kind("torchvision::deform_conv2d", "not followed", "inputs", "filter", family="layer", weighted=True, worth=8.0),
