@@ -137,8 +137,8 @@ class Node:
     `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source; `caller`: who
     asked for it. `fixed`: it depends on no input and no chance; `nonnegative`: no element of it can be below 0;
     `rerun`: the innermost part it is in that is run again in the backward pass; `fused`: the kernel that it is part of.
-    As run and observed, `dtype` is the type of its numbers, `stored` how many there are in its memory, where it is a part
-    of one that is not in the graph, and `within` the value in whose memory it was written.
+    As run and observed, `dtype` is the type of its numbers, `stored` how many its memory has, where it is a part of one
+    that is not in the graph, and `within` the value in whose memory it was written.
     """
 
     __slots__ = (

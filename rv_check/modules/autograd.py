@@ -18,7 +18,6 @@ from torch.autograd.function import FunctionCtx
 from rv_check.graphs.builder import Builder, Form, Site
 from rv_check.graphs.graph import Fused, Node
 
-
 TORCHS = ("torch.utils.checkpoint", "torch._library.autograd")  # what is done in their functions is seen as it is
 
 
@@ -108,9 +107,7 @@ class Recording(Protocol):
 
 @contextmanager
 def functions_told(recording: Recording) -> Iterator[None]:
-    """Within, of every `autograd.Function` it is told what it is given, gives, and keeps for its backward pass.
-
-    """
+    """Within, of every `autograd.Function` it is told what it is given, gives, and keeps for its backward pass."""
     torchs, save, autograd = Function.__dict__["apply"], FunctionCtx.save_for_backward, recording.autograd
 
     def read(values: Iterable[Any]) -> tuple[Node, ...]:
