@@ -43,7 +43,7 @@ class Autograd:
         """
         if not self.are_followed or self.functions or tensor.requires_grad:
             return value
-        if not _depends(value, self.is_learned, self.learned) or _depends(value, _is_foreign, self.foreign):
+        if not self.is_learned(value) or _depends(value, _is_foreign, self.foreign):
             return value
         if value not in self.cut:
             site = Site(value.name, value.place, "function", value.rerun)
@@ -51,8 +51,12 @@ class Autograd:
             self.cut[value].dtype = value.dtype
         return self.cut[value]
 
-    def is_learned(self, node: Node) -> bool:
-        """Whether it is, or itself uses, a parameter that has a gradient."""
+    def is_learned(self, value: Node) -> bool:
+        """Whether it depends on a parameter that has a gradient."""
+        return _depends(value, self._is_trained, self.learned)
+
+    def _is_trained(self, node: Node) -> bool:
+        """Whether it is, or itself uses, such a parameter."""
         is_own = node.kind == "state" and node.name in self.trained
         return is_own or any(state.name in self.trained for _, state in node.states)
 

@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from rv_check.errors import Document, Place, RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
-from rv_check.graphs.graph import Caller, Fused, Graph, Node, TensorShape, Values, in_order
+from rv_check.graphs.graph import Caller, Fused, Graph, Node, TensorShape, Values
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
 from rv_check.modules.autograd import Autograd, by_one_kernel, functions_told
@@ -752,16 +752,7 @@ class _Calls(TorchFunctionMode):
         if not isinstance(given, Tensor):
             return given
         empty = torch.empty_strided(given.shape, given.stride(), dtype=given.dtype)
-        return empty.requires_grad_(self.is_learned(given))
-
-    def is_learned(self, tensor: Tensor) -> bool:
-        """Whether its numbers depend on a parameter."""
-        return any(
-            one.name in self.recorder.parameters
-            if one.kind == "state"
-            else any(s.name in self.recorder.parameters for _, s in one.states)
-            for one in in_order([self.recorder.read(tensor)])
-        )
+        return empty.requires_grad_(self.recorder.autograd.is_learned(self.recorder.read(given)))
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
