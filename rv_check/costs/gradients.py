@@ -12,12 +12,26 @@ def trained(graph: Graph) -> set[Node]:
     """
     found: set[Node] = set()
     for node in (*graph.nodes, *graph.ran):
-        own = node.kind == "state" and node.name in graph.parameters
-        if node.row.element_bytes is not None or not all(part.passes_gradients(found) for part in node.parts):
+        if ends_gradients(node) or not all(part.passes_gradients(found) for part in node.parts):
             continue
-        if own or own_parameters(node, graph) or any(feed in found for feed in node.feeds):
+        own = node.kind == "state" and node.name in graph.learned
+        if own or any(state.name in graph.learned for _, state in node.states) or not found.isdisjoint(passed_to(node)):
             found.add(node)
     return found
+
+
+def ends_gradients(node: Node) -> bool:
+    """Whether none is passed through it: a truth value, a place, or what is detached."""
+    return node.kind == "detach" or (node.row.element_bytes is not None and not _is_output(node))
+
+
+def passed_to(node: Node) -> tuple[Node, ...]:
+    """What its gradient is passed to: what it is made of; of what a function gives, all that it was given."""
+    return (*node.feeds, *node.fused.inputs) if node.fused is not None and _is_output(node) else node.feeds
+
+
+def _is_output(node: Node) -> bool:
+    return node.fused is not None and node in node.fused.outputs
 
 
 def own_parameters(node: Node, graph: Graph) -> list[State]:

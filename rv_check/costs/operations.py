@@ -74,7 +74,7 @@ def counted(graph: Graph, own: OwnRules = NONE) -> Counted[tuple[Operation, ...]
     """
     graph.must_see_input()
     with_gradient = trained(graph)
-    again = run_again(graph, with_gradient)
+    again = run_again(graph)
     known: list[Operation] = []
     uncounted: list[Node] = []
     for node in graph.ran:
@@ -123,9 +123,10 @@ def _operation(node: Node, macs: int, graph: Graph, with_gradient: set[Node], ag
         "window": _windows(node),
         "params": sum(prod(state.shape) for state in own),
     }
-    weights = node in with_gradient and any(state is node.tensors.get("weight") for state in own)
+    learned = [state for state in own if state.name in graph.learned]
+    weights = node in with_gradient and any(state is node.tensors.get("weight") for state in learned)
     if node.row.multiplies == "unknown":  # what the user's operator calls its weights is not known
-        weights = bool(own)
+        weights = bool(learned)
     if node.row.multiplies == "matrices":
         weight_gradient, passed = 0, macs * sum(value in with_gradient for value in node.inputs[:2])
     elif node.row.multiplies == "attention":  # the first product anew, and two for each of the two

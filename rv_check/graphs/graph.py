@@ -112,15 +112,23 @@ class Rerun:
 
 @dataclass(eq=False)
 class Fused:
-    """Attention that torch does by one kernel on a CPU, which the graph has as the operations that it stands for.
+    """Operations of the graph that are one to autograd: a kernel of torch's on a CPU, or a function of somebody's own.
 
-    `inputs` are queries, keys, values, and a mask of numbers, `output` what comes of them; `mask`: how many numbers it
+    `kernel` is "attention", "function", or the name of a kernel that keeps memory for itself of which nobody knows how
+    much. A gradient of `outputs` is passed to `inputs`, and `kept` is what it keeps for it, `mask` how many numbers it
     makes of a mask of truth values.
     """
 
-    inputs: tuple[Node, ...]
+    kernel: str
+    inputs: tuple[Node, ...] = ()
+    outputs: tuple[Node, ...] = ()
+    kept: tuple[Node, ...] = ()
     mask: int = 0
-    output: Node | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it keeps no more than what is known of it."""
+        return self.kernel in ("attention", "function")
 
 
 class Node:
@@ -129,11 +137,13 @@ class Node:
     `name` is a step of a spec or a module's path, `place` a line of the spec or of the model's source; `caller`: who
     asked for it. `fixed`: it depends on no input and no chance; `nonnegative`: no element of it can be below 0;
     `rerun`: the innermost part it is in that is run again in the backward pass; `fused`: the kernel that it is part of.
+    As run and observed, `dtype` is the type of its numbers, `stored` how many its memory has, where it is a part of one
+    that is not in the graph, and `within` the value in whose memory it was written.
     """
 
     __slots__ = (
-        *("attributes", "caller", "fixed", "fused", "height", "inputs", "key", "kind", "name", "nonnegative", "place"),
-        *("rerun", "rules", "shape", "tensors"),
+        *("attributes", "caller", "dtype", "fixed", "fused", "height", "inputs", "key", "kind", "name", "nonnegative"),
+        *("place", "rerun", "rules", "shape", "stored", "tensors", "within"),
     )
 
     def __init__(
@@ -158,6 +168,9 @@ class Node:
         self.nonnegative = _is_nonnegative(self)
         self.key = b""  # equal for equal computations, whatever the tensors are called; set by Graph
         self.height = 0  # operations on the longest way from a leaf; set by Graph
+        self.dtype = ""  # set by the recorder, as are the next two
+        self.stored: int | None = None
+        self.within: Node | None = None
 
     def __repr__(self) -> str:
         return f"{self.name or self.kind}: {describe(self)}"
@@ -244,6 +257,9 @@ class Graph:
     moved: frozenset[str] = frozenset()  # parameters and buffers that the run itself wrote, running statistics apart
     besides: Mapping[str, Node] = field(default_factory=dict)  # other outputs, of a graph that was cut to one of them
     asked: tuple[Place, ...] = ()  # where Python asked for a value, so that another input may take another branch
+    by_image: tuple[Place, ...] = ()  # where what is done, or how large it is, depends on the values of the input
+    frozen: frozenset[str] = frozenset()  # parameters that no gradient is passed to
+    dtypes: Mapping[str, str] = field(default_factory=dict)  # the types of parameters and buffers, where observed
     constants: Mapping[str, Values] = field(default_factory=dict)  # those that are only read, and are no weights
     nodes: Sequence[Node] = ()  # the operations of `outputs` and `unread`, each after what it uses, unless given
     ran: Sequence[Node] = ()  # as run: all that was done but copies, also for what Python reads, in the order of time
@@ -269,6 +285,11 @@ class Graph:
         where = f"; what sees it ends with {last.kind}{f' at {last.place}' if last.place else ''}" if last else ""
         expected = "one that is computed in torch: what numpy or Python computes is not seen"
         raise RvCheckError(f"the output does not depend on the input{where}", expected=expected)
+
+    @cached_property
+    def learned(self) -> frozenset[str]:
+        """The parameters that a gradient is passed to."""
+        return self.parameters - self.frozen
 
     @cached_property
     def live(self) -> Sequence[Node]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from rv_check.graphs.builder import Builder, Form, state_of
 from rv_check.graphs.graph import Node, State, TensorShape
+from rv_check.ops.kinds import LEAVES
 
 Arguments = Mapping[str, Any]
 Reader = Callable[[Builder, Arguments, TensorShape], Node]
@@ -102,7 +103,7 @@ def convolution(b: Builder, a: Arguments, shape: TensorShape) -> Node:
 @reads("torchvision::deform_conv2d")
 def deformed(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """A convolution whose windows are bent: where each element is read, and with what factor, are inputs."""
-    inputs = [a["input"], a["offset"], *([a["mask"]] if a["use_mask"] else [])]
+    inputs = [a["input"], a["offset"], *([a["mask"]] if a["use_mask"] or b.form is Form.AS_RUN else [])]
     attributes = {"out": shape[1], "kernel": a["weight"].shape[2:], "groups": a["groups"]}
     attributes |= {name: (a[f"{word}_h"], a[f"{word}_w"]) for name, word in BENT}
     tensors = _tensors(weight=a["weight"], bias=a["bias"])
@@ -667,8 +668,10 @@ def to_copy(b: Builder, a: Arguments, shape: TensorShape) -> Node:
     """The value on another device or of another type; of another type it is rounded."""
     x: Node = a["self"]
     dtype = a.get("dtype")
-    if dtype is None or x.kind == "random":  # a mask is 0 or 1 in every type
+    if x.kind == "random" or (dtype is None and x.kind in LEAVES):  # a mask is 0 or 1 in every type
         return x
+    if dtype is None:
+        return clone(b, a, shape)
     return b.make("cast", x, shape=shape, dtype=str(dtype))
 
 

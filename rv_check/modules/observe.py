@@ -29,14 +29,16 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from rv_check.errors import Document, Place, RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
-from rv_check.graphs.graph import Caller, Fused, Graph, Node, TensorShape, Values, in_order
+from rv_check.graphs.graph import Caller, Fused, Graph, Node, TensorShape, Values
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
+from rv_check.modules.autograd import Autograd, by_one_kernel, functions_told
 from rv_check.modules.branches import VARIANTS, Reached, folders_of, is_of_users
 from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, Held, can_be_lent, copy_of
 from rv_check.modules.generic_point import INPUT, make_alike
 from rv_check.modules.reruns import Reruns
+from rv_check.ops.kinds import kind_of
 from rv_check.ops.op import Shape
 from rv_check.text import first_line
 
@@ -184,21 +186,20 @@ def record(
     dtype = dtype_of(module)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
-        data = torch.zeros((at.batch, *at.input), dtype=dtype, device=device)
-        if device.type != "meta":
-            # The same ones each time: what a module does may depend on them.
-            image = torch.empty(data.shape).uniform_(-1, 1, generator=torch.Generator().manual_seed(INPUT))
-            data.copy_(VARIANTS[at.image][1](image))
+        data = image_of(at, dtype, device)
         materialise(module, data)
+        # What needs a gradient is known where autograd runs, as it does in training.
+        stack.enter_context(torch.set_grad_enabled(builder.form is Form.AS_RUN and at.training))
         recorder = _Recorder(module, data, builder, foreign, originals or {})
-        stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(_without_compiling())
-        stack.enter_context(recorder.following(module))
-        stack.enter_context(_Tables(recorder))
+        stack.enter_context(recorder.where.following(module))
+        stack.enter_context(_Tables(recorder, device.type))
         if builder.form is Form.AS_RUN:
             stack.enter_context(_Calls(recorder))
+        if recorder.autograd.are_followed:
+            stack.enter_context(functions_told(recorder))
         stack.enter_context(recorder)
         try:
             output = _run(module, data)
@@ -206,6 +207,15 @@ def record(
             raised(recorder.until_now())
             raise
     return recorder.graph(output)
+
+
+def image_of(at: At, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """What a module is given there: the same numbers each time, since what it does may depend on them."""
+    data = torch.zeros((at.batch, *at.input), dtype=dtype, device=device)
+    if data.is_meta:
+        return data
+    image = torch.empty(data.shape).uniform_(-1, 1, generator=torch.Generator().manual_seed(INPUT))
+    return data.copy_(VARIANTS[at.image][1](image))
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
@@ -264,120 +274,27 @@ class _Storage:
         self.state = ""  # the parameter or buffer whose memory it is
 
 
-def _geometry(tensor: Tensor) -> Geometry:
-    return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset()), tensor.dtype
+class _RunningPart:
+    """Where an operator is called: in which part of the module, by whom, at which line of the user's code."""
 
-
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes every operator, in normal form. In-place operators and views are followed through the memory they share."""
-
-    supports_higher_order_operators = True
-
-    def __init__(
-        self, module: nn.Module, data: Tensor, builder: Builder, foreign: Set[int], originals: Mapping[int, Tensor]
-    ):
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.builder = builder
-        self.others, self.originals = foreign, originals
-        self.memory: dict[int, _Storage] = {}
-        self.results: dict[Node, bool] = {}  # what operators gave, and whether that is a view of what is there
-        self.used: set[Node] = set()  # which of it was used
-        self.moved: set[str] = set()
-        self.asked: dict[Place | None, None] = {}  # where Python asked for a value
-        self.kept: list[Tensor] = []  # so that no address is used twice
+    def __init__(self) -> None:
         self.path: list[str] = []
         self.callers: list[Caller] = []
-        self.fused: Fused | None = None  # the kernel under way
-        self.made: dict[int, Tensor] = {}  # the values of tensors that were made of Python's numbers, by their ids
-        self.called = ""  # the function of torch's that was called, where that is asked for
-        self.parameters: set[str] = set()
-        self.state: dict[str, TensorShape] = {}
-        self.aliases: dict[str, str] = {}
-        self.names: dict[int, str] = {}
-        self.sites: dict[tuple[str, int], Place] = {}
+        self.lines: dict[tuple[str, int], Place] = {}
         self.is_users: dict[CodeType, bool] = {}
-        self.reruns = Reruns(self.read, _run.__code__, builder.form)
-        self.register(module)
-        self.input = Node("input", shape=tuple(data.shape), name="input")
-        self.keep(data, self.input)
 
-    # What a tensor holds
+    @property
+    def name(self) -> str:
+        """The path of the part that is running."""
+        return self.path[-1] if self.path else ""
 
-    def register(self, module: nn.Module) -> None:
-        """Know parameters and buffers by their names."""
-        saved = module.state_dict(keep_vars=True)
-        named: list[tuple[str, Tensor, bool]] = [
-            (name, p, True) for name, p in module.named_parameters(remove_duplicate=False)
-        ]
-        named += [(name, t, False) for name, t in module.named_buffers(remove_duplicate=False)]
-        for name, tensor, is_parameter in named:
-            if is_parameter or name in saved:
-                self.state[name] = tuple(tensor.shape)
-            if is_parameter:
-                self.parameters.add(name)
-            first = self.names.setdefault(id(tensor), name)
-            self.kept.append(tensor)
-            if first != name:
-                self.aliases[name] = first
-            elif tensor.untyped_storage()._cdata not in self.memory or _geometry(tensor) not in self.at(tensor).views:
-                self.keep(tensor, Node("state", shape=tuple(tensor.shape), name=name))
-                self.at(tensor).state = name
-
-    def at(self, tensor: Tensor) -> _Storage:
-        """The memory of a tensor."""
-        return self.memory.setdefault(tensor.untyped_storage()._cdata, _Storage(_geometry(tensor)))
-
-    def keep(self, tensor: Tensor, node: Node) -> None:
-        """A tensor that an operator returned holds this value."""
-        self.kept.append(tensor)
-        self.at(tensor).views[_geometry(tensor)] = node
-
-    def write(self, tensor: Tensor, node: Node) -> None:
-        """An operator wrote this value into a tensor, and so into whatever shares its memory."""
-        memory, geometry = self.at(tensor), _geometry(tensor)
-        if memory.state:
-            self.moved.add(memory.state)
-            self.used.add(node)
-        if tensor.numel() != _numel(memory.whole):
-            whole = self.value(memory, memory.whole)
-            node = self.builder.make("write", whole, node, shape=whole.shape, of=memory.whole[:3], at=geometry[:3])
-            geometry = memory.whole
-        memory.whole = geometry
-        memory.views = {geometry: node}
-
-    def read(self, tensor: Tensor) -> Node:
-        """The value that a tensor holds."""
-        if tensor.untyped_storage()._cdata not in self.memory:
-            self.keep(tensor, self.foreign(tensor))
-        return self.value(self.at(tensor), _geometry(tensor))
-
-    def value(self, memory: _Storage, geometry: Geometry) -> Node:
-        """What is seen of a memory through a view."""
-        if geometry not in memory.views:
-            source = memory.whole if memory.whole in memory.views else next(iter(memory.views))
-            node = memory.views[source]
-            if geometry[3] == source[3] and _dense(geometry) and _dense(source) and _numel(geometry) == _numel(source):
-                memory.views[geometry] = self.builder.reshape(node, geometry[0])
-            else:
-                of = source[:3] if geometry[3] == source[3] else str(geometry[3])  # read as other numbers
-                memory.views[geometry] = self.builder.make("view", node, shape=geometry[0], of=of, at=geometry[:3])
-        return memory.views[geometry]
-
-    def foreign(self, tensor: Tensor) -> Node:
-        """A tensor that no operator made and that is not registered: a number, or somebody's constant or layer."""
-        if id(tensor) in self.others:
-            raise NotACopy("the copy uses a parameter of the original")
-        original = self.originals.get(id(tensor), self.made.get(id(tensor), tensor))
-        if tensor.numel() == 1 and not original.is_meta:
-            return Node("constant", shape=tuple(tensor.shape), attributes={"value": original.item()})
-        is_known = not original.is_meta and not isinstance(original, nn.Parameter)  # a layer that is not registered
-        values = {"values": Constant(original.clone())} if is_known else {}
-        return Node("unregistered", (), tuple(tensor.shape), values, name=self.path[-1] if self.path else "")
-
-    # Where an operator is called
+    @property
+    def caller(self) -> Caller:
+        """Who calls."""
+        return self.callers[-1] if self.callers else "function"
 
     def following(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Within, the recorder knows which part of the module is running. The hooks go when it ends."""
+        """Within, it is known which part of the module is running. The hooks go when it ends."""
         stack = ExitStack()
         for name, part in module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
@@ -400,7 +317,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.path.pop()
         self.callers.pop()
 
-    def site(self) -> Place | None:
+    def line(self) -> Place | None:
         """The innermost line that is neither torch's nor ours, since `_run` called the module."""
         frame = sys._getframe(2)
         while frame is not None and frame.f_code is not _run.__code__:
@@ -409,11 +326,139 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.is_users[code] = is_of_users(code)
             if self.is_users[code]:
                 at = (code.co_filename, frame.f_lineno)
-                if at not in self.sites:
-                    self.sites[at] = Place(Document(Path(at[0]), ()), at[1], 0)
-                return self.sites[at]
+                if at not in self.lines:
+                    self.lines[at] = Place(Document(Path(at[0]), ()), at[1], 0)
+                return self.lines[at]
             frame = frame.f_back  # type: ignore[assignment]
         return None
+
+
+def _geometry(tensor: Tensor) -> Geometry:
+    return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset()), tensor.dtype
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes every operator, in normal form. In-place operators and views are followed through the memory they share."""
+
+    supports_higher_order_operators = True
+
+    def __init__(
+        self, module: nn.Module, data: Tensor, builder: Builder, foreign: Set[int], originals: Mapping[int, Tensor]
+    ):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.builder = builder
+        self.others, self.originals = foreign, originals
+        self.memory: dict[int, _Storage] = {}
+        self.results: dict[Node, bool] = {}  # what operators gave, and whether that is a view of what is there
+        self.used: set[Node] = set()  # which of it was used
+        self.moved: set[str] = set()
+        self.asked: dict[Place | None, None] = {}  # where Python asked for a value
+        self.by_image: dict[Place | None, None] = {}  # where what is done depends on those of the input
+        self.kept: list[Tensor] = []  # so that no address is used twice
+        self.where = _RunningPart()
+        self.made: dict[int, Tensor] = {}  # the values of tensors that were made of Python's numbers, by their ids
+        self.called = ""  # the function of torch's that was called, where that is asked for
+        self.parameters: set[str] = set()
+        self.frozen: set[str] = set()
+        self.dtypes: dict[str, str] = {}
+        self.state: dict[str, TensorShape] = {}
+        self.aliases: dict[str, str] = {}
+        self.names: dict[int, str] = {}
+        self.reruns = Reruns(self.read, _run.__code__, builder.form)
+        self.register(module)
+        self.autograd = Autograd(builder.form, self.parameters - self.frozen)
+        self.input = Node("input", shape=tuple(data.shape), name="input")
+        self.keep(data, self.input)
+
+    # What a tensor holds
+
+    def register(self, module: nn.Module) -> None:
+        """Know parameters and buffers by their names."""
+        saved = module.state_dict(keep_vars=True)
+        named: list[tuple[str, Tensor, bool]] = [
+            (name, p, True) for name, p in module.named_parameters(remove_duplicate=False)
+        ]
+        named += [(name, t, False) for name, t in module.named_buffers(remove_duplicate=False)]
+        for name, tensor, is_parameter in named:
+            if is_parameter or name in saved:
+                self.state[name] = tuple(tensor.shape)
+            if is_parameter:
+                self.parameters.add(name)
+                self.frozen.update(() if tensor.requires_grad else (name,))
+            self.dtypes[name] = str(tensor.dtype)
+            first = self.names.setdefault(id(tensor), name)
+            self.kept.append(tensor)
+            if first != name:
+                self.aliases[name] = first
+            elif tensor.untyped_storage()._cdata not in self.memory or _geometry(tensor) not in self.at(tensor).views:
+                self.keep(tensor, Node("state", shape=tuple(tensor.shape), name=name))
+                self.at(tensor).state = name
+
+    def at(self, tensor: Tensor) -> _Storage:
+        """The memory of a tensor."""
+        return self.memory.setdefault(tensor.untyped_storage()._cdata, _Storage(_geometry(tensor)))
+
+    def keep(self, tensor: Tensor, node: Node) -> None:
+        """A tensor that an operator returned holds this value."""
+        self.kept.append(tensor)
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.memory and storage.nbytes() != tensor.nbytes:
+            node.stored = storage.nbytes() // tensor.itemsize
+        self.at(tensor).views[_geometry(tensor)] = node
+        node.dtype = node.dtype or str(tensor.dtype)
+
+    def write(self, tensor: Tensor, node: Node) -> None:
+        """An operator wrote this value into a tensor, and so into whatever shares its memory."""
+        memory, geometry = self.at(tensor), _geometry(tensor)
+        if memory.state:
+            self.moved.add(memory.state)
+            self.used.add(node)
+        if self.builder.form is Form.AS_RUN:
+            node = self.in_place(self.value(memory, geometry), node)
+        if tensor.numel() != _numel(memory.whole):
+            whole = self.value(memory, memory.whole)
+            node = self.builder.make("write", whole, node, shape=whole.shape, of=memory.whole[:3], at=geometry[:3])
+            node.dtype, geometry = whole.dtype, memory.whole
+        memory.whole = geometry
+        memory.views = {geometry: node}
+
+    def in_place(self, before: Node, node: Node) -> Node:
+        """A value that was written where another one was: it lies there, and what was there before it is gone."""
+        if node.dtype:  # a tensor held it already: it was copied
+            node = self.builder.make("write", before, node, shape=node.shape, at=())
+        node.within, node.dtype = before, before.dtype
+        return node
+
+    def read(self, tensor: Tensor) -> Node:
+        """The value that a tensor holds."""
+        if tensor.untyped_storage()._cdata not in self.memory:
+            self.keep(tensor, self.foreign(tensor))
+        return self.value(self.at(tensor), _geometry(tensor))
+
+    def value(self, memory: _Storage, geometry: Geometry) -> Node:
+        """What is seen of a memory through a view."""
+        if geometry not in memory.views:
+            source = memory.whole if memory.whole in memory.views else next(iter(memory.views))
+            node = memory.views[source]
+            if geometry[3] == source[3] and _dense(geometry) and _dense(source) and _numel(geometry) == _numel(source):
+                memory.views[geometry] = self.builder.reshape(node, geometry[0])
+            else:
+                of = source[:3] if geometry[3] == source[3] else str(geometry[3])  # read as other numbers
+                memory.views[geometry] = self.builder.make("view", node, shape=geometry[0], of=of, at=geometry[:3])
+            memory.views[geometry].dtype = str(geometry[3])
+        return memory.views[geometry]
+
+    def foreign(self, tensor: Tensor) -> Node:
+        """A tensor that no operator made and that is not registered: a number, or somebody's constant or layer."""
+        if id(tensor) in self.others:
+            raise NotACopy("the copy uses a parameter of the original")
+        original = self.originals.get(id(tensor), self.made.get(id(tensor), tensor))
+        is_kept = self.autograd.are_followed and not (tensor.dim() == 0 and tensor.dtype in OF_PYTHON)
+        if tensor.numel() == 1 and not original.is_meta and not is_kept:
+            return Node("constant", shape=tuple(tensor.shape), attributes={"value": original.item()})
+        is_known = not original.is_meta and not isinstance(original, nn.Parameter)  # a layer that is not registered
+        values = {"values": Constant(original.clone())} if is_known else {}
+        return Node("unregistered", (), tuple(tensor.shape), values, name=self.where.name)
 
     # Operators
 
@@ -429,12 +474,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if space != "aten":
             stem = f"{space}::{name}"  # somebody else's, which may do another thing than torch's of that name
         if stem not in aten.READERS and func._can_decompose():
-            with self:
+            with self, self.autograd.unseen():
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
         if stem == "mkldnn_rnn_layer":
-            with self:
+            with self, self.autograd.unseen():
                 return step_by_step(*args, **kwargs)
         arguments: dict[str, Any] = {}
         written: list[Tensor] = []
@@ -445,21 +490,23 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if schema.is_out:
                     continue
             overwritten = schema.name == "self" and stem in OVERWRITES and written
-            arguments[schema.name] = self.values(given) if not overwritten else None
+            arguments[schema.name] = self.values(given, func.is_view) if not overwritten else None
         result = meta.run(func, args, kwargs)
         if stem in ("_to_copy", "to") and isinstance(result, Tensor) and result.dtype == args[0].dtype:
             arguments["dtype"] = None  # it may be named, and be the one that the tensor has
+        if depends_on_values(func, stem, args) and any(_sees(self.read(one), self.input) for one in tensors_in(args)):
+            self.by_image[self.where.line()] = None
         self.note(stem, arguments, written, result)
         return result
 
-    def values(self, given: Any) -> Any:
-        """An argument, with values of the graph for tensors."""
+    def values(self, given: Any, is_moved: bool = False) -> Any:
+        """An argument, with values of the graph for tensors. Args: `is_moved` whether what reads it gives a view."""
         if isinstance(given, Tensor):
             node = self.read(given)
             self.used.add(node)
-            return node
+            return node if is_moved else self.autograd.of(given, node, self.builder)
         if isinstance(given, list | tuple) and any(isinstance(one, Tensor) for one in given):
-            return [self.values(one) for one in given]
+            return [self.values(one, is_moved) for one in given]
         return given
 
     def note(self, name: str, arguments: dict[str, Any], written: list[Tensor], result: Any) -> None:
@@ -467,10 +514,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = [one for one in (result if isinstance(result, list | tuple) else [result]) if isinstance(one, Tensor)]
         if not results and not written:  # it answers a question about a tensor
             if name in ("_local_scalar_dense", "equal", "is_nonzero"):
-                self.asked[self.site()] = None
+                self.asked[self.where.line()] = None
             return
-        caller = self.callers[-1] if self.callers else "function"
-        site = Site(self.path[-1] if self.path else "", self.site(), caller, self.reruns.innermost(), self.fused)
+        where = self.where
+        site = Site(where.name, where.line(), where.caller, self.reruns.innermost(), self.autograd.fused)
         builder = self.builder = self.builder.at(site)
         if name == "mean" and self.called == "adaptive_avg_pool2d":  # as torch computes one to a size of 1
             name = self.called
@@ -500,7 +547,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def graph(self, output: Any) -> Graph:
         """What was seen."""
-        return self.graph_of({where: self.read(tensor) for where, tensor in tensors_of(output)})
+        return self.graph_of({where: self.values(tensor) for where, tensor in tensors_of(output)})
 
     def graph_of(self, outputs: dict[str, Node]) -> Graph:
         """What was seen, to these ends."""
@@ -517,7 +564,27 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
         rules = frozenset(self.builder.work.used)
         graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
-        return self.builder.finish(replace(graph, asked=tuple(place for place in self.asked if place is not None)))
+        asked, by_image = (tuple(filter(None, places)) for places in (self.asked, self.by_image))
+        frozen = frozenset(self.frozen)
+        graph = replace(graph, asked=asked, by_image=by_image, frozen=frozen, dtypes=self.dtypes)
+        return self.builder.finish(graph)
+
+
+def tensors_in(args: Sequence[Any]) -> Iterator[Tensor]:
+    """The tensors among arguments, and in lists of these."""
+    for one in args:
+        if isinstance(one, Tensor):
+            yield one
+        elif isinstance(one, list | tuple):
+            yield from (each for each in one if isinstance(each, Tensor))
+
+
+def depends_on_values(func: Any, kind: str, args: Sequence[Any]) -> bool:
+    """Whether values decide what an operator gives to Python, or the shape of what it gives."""
+    if torch.Tag.data_dependent_output in func.tags:
+        return True
+    by_mask = kind != "index" or any(one.dtype in (torch.bool, torch.uint8) for one in tensors_in(args[1:]))
+    return kind_of(kind).sized_by_values or (torch.Tag.dynamic_output_shape in func.tags and by_mask)
 
 
 def called_in_turn(operator: HigherOrderOperator, args: Sequence[Any]) -> Any:
@@ -569,6 +636,7 @@ LAYERS = tuple(  # where torch has its layers; what holds other modules is none
     )
 )
 ATTENTION, MATH = F.scaled_dot_product_attention, SDPBackend.MATH.value
+OF_PYTHON = (torch.float64, torch.int64, torch.bool, torch.complex128)  # the types that torch gives Python's numbers
 OVERWRITES = ("copy", "fill", "zero")  # they work in place, and what was there is not read
 PARTS = ("split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk", "tensor_split")
 
@@ -587,16 +655,21 @@ def _parts(builder: Builder, name: str, a: dict[str, Any], results: list[Tensor]
 
 
 class _Tables(TorchFunctionMode):
-    """Tells a recorder the values of tensors that are made of Python's numbers, which on meta have none."""
+    """Tells a recorder the values of tensors that are made of Python's numbers, which on meta have none.
 
-    def __init__(self, recorder: _Recorder):
+    Raises: NotImplementedError for what is not done on meta as it is on a CPU: autocast has no effect there.
+    """
+
+    def __init__(self, recorder: _Recorder, device: str):
         super().__init__()
-        self.recorder = recorder
+        self.recorder, self.device = recorder, device
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self.device == "meta" and torch.is_autocast_enabled("cpu"):
+            raise NotImplementedError("torch.autocast casts no tensors on meta")
         result = func(*args, **kwargs)
         if func in (torch.tensor, torch.as_tensor, Tensor.new_tensor) and result.is_meta:
             data = args[1] if func is Tensor.new_tensor else args[0] if args else kwargs["data"]
@@ -646,34 +719,50 @@ class _Calls(TorchFunctionMode):
         recorder, is_converted = self.recorder, attn_mask is not None and attn_mask.dtype == torch.bool
         values = [one for one in given[:4] if isinstance(one, Tensor) and one.dtype != torch.bool]
         mask = attn_mask.numel() if attn_mask is not None and is_converted else 0
-        recorder.fused = fused = Fused(tuple(map(recorder.read, values)), mask)
-        result = attend(*given, enable_gqa=enable_gqa)
-        fused.output, recorder.fused = recorder.read(result), None
-        laid_out = torch.empty_like(query)  # as the kernel gives it: where its axes lie decides about later copies
-        recorder.keep(laid_out, fused.output)
+        inputs = tuple(map(recorder.read, values))
+        with recorder.autograd.as_one(Fused("attention", inputs, mask=mask)) as fused:
+            result = attend(*given, enable_gqa=enable_gqa)
+        output = recorder.read(result)
+        fused.outputs, fused.kept = (output,), (*inputs, output)
+        with _disable_current_modes():  # as the kernel gives it: where its axes lie decides about later copies
+            laid_out = torch.empty_like(query, requires_grad=result.requires_grad).clone()
+        recorder.keep(laid_out, output)
         return laid_out
+
+    def lstm(self, x: Tensor, hidden: Any, *args: Any, **kwargs: Any) -> Any:
+        """An LSTM, its operations marked where torch has one kernel for them on a CPU; not that of packed sequences."""
+        if not by_one_kernel(x, hidden):
+            return self.recurrence(torch.lstm, x, hidden, *args, **kwargs)
+        recorder = self.recorder
+        inputs = tuple(map(recorder.read, (x, *hidden)))
+        with recorder.autograd.as_one(Fused("mkldnn_rnn_layer", inputs)) as fused:
+            results = torch.lstm(x, hidden, *args, **kwargs)
+        fused.outputs = tuple(map(recorder.read, results))
+        fused.kept = (*inputs, *fused.outputs)
+        return results
+
+    def recurrence(self, func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """A recurrence as a CPU does it, which keeps other values than meta does: all steps of the input at once."""
+        if x.is_meta and self.recorder.autograd.are_followed:
+            raise NotImplementedError(f"torch.{func.__name__} does on meta what no CPU does")
+        return func(x, *args, **kwargs)
 
     def on_cpu(self, given: Any) -> Any:
         """An argument, with an empty tensor on the CPU for one on meta: it takes no memory, as nobody writes to it."""
         if not isinstance(given, Tensor):
             return given
         empty = torch.empty_strided(given.shape, given.stride(), dtype=given.dtype)
-        return empty.requires_grad_(self.is_learned(given))
-
-    def is_learned(self, tensor: Tensor) -> bool:
-        """Whether its numbers depend on a parameter."""
-        return any(
-            one.name in self.recorder.parameters
-            if one.kind == "state"
-            else any(s.name in self.recorder.parameters for _, s in one.states)
-            for one in in_order([self.recorder.read(tensor)])
-        )
+        return empty.requires_grad_(self.recorder.autograd.is_learned(self.recorder.read(given)))
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func is ATTENTION:
             func = self.attention
+        if func is torch.lstm:
+            return self.lstm(*args, **(kwargs or {}))
+        if func in (torch.gru, torch.rnn_tanh, torch.rnn_relu):
+            return self.recurrence(func, *args, **(kwargs or {}))
         outer, self.recorder.called = self.recorder.called, getattr(func, "__name__", "")
         try:
             return func(*args, **(kwargs or {}))

@@ -59,7 +59,9 @@ class Kind:
     follow the shape of its input. `worth`: what it is worth to pair two of the kind when graphs are aligned, where what
     carries parameters tells the most about the place. `element_bytes`: the size of an element of the output, where it
     is no number of the network's type. `periodic`: what it gives repeats, so that rounding leaves nothing of it where
-    its input is large. `whole`: of whole numbers it gives whole ones, which have another size.
+    its input is large. `whole`: of whole numbers it gives whole ones, which have another size. `sized_by_values`: the
+    shape of what it gives depends on values, and torch does not say so of it. `in_place_by_output`: where it overwrites
+    its input, its output is kept, and no copy of what was there.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Kind:
     element_bytes: int | None = None
     periodic: bool = False
     whole: bool = False
+    sized_by_values: bool = False
+    in_place_by_output: bool = False
 
 
 KINDS: dict[str, Kind] = {}
@@ -112,7 +116,7 @@ for _row in (
     Kind("conv3d", "window", "input", "filter", family="layer", weighted=True, worth=8.0),
     Kind("conv1d_transpose", "window", "input", "spread", family="layer", weighted=True, worth=8.0),
     Kind("conv3d_transpose", "window", "input", "spread", family="layer", weighted=True, worth=8.0),
-    Kind("native_layer_norm", "norm", "input", "nothing", family="norm", worth=4.0),
+    Kind("native_layer_norm", "norm", "inputs", "nothing", family="norm", worth=4.0),
     Kind("matmul", "map", "factors", "matrices", family="layer"),
     Kind("grouped_matmul", "not followed", "inputs", "matrices", family="layer"),
     Kind("torchvision::deform_conv2d", "not followed", "inputs", "filter", family="layer", weighted=True, worth=8.0),
@@ -124,9 +128,9 @@ for _row in (
     Kind("hardswish", "itself", "input", "nothing", family="activation"),
     Kind("hardsigmoid", "itself", "input", "nothing", family="activation"),
     Kind("clamp", "itself", "input", "nothing", family="activation", whole=True),
-    Kind("leaky_relu", "itself", "input", "nothing", family="activation"),
-    Kind("elu", "itself", "input", "nothing", family="activation"),
-    Kind("celu", "itself", "input", "nothing", family="activation"),
+    Kind("leaky_relu", "itself", "input", "nothing", family="activation", in_place_by_output=True),
+    Kind("elu", "itself", "input", "nothing", family="activation", in_place_by_output=True),
+    Kind("celu", "itself", "input", "nothing", family="activation", in_place_by_output=True),
     Kind("mish", "itself", "input", "nothing", family="activation"),
     Kind("softplus", "itself", "input", "nothing", family="activation"),
     Kind("_prelu_kernel", "itself", "input", "nothing", family="activation"),
@@ -208,7 +212,8 @@ for _row in (
     Kind("part", "not followed", "view", "nothing"),
     Kind("as_strided", "not followed", "view", "nothing"),
     Kind("concat", "joined", "nothing", "nothing", family="join", sign="kept", whole=True),
-    Kind("write", "not followed", "nothing", "nothing"),
+    Kind("write", "not followed", "view", "nothing"),
+    Kind("detach", "itself", "view", "nothing", moves=True, sign="kept"),
     Kind("roll", "not followed", "nothing", "nothing"),
     Kind("flip", "not followed", "nothing", "nothing"),
     Kind("index", "not followed", "index", "nothing", whole=True),
@@ -274,7 +279,7 @@ for _row in (
     Kind("index_put", "not followed", "index", "nothing"),
     Kind("_upsample_bilinear2d_aa", "not followed", "nothing", "nothing"),
     Kind("_upsample_bicubic2d_aa", "not followed", "nothing", "nothing"),
-    Kind("torchvision::nms", "not followed", "nothing", "nothing", element_bytes=INDEX_BYTES),
+    Kind("torchvision::nms", "not followed", "nothing", "nothing", element_bytes=INDEX_BYTES, sized_by_values=True),
     Kind("torchvision::roi_align", "not followed", "index", "nothing"),
 ):
     enter(_row)

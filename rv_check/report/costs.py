@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from rv_check.archs.arch import Arch
 from rv_check.costs import memory as bytes_of
-from rv_check.costs.counted import Counted, Uncounted, shown, with_numbers
+from rv_check.costs.counted import SHOWN, Counted, Uncounted, shown, with_numbers
 from rv_check.costs.memory import Memory
 from rv_check.costs.operations import Operation, counted
 from rv_check.costs.own_rules import OwnRules, own_rules
-from rv_check.errors import RvCheckError
+from rv_check.errors import Place, RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
 from rv_check.graphs.network import At, Network
@@ -41,16 +41,25 @@ class CostedNetwork:
         return self.network.graph(At(self.image, batch, training), Form.AS_RUN)
 
     def macs(self, graph: Graph, own: OwnRules) -> NetworkMacs:
-        """Its multiply-adds, by its graph of one image. Raises: RvCheckError."""
+        """Its multiply-adds, by its graph of one image; those of a training step by what it does in train mode.
+
+        Raises: RvCheckError.
+        """
         rules = {kind: expr.text for kind, expr in own.rules.items()}
-        return NetworkMacs(self.name, self.params, counted(graph, own), rules)
+        forward = counted(graph, own)
+        try:
+            training, why = counted(self.graph(training=True), own), ""
+        except RvCheckError as error:  # it may be made for eval mode alone, or ask for targets
+            training, why = forward, str(error.problems[0].message)
+        return NetworkMacs(self.name, self.params, forward, rules, training, why, graph.by_image)
 
     def memory(
         self, training: Graph, evaluation: Graph, own: OwnRules, batch: int, dtype: str, optimiser: str
     ) -> NetworkMemory:
         """Its bytes, by its graphs of a batch. Raises: RvCheckError for an unknown type or optimiser."""
-        found = bytes_of.counted_memory(training, evaluation, self.params, dtype, optimiser, own.ignored)
-        return NetworkMemory(self.name, batch, dtype, optimiser, found)
+        found = bytes_of.counted_memory(training, evaluation, dtype, optimiser, own.ignored)
+        by_image = tuple(dict.fromkeys((*training.by_image, *evaluation.by_image)))
+        return NetworkMemory(self.name, batch, dtype, optimiser, found, by_image)
 
 
 def network_of(subject: nn.Module | Arch | str, input: Shape | None = None, name: str = "") -> CostedNetwork:
@@ -76,13 +85,18 @@ def network_of(subject: nn.Module | Arch | str, input: Shape | None = None, name
 class NetworkMacs:
     """Multiply-adds of one image of a network. Its text is the table that `rv-check macs` prints.
 
-    `params`: number of parameters; `counted`: the operations; `rules`: own rules, by kind of operation.
+    `params`: number of parameters; `counted`: the operations; `rules`: own rules, by kind of operation; `training`: the
+    operations in train mode, which the backward pass is that of; `not_trained`: why these are those of eval mode;
+    `by_image`: the places where what is done, and so the count, depends on the values of the image.
     """
 
     name: str
     params: int
     counted: Counted[tuple[Operation, ...]]
-    rules: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, str]
+    training: Counted[tuple[Operation, ...]]
+    not_trained: str = ""
+    by_image: tuple[Place, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -102,7 +116,7 @@ class NetworkMacs:
     @property
     def backward(self) -> int:
         """Multiply-adds of the backward pass. Raises: RvCheckError where some operations are not counted."""
-        return sum(one.backward for one in self.counted.whole)
+        return sum(one.backward for one in self.training.whole)
 
     @property
     def at_least(self) -> int:
@@ -118,27 +132,33 @@ class NetworkMacs:
 
     def table(self, line: Line = "stage") -> str:
         """Multiply-adds of both passes by stage, module or kind of operation, and what is not counted."""
-        done = self.counted.at_least
-        total, back = self.at_least, sum(one.backward for one in done)
+        trained, total = self.training.at_least, self.at_least
+        forward, back = (sum(getattr(one, which) for one in trained) for which in ("macs", "backward"))
+        parts, trained_parts = dict(grouped(self.counted.at_least, line)), dict(grouped(trained, line))
         rows = []
-        for key, some in grouped(done, line):
-            macs = sum(one.macs for one in some)
-            if macs:
-                rows.append((key, f"{macs:,}", f"{macs / total:.1%}", f"{sum(one.backward for one in some):,}"))
+        for key in (*parts, *(key for key in trained_parts if key not in parts)):
+            macs = sum(one.macs for one in parts.get(key, ()))
+            of_backward = sum(one.backward for one in trained_parts.get(key, ()))
+            if macs or of_backward:
+                rows.append((key, f"{macs:,}", f"{macs / total:.1%}" if total else "", f"{of_backward:,}"))
         rows.append(("total" if self.is_whole else "counted", f"{total:,}", "", f"{back:,}"))
-        weights, inputs = (sum(getattr(one, which) for one in done) for which in ("weight_gradient", "input_gradient"))
-        again = sum(one.again for one in done)
-        least = least_of(self.counted)
+        of = ("weight_gradient", "input_gradient", "again")
+        weights, inputs, again = (sum(getattr(one, which) for one in trained) for which in of)
+        least = least_of(self.training)
         reruns = f", {least}{again:,} for parts that are run again" if again else ""
         lines = [
-            f"{self.name}: {least}{total:,} multiply-adds for one image",
+            f"{self.name}: {least_of(self.counted)}{total:,} multiply-adds for one image",
             "",
             table((line, "MACs", "share", "MACs of backward"), rows, "lrrr"),
             "",
             f"backward: {least}{weights:,} for the gradients of weights, "
-            f"{least}{inputs:,} for those of inputs{reruns}; a training step: {least}{total + back:,}",
+            f"{least}{inputs:,} for those of inputs{reruns}; a training step: {least}{forward + back:,}",
         ]
-        return "\n".join([*lines, *self.notes()])
+        if self.not_trained:
+            lines.append(f"that is of eval mode: {self.not_trained}")
+        elif forward != total:
+            lines.append(f"in train mode the forward pass takes {least}{forward:,}")
+        return "\n".join([*lines, *self.notes(), *note_of_image(self.by_image)])
 
     def notes(self) -> list[str]:
         """Lines that say what an own rule counts, what is ignored, and what is not counted."""
@@ -180,6 +200,15 @@ def notes_of(found: Counted[Any]) -> list[str]:
     return lines
 
 
+def note_of_image(places: Sequence[Place]) -> list[str]:
+    """Lines that say that a count is that of one image, where it depends on the values in it; else none."""
+    if not places:
+        return []
+    first, more = ", ".join(str(place) for place in places[:SHOWN]), ", ..." if len(places) > SHOWN else ""
+    depend = "1 place depends" if len(places) == 1 else f"{len(places)} places depend"
+    return ["", f"counted for one image; {depend} on its values: {first}{more}"]
+
+
 def macs(
     subject: nn.Module | Arch | str,
     input: Shape | None = None,
@@ -209,13 +238,17 @@ def macs(
 
 @dataclass(frozen=True)
 class NetworkMemory:
-    """Bytes of a network at a batch. Its text is the table that `rv-check macs --memory` prints."""
+    """Bytes of a network at a batch. Its text is the table that `rv-check macs --memory` prints.
+
+    `by_image`: the places where what is done, and so the count, depends on the values of the images.
+    """
 
     name: str
     batch: int
     dtype: str
     optimiser: str
     counted: Counted[Memory]
+    by_image: tuple[Place, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -248,7 +281,8 @@ class NetworkMemory:
             ("values at once in a forward pass without gradients", f"{least}{found.peak:,}"),
         ]
         text = table(("", "bytes"), rows, "lr")
-        return "\n".join([f"{self.name} in {self.dtype}, batch {self.batch}", "", text, *notes_of(self.counted)])
+        notes = [*notes_of(self.counted), *note_of_image(self.by_image)]
+        return "\n".join([f"{self.name} in {self.dtype}, batch {self.batch}", "", text, *notes])
 
 
 def memory(

@@ -173,7 +173,7 @@ class TransferPlan:
     def graph(self, *, training: bool = True, batch: int = 1) -> Graph:
         """Its operations, those of frozen parameters without gradients of their own."""
         graph = self._graph(training=training, batch=batch)
-        return replace(graph, parameters=graph.parameters - self.frozen)
+        return replace(graph, frozen=frozenset(self.frozen))
 
     def macs(self) -> tuple[int, int]:
         """Multiply-adds of one image, forward and backward."""
@@ -183,8 +183,7 @@ class TransferPlan:
     def memory(self, batch: int, dtype: str, optimiser: str) -> Memory:
         """Bytes of a training step: gradients and the optimiser's state of what trains alone. Raises: RvCheckError."""
         graphs = self.graph(batch=batch), self.graph(training=False, batch=batch)
-        trained = memory.memory(*graphs, self.trainable, dtype, optimiser)
-        return replace(trained, parameters=self.total * memory.size_of(dtype))
+        return memory.memory(*graphs, dtype, optimiser)
 
     def norms(self) -> list[str]:
         """Batch norms with running statistics, all of whose parameters are frozen."""

@@ -22,7 +22,7 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.network import At
 from rv_check.modules.network import ModuleNetwork
-from rv_check.modules.observe import Subject
+from rv_check.modules.observe import Subject, image_of
 from rv_check.receptive_fields.formula import graph_field
 from rv_check.receptive_fields.measured import observed
 from tests.unit.checks.test_nothing_harmed import equal, told
@@ -96,16 +96,18 @@ def macs(row: Row) -> str:
 
 
 def kept(row: Row) -> str:
-    """Bytes that autograd keeps of a batch of 2 in train mode."""
+    """Bytes that autograd keeps of a batch of 2 in train mode; of the image that was counted, where it is by values."""
     network = ModuleNetwork(Subject(row.old()))
     try:
         graphs = [network.graph(At(row.input, 2, training), Form.AS_RUN) for training in (True, False)]
-        found = memory(*graphs, params=0, dtype=str(module_type(row.old())).removeprefix("torch.")).activations
+        found = memory(*graphs, dtype=str(module_type(row.old())).removeprefix("torch.")).activations
     except RvCheckError as error:
         return refused(error)
     torch.manual_seed(0)
     module = in_mode(made(row.old, row.input), training=True)
-    expected = measured_for_backward(module, data(module, row.input))
+    at = At(row.input, 2, training=True)
+    image = image_of(at, module_type(module)) if graphs[0].by_image else data(module, row.input)
+    expected = measured_for_backward(module, image)
     return "yes" if found == expected else f"{WRONG}{found:,} bytes, expected {expected:,}"
 
 
@@ -133,7 +135,7 @@ QUESTIONS: dict[str, Callable[[nn.Module, nn.Module, Row], object]] = {
         ModuleNetwork(Subject(net)).graph(At(row.input, batch=1), Form.AS_RUN)
     ),
     "its memory": lambda net, other, row: memory(
-        *(ModuleNetwork(Subject(net)).graph(At(row.input, 2, training), Form.AS_RUN) for training in (True, False)), 0
+        *(ModuleNetwork(Subject(net)).graph(At(row.input, 2, training), Form.AS_RUN) for training in (True, False))
     ),
     "its field": lambda net, other, row: [
         graph_field(graph, next(iter(graph.outputs.values()))) for graph in [observed(Subject(net), row.input)]

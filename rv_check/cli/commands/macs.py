@@ -26,7 +26,16 @@ from rv_check.costs.roofline import OperationCost
 from rv_check.errors import RvCheckError
 from rv_check.modules.named import is_module, load_module, parse_arguments
 from rv_check.report import tables
-from rv_check.report.costs import CostedNetwork, Line, NetworkMacs, NetworkMemory, grouped, least_of, network_of
+from rv_check.report.costs import (
+    CostedNetwork,
+    Line,
+    NetworkMacs,
+    NetworkMemory,
+    grouped,
+    least_of,
+    network_of,
+    note_of_image,
+)
 from rv_check.text import quote
 
 SCHEMA = "rv-check/macs/1"
@@ -91,7 +100,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
         text = partial(compared, found)
     elif options.roofline:
         costs = roofline.costs(network.graph(batch=step.batch), size, own)
-        text = partial(roofline_text, found.name, costs, step, *options.roofline)
+        text = partial(roofline_text, found, costs, step, *options.roofline)
     elif convention:
         text = partial(by_convention, found, convention, options.by)
     else:
@@ -136,6 +145,7 @@ def by_convention(found: NetworkMacs, convention: Convention, by: Line) -> str:
         tables.table((by, convention.unit), rows, "lr"),
         "",
         f"source: {convention.source}",
+        *note_of_image(found.by_image),
         *_left_out(found),
     ]
     return "\n".join(lines)
@@ -152,6 +162,7 @@ def compared(found: NetworkMacs) -> str:
         f"{found.name}: {least_of(found.counted)}{found.at_least:,} multiply-adds (MACs) for one image",
         "",
         tables.table(("counter", "version", "total", "which is"), rows, "llrl"),
+        *note_of_image(found.by_image),
     ]
     others = sorted({operation.kind for operation in done} - held() - set(_without(found)))
     lines += ["", f"not held to the counters themselves: what they make of {', '.join(others)}"] if others else []
@@ -191,7 +202,9 @@ def compared_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> str:
     return tables.table(("arch", *(rule.name for rule in rules)), rows, "l" + "r" * len(rules))
 
 
-def roofline_text(name: str, costs: Sequence[OperationCost], step: StepOptions, rate: float, bandwidth: float) -> str:
+def roofline_text(
+    found: NetworkMacs, costs: Sequence[OperationCost], step: StepOptions, rate: float, bandwidth: float
+) -> str:
     """The least time of each operation on a device, and which of its two limits decides."""
     rows, total = [], 0.0
     for cost in costs:
@@ -205,7 +218,8 @@ def roofline_text(name: str, costs: Sequence[OperationCost], step: StepOptions, 
     headers = ("module", "op", "MACs", "bytes", "FLOP/byte", "us", "bound by")
     text = tables.table(headers, rows, "llrrrrl")
     device = f"in {step.dtype}, batch {step.batch}, on a device of {rate:g} FLOP/s and {bandwidth:g} bytes/s"
-    return f"{name} {device}: no less than {1e3 * total:.3f} ms\n\n{text}"
+    notes = "".join(f"\n{line}" for line in note_of_image(found.by_image))
+    return f"{found.name} {device}: no less than {1e3 * total:.3f} ms\n\n{text}{notes}"
 
 
 # JSON
@@ -222,7 +236,7 @@ def as_json_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> dict[st
 
 def as_json(found: NetworkMacs, kept: NetworkMemory | None) -> dict[str, Any]:
     """For machines: operations and conventions, and bytes where these are asked for."""
-    done = found.counted.at_least
+    done, trained = found.counted.at_least, found.training.at_least
     operations = [
         {
             "name": one.name,
@@ -255,8 +269,10 @@ def as_json(found: NetworkMacs, kept: NetworkMemory | None) -> dict[str, Any]:
         "schema": SCHEMA,
         "subject": found.name,
         "macs": found.at_least,
-        "backward_macs": sum(one.backward for one in done),
+        "backward_macs": sum(one.backward for one in trained),
+        "training_macs": sum(one.macs for one in trained),
         **_wholeness(found.counted),
+        "by_image": [str(place) for place in found.by_image],
         "rules": dict(found.rules),
         "params": found.params,
         "conventions": conventions,
@@ -265,6 +281,7 @@ def as_json(found: NetworkMacs, kept: NetworkMemory | None) -> dict[str, Any]:
     if kept is not None:
         how = {"dtype": kept.dtype, "batch": kept.batch, "optimiser_name": kept.optimiser}
         said["memory"] = {**how, **memory.as_json(kept.at_least), **_wholeness(kept.counted)}
+        said["memory"]["by_image"] = [str(place) for place in kept.by_image]
     return said
 
 

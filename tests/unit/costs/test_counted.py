@@ -57,7 +57,7 @@ WHOLE: dict[str, Callable[[], Any]] = {
     "operations": lambda: operations(graph(Mixing())),
     "the totals of a block": lambda: totals(graph(Mixing()), ()),
     "the roofline": lambda: roofline.costs(graph(Mixing())),
-    "memory": lambda: memory.memory(graph(Mixing(), training=True), graph(Mixing()), 0),
+    "memory": lambda: memory.memory(graph(Mixing(), training=True), graph(Mixing())),
     "what is kept": lambda: list(memory.kept_for_backward(graph(Mixing(), training=True))),
 }
 
@@ -223,7 +223,7 @@ def test_what_is_ignored_may_have_a_rule() -> None:
     own = own_rules({TWICE: "y[1]"}, [TWICE])
     found = counted(graph(Twice()), own)
     assert (sum(one.macs for one in found.whole), found.ignored) == (4 * 36 * 27 + 4, {})
-    kept = memory.counted_memory(graph(Twice(), training=True), graph(Twice()), 0, ignored=own.ignored)
+    kept = memory.counted_memory(graph(Twice(), training=True), graph(Twice()), ignored=own.ignored)
     assert (kept.is_whole, kept.ignored) == (True, {TWICE: 1})
 
 
@@ -231,7 +231,7 @@ def test_a_rule_says_nothing_of_bytes() -> None:
     """What an operator multiplies is not what it keeps; and rules are no business of memory."""
     own = own_rules({MIX: RULE}, [TWICE])
     training = graph(Mixing(), training=True)
-    found = memory.counted_memory(training, graph(Mixing()), 0, ignored=own.ignored)
+    found = memory.counted_memory(training, graph(Mixing()), ignored=own.ignored)
     assert [one.kind for one in found.uncounted] == [MIX]
 
 

@@ -137,14 +137,14 @@ def test_totals() -> None:
     """Parameters, gradients and what the optimiser keeps are of the type of the numbers."""
     arch = load("resnet18")
     graphs = [graph_of(arch, training=training, batch=4, form=Form.AS_RUN) for training in (True, False)]
-    found = memory.memory(graphs[0], graphs[1], arch.params, "bfloat16", "adam")
+    found = memory.memory(graphs[0], graphs[1], "bfloat16", "adam")
     assert (found.parameters, found.gradients, found.optimiser) == (2 * arch.params, 2 * arch.params, 4 * arch.params)
     assert found.training == found.parameters + found.gradients + found.optimiser + found.activations
-    assert memory.memory(graphs[0], graphs[1], arch.params, "float32", "sgd").optimiser == 0
+    assert memory.memory(graphs[0], graphs[1], "float32", "sgd").optimiser == 0
     with pytest.raises(RvCheckError, match="unknown optimiser 'lion'"):
-        memory.memory(graphs[0], graphs[1], arch.params, "float32", "lion")
+        memory.memory(graphs[0], graphs[1], "float32", "lion")
     with pytest.raises(RvCheckError, match="unknown type of numbers 'int8'"):
-        memory.memory(graphs[0], graphs[1], arch.params, "int8")
+        memory.memory(graphs[0], graphs[1], "int8")
 
 
 def test_what_is_not_known_is_not_nothing() -> None:
