@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rv_check.modules.limits import Limits, Where
+    from rv_check.modules.trace import Places
 
 LARGER = 30  # times the parameters: what a norm gives goes past limits that no image takes it to
 LOUD = (1e8, 1e4, 1e2, 10)  # times an image, past whatever it may be cut off at; what is louder may drown another limit
@@ -98,9 +99,8 @@ def _by_gradients(found: Structure, pair_by: PairBy, x: Shape, device: str) -> d
 
     known = guess(found) or {}
     pair = pair_by(found, known)
-    outputs = pair.expected_output, pair.output
     return pair_by_gradients(
-        pair.expected, pair.found, x, known, outputs=outputs, constants=pair.constants, device=device
+        pair.expected, pair.found, x, known, places=pair.places(), constants=pair.constants, device=device
     )
 
 
@@ -166,19 +166,21 @@ class _Arbitration:
         from rv_check.modules import trace
 
         pair, data = self.pair, self.image(x, batch)
-        expected = trace.limited(trace.run(pair.expected, data, train, (), pair.expected_output), pair.weights)
-        other = trace.renamed(trace.run(pair.found, data, train, (), pair.output), pair.weights, expected)
+        own, others = pair.places(training=train)
+        expected = trace.limited(trace.run(pair.expected, data, train, (), own), pair.weights)
+        other = trace.renamed(trace.run(pair.found, data, train, (), others), pair.weights, expected)
         tolerance = trace.TOLERANCE[torch.float64]
         return all(d.within(tolerance) for d in trace.differences(expected, other, train) if d.decides)
 
     @property
-    def modules(self) -> tuple[tuple[nn.Module, str], tuple[nn.Module, str]]:
-        """Both, with where the output stands in what each returns."""
-        return (self.pair.expected, self.pair.expected_output), (self.pair.found, self.pair.output)
+    def modules(self) -> tuple[tuple[nn.Module, Places], tuple[nn.Module, Places]]:
+        """Both, with where the outputs stand in what each returns."""
+        expected, found = self.pair.places()
+        return (self.pair.expected, expected), (self.pair.found, found)
 
     def are_close(self, x: Shape, scale: float = 1.0, tolerance: float | None = None) -> bool:
         """Whether the outputs are the same; what limits that reaches is noted."""
-        return self._have_one_output(scale * self.image(x), noted=True, tolerance=tolerance)
+        return self._have_the_same_outputs(scale * self.image(x), noted=True, tolerance=tolerance)
 
     def are_close_where_all_is_loud(self, x: Shape) -> bool:
         """Whether the outputs are the same of all loud images at which both are finite, as exp(x) soon is no more."""
@@ -187,30 +189,31 @@ class _Arbitration:
         images = [times * self.image(x, MANY) for times in self.loud]
 
         def are_finite(data: Tensor) -> bool:
-            outputs = (trace.output(module, data, where) for module, where in self.modules)
-            return all(isfinite(trace.largest_value(one)) for one in outputs)
+            outputs = (trace.output(module, data, places) for module, places in self.modules)
+            return all(isfinite(trace.largest_value(one)) for given in outputs for one in given.values())
 
         finite = list(filter(are_finite, images))
-        return bool(finite) and all(self._have_one_output(data, noted=True) for data in finite)
+        return bool(finite) and all(self._have_the_same_outputs(data, noted=True) for data in finite)
 
     def agree_where_all_is_small(self, x: Shape, times: int) -> bool:
         """Whether the outputs are the same of small parameters and images, which get smaller each time."""
         self.pair.enlarge(SMALLER)
         return self.are_close(x, SMALLER**times)
 
-    def _have_one_output(self, data: Tensor, *, noted: bool = False, tolerance: float | None = None) -> bool:
+    def _have_the_same_outputs(self, data: Tensor, *, noted: bool = False, tolerance: float | None = None) -> bool:
         import torch
 
         from rv_check.modules import trace
 
-        outputs: list[Tensor] = []
-        for (module, where), limits in zip(self.modules, self.limits, strict=True):
+        outputs: list[dict[str, Tensor]] = []
+        for (module, places), limits in zip(self.modules, self.limits, strict=True):
             if noted:
                 with limits.begin():
-                    outputs.append(trace.output(module, data, where))
+                    outputs.append(trace.output(module, data, places))
             else:
-                outputs.append(trace.output(module, data, where))
-        return trace.compare("output", outputs[0], outputs[1]).within(tolerance or trace.TOLERANCE[torch.float64])
+                outputs.append(trace.output(module, data, places))
+        tolerance = tolerance or trace.TOLERANCE[torch.float64]
+        return all(one.within(tolerance) for one in trace.compare_outputs(outputs[0], outputs[1]))
 
     def agree_beside_steps(self, x: Shape) -> bool:
         """Whether all steps have the same numbers on both sides, or what has others agrees right before and behind."""
@@ -223,9 +226,9 @@ class _Arbitration:
             return first + share * (last - first)
 
         def far(side: int, at: Where, share: float) -> Tensor:
-            module, where = self.modules[side]
+            module, own = self.modules[side]
             with self.limits[side].begin():
-                trace.output(module, between(share), where)
+                trace.output(module, between(share), own)
             return self.limits[side].now[at]
 
         besides = [(side, at) for side in (0, 1) for at in self.limits[side].steps_besides(self.limits[1 - side])]
@@ -233,7 +236,7 @@ class _Arbitration:
             return False
         for side, at in besides:
             places = near(partial(far, side, at), NEAR_A_STEP)
-            if places is None or not all(self._have_one_output(between(share)) for share in places):
+            if places is None or not all(self._have_the_same_outputs(between(share)) for share in places):
                 return False
         return True
 

@@ -10,7 +10,7 @@ from rv_check.checks.states import few
 from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
-    from rv_check.checks.structure import Branches
+    from rv_check.checks.structure import Branches, Structure
     from rv_check.graphs.explain import Mistake
     from rv_check.graphs.graph import Graph
 
@@ -36,22 +36,42 @@ def structure(run: Run, check: Check) -> Outcome:
         message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"
         yield check.passed(run, message)
         return
-    if found.until:
+    if found.until and not found.mistakes:
         message = f"it is {run.name} up to {found.until}: check it with --until {found.until}, until={found.until!r}"
         place = run.place_of(found.until)
         yield check.failed(run, message, kind="until", step=found.until, place=place)
     for mistake in found.mistakes:
         yield of_mistake(run, check, mistake)
-    if found.extra_outputs:
-        message = f"it returns more than the output{' ' + found.output if found.output else ''}"
-        outputs = ", ".join(found.extra_outputs)
-        yield check.failed(run, message, found=outputs, expected="nothing else", kind="outputs")
+    yield from of_outputs(run, check, found)
     if found.one_image:
         yield check.failed(run, found.one_image, kind="batch", step=found.last_step)
     if found.elsewhere:
         message = f"it is {run.name} at {at} only: {found.elsewhere}"
         step = found.elsewhere_step or None
         yield check.failed(run, message, kind="this input only", step=step, place=run.place_of(step or ""))
+
+
+def of_outputs(run: Run, check: Check, found: Structure) -> Outcome:
+    """What is returned besides, not at all, and at other places."""
+    extra, lost, moved = map(", ".join, found.all_surprises)
+    if extra:
+        one = next(iter(found.returned.pairs.values())) if len(found.returned.expected) == 1 else ""
+        message = f"it returns more than the output{'s'[: len(found.returned.expected) - 1]}{' ' + one if one else ''}"
+        message += f"\nbesides: {extra}"
+        yield check.failed(run, message, found=extra, expected="nothing else", kind="outputs")
+    if lost:
+        message = f"it does not return all that {run.name} does"
+        message += f"\nfound: {lost}"
+        yield check.failed(run, message, found=lost, expected=_all_places(found), kind="outputs")
+    if moved:
+        message = "it returns the same at other places"
+        message += f"\nfound: {moved}"
+        yield check.failed(run, message, found=moved, expected=_all_places(found), kind="outputs")
+
+
+def _all_places(found: Structure) -> str:
+    """Where the expected network returns what."""
+    return ", ".join(f"{place} {shown_shape(node.shape[1:])}" for place, node in found.expected.outputs.items())
 
 
 def _seen(graph: Graph, branches: Branches) -> str:

@@ -26,7 +26,7 @@ def pair_by_gradients(
     x: Shape,
     guess: Mapping[str, Slot],
     *,
-    outputs: tuple[str, str] = ("", ""),
+    places: tuple[trace.Places, trace.Places] = (trace.WHOLE, trace.WHOLE),
     constants: tuple[Collection[str], Collection[str]] = (frozenset(), frozenset()),
     device: str = "cpu",
 ) -> dict[str, Slot] | None:
@@ -35,16 +35,17 @@ def pair_by_gradients(
     None where outputs or gradients show no such pairing. Both modules are left with other values.
 
     Args: `x` the shape of an input, without the batch axis; `guess` what is believed, kept where gradients do not
-    decide; `outputs` where in what each returns the output stands; `constants` what stays as it is.
+    decide; `places` where in what each returns the outputs stand; `constants` what stays as it is.
     """
     data = image(x, 2, torch.float64, device)
     runs = []
-    for module, where, kept in zip((expected, found), outputs, constants, strict=True):
+    for module, own, kept in zip((expected, found), places, constants, strict=True):
         generic_point(module, constants=kept)
         make_alike(module, kept)
         to_type(module, torch.float64)
-        runs.append(trace.run(module, data, train=False, modules=(), where=where))
-    if not trace.compare("output", runs[0].output, runs[1].output).within(trace.TOLERANCE[torch.float64]):
+        runs.append(trace.run(module, data, train=False, modules=(), places=own))
+    outputs = trace.compare_outputs(runs[0].outputs, runs[1].outputs)
+    if not all(one.within(trace.TOLERANCE[torch.float64]) for one in outputs):
         return None
     gradients = [{name: g for name, g in run.gradients.items() if g is not None} for run in runs]
     floor = trace.SMALLEST_GRADIENT * max(map(trace.largest_value, gradients[0].values()), default=0.0)
@@ -53,8 +54,8 @@ def pair_by_gradients(
     for name, gradient in gradients[0].items():
         if name in constants[0]:
             continue
-        own = gradient.flatten()
-        fits = {other: _apart(own, g, floor) for other, g in free.items() if g.shape == own.shape}
+        values = gradient.flatten()
+        fits = {other: _apart(values, g, floor) for other, g in free.items() if g.shape == values.shape}
         fits = {other: apart for other, apart in fits.items() if apart <= SAME}
         if not fits:
             return None
