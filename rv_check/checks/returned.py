@@ -78,5 +78,5 @@ def surprises_of(returned: Returned, expected: Graph, found: Graph, steps: Mappi
     return Surprises(
         tuple(f"{place} {shown_shape(found.outputs[place].shape[1:])}" for place in extra),
         tuple(f"nothing at {place}" for place in returned.lost),
-        tuple(f"{place} is what {other} should be" for place, other in returned.moved.items()),
+        tuple(f"{place or 'all of it'} is what {other} should be" for place, other in returned.moved.items()),
     )

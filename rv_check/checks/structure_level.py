@@ -52,26 +52,24 @@ def structure(run: Run, check: Check) -> Outcome:
 
 
 def of_outputs(run: Run, check: Check, found: Structure) -> Outcome:
-    """What is returned besides, not at all, and at other places."""
-    extra, lost, moved = map(", ".join, found.all_surprises)
+    """What is returned besides, not at all, and at other places: which follows from the former, where there is any."""
+    extra, lost, moved = found.all_surprises
+    expected = ", ".join(f"{place} {shown_shape(node.shape[1:])}" for place, node in found.expected.outputs.items())
     if extra:
-        one = next(iter(found.returned.pairs.values())) if len(found.returned.expected) == 1 else ""
-        message = f"it returns more than the output{'s'[: len(found.returned.expected) - 1]}{' ' + one if one else ''}"
-        message += f"\nbesides: {extra}"
-        yield check.failed(run, message, found=extra, expected="nothing else", kind="outputs")
+        one, *more = found.returned.pairs.values()
+        what = "outputs" if more else f"output {one}".strip()
+        told = ", ".join((*extra, *moved))
+        message = f"it returns more than the {what}\nbesides: {told}"
+        expected = "nothing else" if not more else expected
+        yield check.failed(run, message, found=told, expected=expected, kind="outputs")
     if lost:
-        message = f"it does not return all that {run.name} does"
-        message += f"\nfound: {lost}"
-        yield check.failed(run, message, found=lost, expected=_all_places(found), kind="outputs")
-    if moved:
-        message = "it returns the same at other places"
-        message += f"\nfound: {moved}"
-        yield check.failed(run, message, found=moved, expected=_all_places(found), kind="outputs")
-
-
-def _all_places(found: Structure) -> str:
-    """Where the expected network returns what."""
-    return ", ".join(f"{place} {shown_shape(node.shape[1:])}" for place, node in found.expected.outputs.items())
+        told = ", ".join((*lost, *moved))
+        message = f"it does not return all that {run.name} does\nfound: {told}"
+        yield check.failed(run, message, found=told, expected=expected, kind="outputs")
+    if moved and not (extra or lost):
+        told = ", ".join(moved)
+        message = f"it returns the same at other places\nfound: {told}"
+        yield check.failed(run, message, found=told, expected=expected, kind="outputs")
 
 
 def _seen(graph: Graph, branches: Branches) -> str:

@@ -62,8 +62,8 @@ def pair_outputs(expected: Graph, found: Graph) -> dict[str, str]:
     what is left the most alike are pairs, in the order of the places unless another one is clearly better.
     """
     by_name = expected.state == found.state
-    looks = {place: _look(node) for place, node in expected.outputs.items()}
-    others = {place: _look(node) for place, node in found.outputs.items()}
+    looks = {place: _ancestry(node) for place, node in expected.outputs.items()}
+    others = {place: _ancestry(node) for place, node in found.outputs.items()}
 
     def same(e: str, f: str) -> tuple[Any, ...]:
         return by_name and looks[e].names != others[f].names, e != f, -_share(looks[e].names, others[f].names)
@@ -95,12 +95,14 @@ def steps_of(expected: Graph, outputs: Mapping[str, Node], back: Mapping[Node, N
             keys.setdefault(node.key, name)
 
     def step(node: Node) -> str:
-        return keys.get(node.key) or names.get(back.get(node, node), "")
+        pair = back.get(node)
+        alike = pair is not None and pair.kind == node.kind  # a convolution may be paired with a linear layer
+        return keys.get(node.key) or (names.get(pair, "") if pair is not None and alike else "")
 
     return {place: step(node) for place, node in outputs.items()}
 
 
-class _Look(NamedTuple):
+class _Ancestry(NamedTuple):
     """What an output is computed by, from which parameters and buffers."""
 
     key: bytes
@@ -109,11 +111,11 @@ class _Look(NamedTuple):
     names: frozenset[str]
 
 
-def _look(end: Node) -> _Look:
+def _ancestry(end: Node) -> _Ancestry:
     nodes = list(in_order([end]))
     inner = [node for node in nodes if node.kind not in LEAVES]
     named = {state.name for node in nodes for _, state in node.states}
-    return _Look(
+    return _Ancestry(
         end.key,
         Counter((node.kind, _shapes(node)) for node in inner),
         Counter((node.kind, _shapes(node), tuple(sorted(node.attributes.items()))) for node in inner),
@@ -125,7 +127,7 @@ def _shapes(node: Node) -> tuple[Any, ...]:
     return tuple((role, tensor.shape) for role, tensor in sorted(node.tensors.items()))
 
 
-def _likeness(one: _Look, other: _Look) -> float:
+def _likeness(one: _Ancestry, other: _Ancestry) -> float:
     """From 0 to 2: the share of operations in common, with all arguments and with none."""
     return _overlap(one.layers, other.layers) + _overlap(one.operations, other.operations)
 
