@@ -58,13 +58,18 @@ class AtOwnSize:
 
 @dataclass(frozen=True)
 class InTraining:
-    """What train mode shows besides: further mistakes, and those of eval mode, by index, that it places better."""
+    """What train mode shows besides: further mistakes, and those of eval mode, by index, that it places better.
+
+    `used`: the parameters and buffers that anything is computed from there; `compared`: what is compared of it is.
+    """
 
     mistakes: tuple[Mistake, ...]
     placed: Mapping[int, Mistake]
     map: Mapping[str, Slot]
     returned: Returned
     surprises: Surprises
+    used: frozenset[str]
+    compared: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -217,18 +222,20 @@ class Structure:
 
     @property
     def _idle(self) -> list[str]:
-        used = set(self.found.used)
-        for other in (self.training, self.branches):
-            used |= {piece.name for slot in (other.map if other else {}).values() for piece in slot.pieces}
+        used = self.found.used | (self.training.used if self.training else frozenset())
+        used |= {piece.name for slot in (self.branches.map if self.branches else {}).values() for piece in slot.pieces}
         return [name for name in self.found.state if name not in used]
 
     @cached_property
     def of_extra(self) -> frozenset[str]:
         """The module's parameters and buffers that only tensors are computed from which it returns besides."""
-        _, compared = self.returned.lined_up(self.expected, self.found)
-        idle = {*self._idle, *replace(compared, besides={}).used}
-        counters = {counter: name for name, counter in self.found.counters.items()}
-        return frozenset(name for name in self.found.state if counters.get(name, name) not in idle)
+        compared = self.returned.used(self.expected, self.found)
+        used = self.found.used
+        if self.training:
+            compared, used = compared | self.training.compared, used | self.training.used
+        extra = used - compared
+        counters = {counter for name, counter in self.found.counters.items() if name in extra}
+        return extra | counters
 
     @property
     def all_surprises(self) -> Surprises:
@@ -292,8 +299,17 @@ class _StructureComparison:
         return run_theirs(what, lambda: self.subject.observe(at, form))
 
     def matched(self, expected: Graph, found: Graph) -> Match:
-        """Hold the outputs against each other that are expected to be one."""
-        return match(*self.returned.at(expected, found).lined_up(expected, found))
+        """Hold the outputs against each other that are expected to be one, in eval mode."""
+        sides = self.returned.at(expected, found).lined_up(expected, found)
+        best = match(*sides)
+        if any(one.kind == "unused" for one in best.differences):
+            best = match(sides[0], replace(sides[1], elsewhere=self.used_in_training))
+        return best
+
+    @cached_property
+    def used_in_training(self) -> frozenset[str]:
+        """The parameters and buffers that the module uses in train mode: those of an auxiliary head, there alone."""
+        return self.observed(At(self.input, training=True)).used
 
     def looser(self, at: At) -> Match:
         """The two there by the rules that hold at this size, too. Raises: what the module raises."""
@@ -344,7 +360,8 @@ class _StructureComparison:
                 placed[index] = one  # its neighbour is there in train mode only, as dropout is
         surprises = surprises_of(returned, expected, graph, steps_in(best, returned))
         surprises = surprises.besides(known_surprises, "(in train mode)")
-        return InTraining(tuple(more), placed, best.map, returned, surprises)
+        compared = returned.used(expected, graph)
+        return InTraining(tuple(more), placed, best.map, returned, surprises, graph.used, compared)
 
     def at_other_size(self, size: Shape, *, first: bool) -> AtOtherSize:
         """Whether it is the same at another size. `first`: it was the same at those before."""
@@ -428,7 +445,7 @@ class _StructureComparison:
             if shape != end.shape:
                 words = f"{what} is {shown_shape(shape)}, expected {shown_shape(end.shape)}"
                 return f"with a batch of one image {words}"
-        best = match(*sides)
+        best = self.matched(expected, graph)
         return "" if best.same else f"with a batch of one image: {explain(best)[0].title}"
 
 

@@ -241,6 +241,7 @@ class Graph:
     unread: list[Node] = field(default_factory=list)  # results that are neither used nor returned
     steps: Mapping[str, Node] = field(default_factory=dict)  # the value after each step and module of a spec
     is_cut: bool = False  # whether it ends before the expected network does
+    elsewhere: frozenset[str] = frozenset()  # parameters and buffers that are known to be used in another mode
     behind: Mapping[str, TensorShape] = field(default_factory=dict)  # the state of what it was cut off from
     moved: frozenset[str] = frozenset()  # parameters and buffers that the run itself wrote, running statistics apart
     besides: Mapping[str, Node] = field(default_factory=dict)  # other outputs, of a graph that was cut to some of them
@@ -293,10 +294,10 @@ class Graph:
 
     @cached_property
     def used(self) -> frozenset[str]:
-        """The parameters and buffers that anything is computed from, be it one of `besides`."""
+        """The parameters and buffers that anything is computed from, be it one of `besides` or in another mode."""
         nodes = {*self.nodes, *in_order(self.besides.values())}
         states = {state.name for node in nodes for _, state in node.states}
-        return frozenset(states | {node.name for node in nodes if node.kind == "state"})
+        return self.elsewhere | states | {node.name for node in nodes if node.kind == "state"}
 
     def only(self, output: str) -> Graph:
         """The graph with that output alone, called ""; the others are `besides`."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from rv_check.graphs.graph import Graph, Node, in_order
+from rv_check.graphs.graph import Graph, Node, TensorShape, in_order
 from rv_check.ops.kinds import LEAVES
 
-CLEARLY = 0.05  # by how much more alike outputs have to be in another order, of 2 for each, to be taken for swapped
+SAME_SHAPE = 0.2  # what the same number of axes is worth, and the same shape, beside all operations at 2
+CLEARLY = 0.05  # by how much more alike outputs have to be in another order, on average, to be taken for swapped
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Returned:
     def lined_up(self, expected: Graph, found: Graph) -> tuple[Graph, Graph]:
         """Both graphs with the outputs that are pairs, called by their expected places."""
         return expected.returning({place: place for place in self.pairs}), found.returning(self.pairs)
+
+    def used(self, expected: Graph, found: Graph) -> frozenset[str]:
+        """The parameters and buffers of the found one that the outputs are computed from that are pairs."""
+        return replace(self.lined_up(expected, found)[1], besides={}).used
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -106,6 +111,7 @@ class _Ancestry(NamedTuple):
     """What an output is computed by, from which parameters and buffers."""
 
     key: bytes
+    shape: TensorShape
     layers: Counter[Any]
     operations: Counter[Any]
     names: frozenset[str]
@@ -117,6 +123,7 @@ def _ancestry(end: Node) -> _Ancestry:
     named = {state.name for node in nodes for _, state in node.states}
     return _Ancestry(
         end.key,
+        end.shape,
         Counter((node.kind, _shapes(node)) for node in inner),
         Counter((node.kind, _shapes(node), tuple(sorted(node.attributes.items()))) for node in inner),
         frozenset(named | {node.name for node in nodes if node.kind == "state"}),
@@ -128,8 +135,13 @@ def _shapes(node: Node) -> tuple[Any, ...]:
 
 
 def _likeness(one: _Ancestry, other: _Ancestry) -> float:
-    """From 0 to 2: the share of operations in common, with all arguments and with none."""
-    return _overlap(one.layers, other.layers) + _overlap(one.operations, other.operations)
+    """How many operations two have in common, with all arguments and with none, and whether they end at one shape.
+
+    A feature map has nearly all operations of the logits, and is none.
+    """
+    shapes = (len(one.shape) == len(other.shape)) + (one.shape == other.shape)
+    alike = _overlap(one.layers, other.layers) + _overlap(one.operations, other.operations)
+    return alike + SAME_SHAPE * shapes
 
 
 def _overlap(one: Counter[Any], other: Counter[Any]) -> float:
