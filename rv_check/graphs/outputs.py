@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rv_check.graphs.graph import Graph, Node, TensorShape, in_order
 from rv_check.ops.kinds import LEAVES
 
-SAME_SHAPE = 0.2  # what the same number of axes is worth, and the same shape, beside all operations at 2
+SAME_SHAPE = 0.3  # what the same number of axes is worth, and the same shape, beside all operations at 2
 CLEARLY = 0.05  # by how much more alike outputs have to be in another order, on average, to be taken for swapped
 
 
