@@ -457,6 +457,36 @@ class Other(nn.Module):
         return self.inner(x)
 
 
+class Pyramid(Net):
+    """torchvision's feature pyramid on the small network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.fc
+        self.fpn = torchvision.ops.FeaturePyramidNetwork([4, 8], 6)
+
+    def forward(self, x: Tensor) -> Any:
+        stem = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return self.fpn({"0": stem, "1": self.layer1(stem)})
+
+
+def test_a_feature_pyramid() -> None:
+    """All of its maps are compared."""
+    report = compare_modules(Other(Pyramid()), Pyramid(), IMAGE, level="structure")
+    assert report.passed, str(report)
+    changed = Pyramid()
+    changed.fpn.layer_blocks[1][0].dilation = changed.fpn.layer_blocks[1][0].padding = (2, 2)
+    (failure,) = failures(compare_modules(changed, Pyramid(), IMAGE, level="structure"))
+    assert (failure.kind, failure.step) == ("arguments", "fpn.layer_blocks.1.0")
+
+
+def test_a_feature_pyramid_against_an_arch(world: World) -> None:
+    """None of its parameters is said to be unused, and none of its maps to be a step."""
+    against = check(Pyramid(), world.arch(), level="structure")
+    assert "none of its 2 outputs is a step of net" in against.notes
+    assert "unused" not in kinds(against)
+
+
 def fpn() -> nn.Module:
     """torchvision's feature pyramid on its ResNet-18."""
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -464,23 +494,11 @@ def fpn() -> nn.Module:
     return resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5, norm_layer=nn.BatchNorm2d)
 
 
-def test_a_feature_pyramid() -> None:
-    """All of its maps are compared, and none of its parameters is said to be unused."""
-    report = compare_modules(Other(fpn()), fpn(), (3, 64, 64), level="structure")
-    assert report.passed, str(report)
-    changed = fpn()
-    changed.fpn.layer_blocks[1][0].dilation = changed.fpn.layer_blocks[1][0].padding = (2, 2)
-    (failure,) = failures(compare_modules(changed, fpn(), (3, 64, 64), level="structure"))
-    assert (failure.kind, failure.step) == ("arguments", "fpn.layer_blocks.1.0")
-    against = check(fpn(), "resnet18", level="structure")
-    assert "none of its 5 outputs is a step of resnet18" in against.notes
-    assert "unused" not in kinds(against)
-
-
 @pytest.mark.sweep
 @pytest.mark.parametrize(
     ("make", "size", "change"),
     [
+        (fpn, 64, "body.layer3.1.bn2"),
         (lambda: torchvision.models.googlenet(weights=None, init_weights=False), 96, "aux2.conv.bn"),
         (lambda: torchvision.models.inception_v3(weights=None, init_weights=False), 224, "AuxLogits.conv0.bn"),
         (
@@ -496,10 +514,10 @@ def test_a_feature_pyramid() -> None:
             "aux_classifier.1",
         ),
     ],
-    ids=["GoogLeNet", "Inception", "FCN", "DeepLab"],
+    ids=["FPN", "GoogLeNet", "Inception", "FCN", "DeepLab"],
 )
-def test_auxiliary_heads_of_torchvision(make: Make, size: int, change: str) -> None:
-    """Under other names each is itself; another eps in an auxiliary head is found there."""
+def test_networks_of_torchvision(make: Make, size: int, change: str) -> None:
+    """Under other names each is itself; another eps, in an auxiliary head where there is one, is found there."""
     report = compare_modules(Other(make()), make(), (3, size, size))
     assert report.passed, str(report)
     changed = make()
