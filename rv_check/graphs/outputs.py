@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from rv_check.graphs.graph import Graph, Node, TensorShape, in_order
+from rv_check.graphs.graph import Graph, Node, Piece, TensorShape, in_order
 from rv_check.ops.kinds import LEAVES
 
 SAME_SHAPE = 0.3  # what the same number of axes is worth, and the same shape, beside all operations at 2
@@ -63,17 +63,19 @@ class Returned:
 def pair_outputs(expected: Graph, found: Graph) -> dict[str, str]:
     """The found output for each of the expected ones, as far as there are enough.
 
-    The same computation comes first. Names tell equal ones apart where both networks have the same, then places do. Of
-    what is left the most alike are pairs, in the order of the places unless another one is clearly better.
+    The same computation comes first. Equal ones are told apart by names where both networks have the same, by which
+    pieces of parameters of one shape they use, then by their places. Of what is left the most alike are pairs, in the
+    order of the places unless another one is clearly better.
     """
     if len(expected.outputs) == 1 == len(found.outputs):
         return dict(zip(expected.outputs, found.outputs, strict=True))
     by_name = expected.state == found.state
-    looks = {place: _ancestry(node) for place, node in expected.outputs.items()}
-    others = {place: _ancestry(node) for place, node in found.outputs.items()}
+    looks = {place: _ancestry(node, expected) for place, node in expected.outputs.items()}
+    others = {place: _ancestry(node, found) for place, node in found.outputs.items()}
 
     def same(e: str, f: str) -> tuple[Any, ...]:
-        return by_name and looks[e].names != others[f].names, e != f, -_share(looks[e].names, others[f].names)
+        one, other = looks[e], others[f]
+        return by_name and one.names != other.names, one.pieces != other.pieces, e != f, -_share(one.names, other.names)
 
     def unlike(e: str, f: str) -> tuple[Any, ...]:
         return -_likeness(looks[e], others[f]), e != f, -_share(looks[e].names, others[f].names), others[f].key
@@ -110,16 +112,17 @@ def steps_of(expected: Graph, outputs: Mapping[str, Node], back: Mapping[Node, N
 
 
 class _Ancestry(NamedTuple):
-    """What an output is computed by, from which parameters and buffers."""
+    """What an output is computed by, from which parameters and buffers; of which only a piece, of what shape."""
 
     key: bytes
     shape: TensorShape
     layers: Counter[Any]
     operations: Counter[Any]
     names: frozenset[str]
+    pieces: frozenset[Any]
 
 
-def _ancestry(end: Node) -> _Ancestry:
+def _ancestry(end: Node, graph: Graph) -> _Ancestry:
     nodes = list(in_order([end]))
     inner = [node for node in nodes if node.kind not in LEAVES]
     named = {state.name for node in nodes for _, state in node.states}
@@ -129,7 +132,12 @@ def _ancestry(end: Node) -> _Ancestry:
         Counter((node.kind, _shapes(node)) for node in inner),
         Counter((node.kind, _shapes(node), tuple(sorted(node.attributes.items()))) for node in inner),
         frozenset(named | {node.name for node in nodes if node.kind == "state"}),
+        frozenset((graph.state.get(p.name), p.steps) for node in nodes for p in _pieces(node)),
     )
+
+
+def _pieces(node: Node) -> list[Piece]:
+    return [piece for _, state in node.states if (piece := state.piece).steps]
 
 
 def _shapes(node: Node) -> tuple[Any, ...]:

@@ -346,6 +346,85 @@ def test_heads_that_are_alike() -> None:
     assert "[0] is what [1] should be, [1] is what [0] should be" in failure.message
 
 
+class Parts(nn.Module):
+    """What one layer gives in parts, or the parts of several layers, in this order or the other."""
+
+    def __init__(self, sizes: tuple[int, ...], names: tuple[str, ...] = ("all",), order: int = 1):
+        super().__init__()
+        self.sizes, self.names, self.order = sizes, names, order
+        for at, name in enumerate(names):
+            self.add_module(name, nn.Linear(6, sum(sizes) if len(names) == 1 else sizes[at]))
+
+    def forward(self, x: Tensor) -> Any:
+        given = torch.cat([self.get_submodule(name)(x) for name in self.names], 1)
+        return tuple(given.split(2, 1))[:: self.order]
+
+
+def test_parts_of_one_layer() -> None:
+    """They are told apart by which part each is, where both layers are of one shape; else by their places."""
+    old = Parts((2, 2, 2))
+    assert compare_modules(Parts((2, 2, 2), ("other",)), old, (6,)).passed
+    assert compare_modules(Parts((2, 4), ("first", "others")), old, (6,)).passed
+    for names in (("all",), ("other",)):
+        (failure,) = failures(compare_modules(Parts((2, 2, 2), names, order=-1), old, (6,)))
+        assert failure.found == "[0] is what [2] should be, [2] is what [0] should be"
+
+
+class Layer(nn.Module):
+    """A function of one layer and the input, whatever the layer is called."""
+
+    def __init__(self, give: Callable[[Any, Tensor], Any], name: str = "layer"):
+        super().__init__()
+        self.give, self.name = give, name
+        self.add_module(name, nn.Linear(6, 6))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.give(self.get_submodule(self.name), x)
+
+
+# What is returned, in other words, and what is another thing.
+THINGS: dict[str, tuple[Callable[[Any, Tensor], Any], Callable[[Any, Tensor], Any], Callable[[Any, Tensor], Any]]] = {
+    "a mask": (lambda f, x: (f(x), x > 0.5), lambda f, x: (f(x), x.gt(0.5)), lambda f, x: (f(x), x > 0.6)),
+    "places": (
+        lambda f, x: {"y": f(x), "class": f(x).argmax(1)},
+        lambda f, x: {"class": f(x).max(1).indices, "y": f(x)},
+        lambda f, x: {"y": f(x), "class": f(x).argmin(1)},
+    ),
+    "a constant": (
+        lambda f, x: (f(x), torch.ones(3)),
+        lambda f, x: [f(x), torch.full((3,), 1.0)],
+        lambda f, x: (f(x), torch.zeros(3)),
+    ),
+    "a parameter": (lambda f, x: (f(x), f.weight), lambda f, x: [f(x), f.weight], lambda f, x: (f(x), f.weight.T)),
+    "the input": (lambda f, x: (f(x), x), lambda f, x: (f(x), x.clone()), lambda f, x: (x, f(x))),
+    "in place": (
+        lambda f, x: (lambda y: (y, y.relu_()))(f(x)),
+        lambda f, x: (f(x).relu(), f(x).relu()),
+        lambda f, x: (lambda y: (y, y.relu()))(f(x)),
+    ),
+    "one type and another": (
+        lambda f, x: (f(x), x.argmax(1)),
+        lambda f, x: (f(x), x.argmax(1).long()),
+        lambda f, x: (f(x), x.argmax(1).int()),
+    ),
+    "no tensors besides": (
+        lambda f, x: {"y": f(x), "name": "a", "none": None, "more": []},
+        lambda f, x: {"y": f(x)},
+        lambda f, x: {"y": f(x), "more": [x]},
+    ),
+    "a hair": (lambda f, x: (f(x), f(x)), lambda f, x: [f(x)] * 2, lambda f, x: (f(x), 1.0001 * f(x))),
+}
+
+
+@pytest.mark.parametrize("words", THINGS)
+def test_what_may_be_returned(words: str) -> None:
+    """Whatever it is, it is compared: in other words it passes, and another thing does not."""
+    old, new, other = THINGS[words]
+    report = compare_modules(Layer(new, "renamed"), Layer(old), (6,))
+    assert report.passed, str(report)
+    assert compare_modules(Layer(other, "renamed"), Layer(old), (6,)).failed
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_numbers_are_of_all_outputs(place: int) -> None:
     """A gradient that is cut off at one of them is no matter of the graph, and is seen by its numbers."""
