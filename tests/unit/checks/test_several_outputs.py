@@ -579,7 +579,7 @@ def fpn() -> nn.Module:
     [
         (fpn, 64, "body.layer3.1.bn2"),
         (lambda: torchvision.models.googlenet(weights=None, init_weights=False), 96, "aux2.conv.bn"),
-        (lambda: torchvision.models.inception_v3(weights=None, init_weights=False), 224, "AuxLogits.conv0.bn"),
+        (lambda: torchvision.models.inception_v3(weights=None, init_weights=False), 299, "AuxLogits.conv0.bn"),
         (
             lambda: torchvision.models.segmentation.fcn_resnet50(weights=None, weights_backbone=None, aux_loss=True),
             64,
