@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rv_check.modules.limits import Limits, Where
+    from rv_check.modules.trace import Places
 
 LARGER = 30  # times the parameters: what a norm gives goes past limits that no image takes it to
 LOUD = (1e8, 1e4, 1e2, 10)  # times an image, past whatever it may be cut off at; what is louder may drown another limit
@@ -101,9 +102,8 @@ def _by_gradients(found: Structure, pair_by: PairBy, x: Shape, device: str) -> d
 
     known = guess(found) or {}
     pair = pair_by(found, known)
-    outputs = pair.expected_output, pair.output
     return pair_by_gradients(
-        pair.expected, pair.found, x, known, outputs=outputs, constants=pair.constants, device=device
+        pair.expected, pair.found, x, known, places=pair.places(), constants=pair.constants, device=device
     )
 
 
@@ -174,19 +174,21 @@ class _Arbitration:
         from rv_check.modules import trace
 
         pair, data = self.pair, self.image(x, batch)
-        expected = trace.limited(trace.run(pair.expected, data, train, (), pair.expected_output), pair.weights)
-        other = trace.renamed(trace.run(pair.found, data, train, (), pair.output), pair.weights, expected)
+        own, others = pair.places(training=train)
+        expected = trace.limited(trace.run(pair.expected, data, train, (), own), pair.weights)
+        other = trace.renamed(trace.run(pair.found, data, train, (), others), pair.weights, expected)
         tolerance = trace.TOLERANCE[torch.float64]
         return all(d.within(tolerance) for d in trace.differences(expected, other, train) if d.decides)
 
     @property
-    def modules(self) -> tuple[tuple[nn.Module, str], tuple[nn.Module, str]]:
-        """Both, with where the output stands in what each returns."""
-        return (self.pair.expected, self.pair.expected_output), (self.pair.found, self.pair.output)
+    def modules(self) -> tuple[tuple[nn.Module, Places], tuple[nn.Module, Places]]:
+        """Both, with where the outputs stand in what each returns."""
+        expected, found = self.pair.places()
+        return (self.pair.expected, expected), (self.pair.found, found)
 
     def are_close(self, x: Shape, scale: float = 1.0, tolerance: float | None = None) -> bool:
         """Whether the outputs are the same; what limits that reaches is noted."""
-        return self._have_one_output(scale * self.image(x), noted=True, tolerance=tolerance)
+        return self._have_the_same_outputs(scale * self.image(x), noted=True, tolerance=tolerance)
 
     def are_close_where_all_is_loud(self, x: Shape) -> bool:
         """Whether the outputs are the same of all loud images at which both are finite, as exp(x) soon is no more."""
@@ -194,9 +196,9 @@ class _Arbitration:
 
         of_finite = []
         for times in self.loud:
-            outputs = self._outputs(times * self.image(x, MANY), noted=True)
-            if all(isfinite(trace.largest_value(one)) for one in outputs):
-                of_finite.append(_are_the_same(*outputs))
+            expected, found = self._outputs(times * self.image(x, MANY), noted=True)
+            if all(isfinite(trace.largest_value(one)) for one in (*expected.values(), *found.values())):
+                of_finite.append(_are_the_same(expected, found))
         return bool(of_finite) and all(of_finite)
 
     def agree_where_all_is_small(self, x: Shape, times: int) -> bool:
@@ -204,17 +206,17 @@ class _Arbitration:
         self.pair.enlarge(SMALLER)
         return self.are_close(x, SMALLER**times)
 
-    def _have_one_output(self, data: Tensor, *, noted: bool = False, tolerance: float | None = None) -> bool:
+    def _have_the_same_outputs(self, data: Tensor, *, noted: bool = False, tolerance: float | None = None) -> bool:
         return _are_the_same(*self._outputs(data, noted=noted), tolerance=tolerance)
 
-    def _outputs(self, data: Tensor, *, noted: bool = False) -> tuple[Tensor, Tensor]:
+    def _outputs(self, data: Tensor, *, noted: bool = False) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What both give. `noted`: whether the limits that this reaches count as reached."""
         from rv_check.modules import trace
 
-        outputs: list[Tensor] = []
-        for (module, where), limits in zip(self.modules, self.limits, strict=True):
+        outputs: list[dict[str, Tensor]] = []
+        for (module, places), limits in zip(self.modules, self.limits, strict=True):
             with limits.begin() if noted else nullcontext():
-                outputs.append(trace.output(module, data, where))
+                outputs.append(trace.output(module, data, places))
         expected, found = outputs
         return expected, found
 
@@ -229,9 +231,9 @@ class _Arbitration:
             return first + share * (last - first)
 
         def far(side: int, at: Where, share: float) -> Tensor:
-            module, where = self.modules[side]
+            module, own = self.modules[side]
             with self.limits[side].begin():
-                trace.output(module, between(share), where)
+                trace.output(module, between(share), own)
             return self.limits[side].now[at]
 
         besides = [(side, at) for side in (0, 1) for at in self.limits[side].steps_besides(self.limits[1 - side])]
@@ -239,7 +241,7 @@ class _Arbitration:
             return False
         for side, at in besides:
             places = near(partial(far, side, at), NEAR_A_STEP)
-            if places is None or not all(self._have_one_output(between(share)) for share in places):
+            if places is None or not all(self._have_the_same_outputs(between(share)) for share in places):
                 return False
         return True
 
@@ -253,9 +255,10 @@ class _Arbitration:
         return True
 
 
-def _are_the_same(expected: Tensor, found: Tensor, tolerance: float | None = None) -> bool:
+def _are_the_same(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], tolerance: float | None = None) -> bool:
     import torch
 
     from rv_check.modules import trace
 
-    return trace.compare("output", expected, found).within(tolerance or trace.TOLERANCE[torch.float64])
+    tolerance = tolerance or trace.TOLERANCE[torch.float64]
+    return all(one.within(tolerance) for one in trace.compare_outputs(expected, found))

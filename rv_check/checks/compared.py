@@ -71,4 +71,4 @@ def report_of(
     structure = run.structure
     kinds = listed(structure.uncounted)
     notes = (f"the MACs are at least these: no rule counts {kinds}",) if kinds else ()
-    return Report(name, against, findings, structure.names, notes, structure.totals)
+    return Report(name, against, findings, structure.names, (*structure.notes(run.name), *notes), structure.totals)

@@ -52,6 +52,7 @@ def mapped(run: Run, check: Check, pair: Pair, slots: Mapping[str, Slot]) -> Out
     lost = [name for name in expected if name not in slots]
     counters = [name for name in lost if name.endswith("num_batches_tracked")]
     known = {piece.name for slot in slots.values() for piece in slot.pieces} | set(run.structure.idle_buffers)
+    known |= run.structure.of_extra | set(run.structure.idle if run.structure.expected.is_cut else ())
     more = [name for name in found if name not in known]
     if len(lost) > len(counters) or more:
         raise Mismatch("parameters and buffers without a counterpart", few(more), few(lost))
@@ -73,9 +74,9 @@ def logits(run: Run, check: Check) -> Outcome:
     pair = run.matched().at_generic_point(torch.float32)
     x = generic_point.image(run.input, 2, torch.float32, run.device)
     what = f"eval mode at {shown_shape(run.input)}, float32"
-    expected, found = pair.each(what, lambda module, where: trace.output(module, x, where))
+    expected, found = pair.each(what, lambda module, places: trace.output(module, x, places))
     tolerance = trace.TOLERANCE[torch.float32]
-    yield measured(run, check, what, [trace.compare("output", expected, found)], tolerance)
+    yield measured(run, check, what, list(trace.compare_outputs(expected, found)), tolerance)
 
 
 def evaluation(run: Run, check: Check) -> Outcome:
@@ -123,7 +124,7 @@ def own_weights(run: TwoRun, check: Check) -> Outcome:
     for x in run.sizes_of_both:
         for seed in (generic_point.INPUT, generic_point.INPUT + 1)[: 2 if x == run.input else 1]:
 
-            def outputs(module: nn.Module, where: str, x: Shape = x, seed: int = seed) -> dict[str, torch.Tensor]:
+            def outputs(module: nn.Module, places: object, x: Shape = x, seed: int = seed) -> dict[str, torch.Tensor]:
                 data = generic_point.image(x, 2, dtype_of(module), run.device, seed=seed)
                 return trace.outputs(module, data)
 
@@ -150,26 +151,26 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool, backward: bool) 
     mode = "train" if train else "eval"
     what = f"{mode} mode at {shown_shape(x)}, float64"
 
-    def traced(module: nn.Module, where: str) -> trace.Trace:
-        return trace.run(module, data, train, names, where, backward=backward)
+    def traced(module: nn.Module, places: trace.Places) -> trace.Trace:
+        return trace.run(module, data, train, names, places, backward=backward)
 
-    expected, found = pair.each(what, traced)
+    expected, found = pair.each(what, traced, training=train)
     if pair.map is not None:
         expected = trace.limited(expected, pair.weights)
         found = trace.renamed(found, pair.weights, expected)
     if not train:
         other = generic_point.image(x, 2, torch.float64, run.device, seed=generic_point.INPUT + 1)
-        outputs = pair.each(what, lambda module, where: trace.output(module, other, where))
-        again = trace.compare("output for another image", *outputs)
+        outputs = pair.each(what, lambda module, places: trace.output(module, other, places))
+        again = trace.compare_outputs(*outputs, " for another image")
     differences = [replace(d, decides=d.decides or run.parts_decide) for d in trace.differences(expected, found, train)]
     if not train:
-        differences.append(again)
+        differences += again
     pair.expected.zero_grad(set_to_none=True)
     pair.found.zero_grad(set_to_none=True)
     dtype, strict, loose = torch.float64, trace.TOLERANCE[torch.float64], trace.TOLERANCE[torch.float32]
     deciding = [d for d in differences if d.decides]
     if not all(d.within(strict) for d in deciding) and all(d.within(loose) for d in deciding):
-        inside = pair.each(what, lambda module, where: trace.types_within(module, data, where))
+        inside = pair.each(what, lambda module, places: trace.types_within(module, data))
         if torch.float32 in inside[0] | inside[1]:  # a softmax that is computed in float32 is no more exact than that
             dtype, what = torch.float32, f"{what} with float32 inside"
     return measured(run, check, what, differences, trace.TOLERANCE[dtype])

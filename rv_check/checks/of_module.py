@@ -82,7 +82,7 @@ class ModuleRun:
     def structure(self) -> Structure:
         """How the module compares with what the spec expects, numbers having the last word. Raises: RvCheckError."""
         network, sizes = ArchNetwork(self.arch, self.until), [*input_sizes(self.arch), *self._larger_sizes()]
-        found = compare(self.subject, network, self.arch.input, sizes, by_step=self.until is None)
+        found = compare(self.subject, network, self.arch.input, sizes)
         found = measured(found, self.pair_by, lambda: input_sizes(self.arch), self._larger_sizes, self.device)
         return with_what_never_ran(found, self.subject)
 
@@ -137,7 +137,7 @@ class ModuleRun:
         found = run_theirs("the module cannot be copied", copied)
         expected = run_theirs("the model does not build from its spec", built)
         names = "the model of the spec", "the module"
-        return Pair(expected, found, names, slots, structure.output, constants=structure.constants)
+        return Pair.of_structure(expected, found, names, structure, slots)
 
     def initial(self, check: Check) -> Outcome:
         """The parameters and buffers of the module start as `init:` says, by distribution.

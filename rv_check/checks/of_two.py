@@ -30,6 +30,7 @@ from rv_check.text import first_line, shown_shape
 if TYPE_CHECKING:
     from torch import nn
 
+    from rv_check.modules.network import ModuleNetwork
     from rv_check.modules.observe import Subject
 
 
@@ -81,28 +82,21 @@ class SameRun:
 
         return Subject(self.old, alike=True)
 
-    @shared("the output")
-    def output(self) -> str:
-        """Where in what the old module returns its one tensor stands. Raises: RvCheckError where it does not run."""
+    @shared("the old network")
+    def network(self) -> ModuleNetwork:
+        """What the old module does. Raises: RvCheckError where it does not run."""
         from rv_check.modules.network import ModuleNetwork
 
         old = ModuleNetwork(self.expected, self.name)
-        outputs = old.graph(At(self.input)).outputs
-        if len(outputs) != 1:
-            raise RvCheckError(f"{self.name} returns {len(outputs)} tensors, expected one")
-        ModuleNetwork(self.expected, self.name, does_not="does not run in train mode at").graph(
-            At(self.input, training=True)
-        )
-        return next(iter(outputs))
+        old.graph(At(self.input))
+        ModuleNetwork(self.expected, self.name, "does not run in train mode at").graph(At(self.input, training=True))
+        return old
 
     @shared("the structure")
     def structure(self) -> Structure:
         """How the new module compares with the old one, numbers having the last word. Raises: RvCheckError."""
-        from rv_check.modules.network import ModuleNetwork
-
-        old = ModuleNetwork(self.expected, self.name, self.output)
         sizes = [*self._known_sizes, *self._larger_sizes()]
-        found = compare(self.found, old, self.input, sizes, by_step=False, sides=self.names)
+        found = compare(self.found, self.network, self.input, sizes, self.names)
         found = measured(found, self.pair_by, lambda: self._known_sizes, self._larger_sizes, self.device)
         return with_what_never_ran(found, self.found, self.expected)
 
@@ -130,11 +124,8 @@ class SameRun:
 
     def structure_in_words(self) -> str:
         """How the structures compare, which decides nothing here."""
-        from rv_check.modules.network import ModuleNetwork
-
         try:
-            old = ModuleNetwork(self.expected, self.name, self.output)
-            found = compare(self.found, old, self.input, [], by_step=False, sides=self.names)
+            found = compare(self.found, self.network, self.input, [], self.names)
         except RvCheckError as error:
             return f"the structures were not compared: {first_line(error)}"
         n = len(found.mistakes)
@@ -163,7 +154,7 @@ class SameRun:
     def pair_by(self, structure: Structure, slots: Mapping[str, Slot]) -> Pair:
         """The two, with parameters and buffers that correspond as `slots` says."""
         names = self.names[1], self.names[0]
-        return Pair(*self._copies(), names, slots, structure.output, self.output, structure.constants)
+        return Pair.of_structure(*self._copies(), names, structure, slots)
 
     def _copies(self) -> tuple[nn.Module, nn.Module]:
         """The old one and the new one."""

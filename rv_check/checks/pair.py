@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from rv_check.checks.structure import Structure
     from rv_check.graphs.differences import Slot
+    from rv_check.modules.trace import Places
 
 T = TypeVar("T")
 
@@ -24,17 +26,17 @@ T = TypeVar("T")
 class Pair:
     """Two modules that should be one network, and what was done to their weights.
 
-    `map` says where the expected parameters and buffers are in the found module, None: by the same names; `output` and
-    `expected_output` where in what each returns the compared output stands; `constants` the names of what stays as it
-    is, of the expected module and of the found one.
+    `map` says where the expected parameters and buffers are in the found module, None: by the same names; `outputs` and
+    `outputs_in_training` where in what the found one returns each compared output stands, by where the expected one has
+    it; `constants` the names of what stays as it is, of the expected module and of the found one.
     """
 
     expected: nn.Module
     found: nn.Module
     names: tuple[str, str] = ("the reference", "the model of the spec")
     map: Mapping[str, Slot] | None = None
-    output: str = ""
-    expected_output: str = ""
+    outputs: Mapping[str, str] = field(default_factory=lambda: {"": ""})
+    outputs_in_training: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     constants: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
     _done: set[str] = field(default_factory=set)
 
@@ -50,6 +52,24 @@ class Pair:
         with seeded(0):
             found = run_theirs("the model does not build from its spec", lambda: build(arch).to(device))
         return cls(expected, found)
+
+    @classmethod
+    def of_structure(
+        cls,
+        expected: nn.Module,
+        found: nn.Module,
+        names: tuple[str, str],
+        structure: Structure,
+        slots: Mapping[str, Slot],
+    ) -> Pair:
+        """The two whose structures were compared, with parameters and buffers that correspond as `slots` says."""
+        outputs = structure.outputs(training=False), structure.outputs(training=True)
+        return cls(expected, found, names, slots, *outputs, structure.constants)
+
+    def places(self, *, training: bool = False) -> tuple[Places, Places]:
+        """Where the outputs stand that are compared, in what the expected module returns and in what the found one."""
+        outputs = self.outputs_in_training if training else self.outputs
+        return tuple(outputs), tuple(outputs.values())
 
     @property
     def is_fresh(self) -> bool:
@@ -79,13 +99,17 @@ class Pair:
                     if name not in kept:
                         parameter.mul_(factor)
 
-    def each(self, what: str, action: Callable[[nn.Module, str], T]) -> tuple[T, T]:
-        """What running the one and the other gives, the output being at the place that `action` is told.
+    def each(self, what: str, action: Callable[[nn.Module, Places], T], *, training: bool = False) -> tuple[T, T]:
+        """What running the one and the other gives, the outputs being at the places that `action` is told.
 
         Raises: RvCheckError, which says which does not run.
         """
-        first = run_theirs(f"{what}: {self.names[0]} does not run", lambda: action(self.expected, self.expected_output))
-        return first, run_theirs(f"{what}: {self.names[1]} does not run", lambda: action(self.found, self.output))
+        modules, places = (self.expected, self.found), self.places(training=training)
+
+        def ran(side: int) -> T:
+            return run_theirs(f"{what}: {self.names[side]} does not run", lambda: action(modules[side], places[side]))
+
+        return ran(0), ran(1)
 
     def _to_generic_point(self, dtype: torch.dtype) -> None:
         import torch

@@ -13,15 +13,18 @@ from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from rv_check.archs.arch import Arch, small_inputs
+from rv_check.checks.returned import Surprises, of_steps, step_it_ends_at, steps_in, surprises_of
+from rv_check.checks.states import few
 from rv_check.costs.operations import macs_of
 from rv_check.errors import Place, RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.differences import Slot, piece_of
 from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.graph import Graph, shape_after
-from rv_check.graphs.match import match
+from rv_check.graphs.match import Match, match
 from rv_check.graphs.network import At, Network
-from rv_check.graphs.of_arch import graph_of
+from rv_check.graphs.of_arch import ArchNetwork, graph_of
+from rv_check.graphs.outputs import Returned
 from rv_check.modules.guard import run_theirs
 from rv_check.ops.kinds import LEAVES
 from rv_check.ops.op import Shape
@@ -40,7 +43,8 @@ class AtOwnSize:
     """How the structures compare in eval mode at the network's own input.
 
     `rules`: by which they are equal where they are written otherwise; `form`: in which they are the most alike;
-    `special_step`: the first step that is equal by a rule for this size.
+    `steps`: of the expected network, the one that each output is the value after; `special_step`: the first step that
+    is equal by a rule for this size.
     """
 
     form: Form
@@ -48,18 +52,24 @@ class AtOwnSize:
     rules: tuple[str, ...]
     map: Mapping[str, Slot]
     operations: int
-    extra_outputs: tuple[str, ...]
+    steps: Mapping[str, str]
     special_step: str = ""
 
 
 @dataclass(frozen=True)
 class InTraining:
-    """What train mode shows besides: further mistakes, and those of eval mode, by index, that it places better."""
+    """What train mode shows besides: further mistakes, and those of eval mode, by index, that it places better.
+
+    `used`: the parameters and buffers that anything is computed from there; `compared`: what is compared of it is.
+    """
 
     mistakes: tuple[Mistake, ...]
     placed: Mapping[int, Mistake]
     map: Mapping[str, Slot]
-    extra_outputs: tuple[str, ...]
+    returned: Returned
+    surprises: Surprises
+    used: frozenset[str]
+    compared: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -96,16 +106,17 @@ class MeasuredEqual:
 class Structure:
     """How a module's structure compares with the expected one.
 
-    `output`: where in what the module returns the compared output stands; `until`: the step whose output the module's
-    is, where that is not the last one; `one_image`: what goes wrong with a batch of one image; `why_real`: why it was
-    run on real tensors; `never_ran`: places in the code of either that no input led to; `totals`: params and MACs,
-    found and expected.
+    `returned`: which of the module's outputs is which of the expected ones; `surprises`: what it returns otherwise;
+    `until`: the step of the expected network that it ends at, where that is not the last one; `one_image`: what goes
+    wrong with a batch of one image; `why_real`: why it was run on real tensors; `never_ran`: places in the code of
+    either that no input led to; `totals`: params and MACs, found and expected.
     """
 
     input: Shape
     expected: Graph
     found: Graph
-    output: str
+    returned: Returned
+    surprises: Surprises
     totals: Mapping[str, tuple[int, int]]
     why_real: str = ""
     until: str = ""
@@ -211,21 +222,48 @@ class Structure:
 
     @property
     def _idle(self) -> list[str]:
-        used = {state.name for node in self.found.nodes for _, state in node.states}
-        used |= {node.name for node in self.found.nodes if node.kind == "state"}
-        for other in (self.training, self.branches):
-            used |= {piece.name for slot in (other.map if other else {}).values() for piece in slot.pieces}
+        used = self.found.used | (self.training.used if self.training else frozenset())
+        used |= {piece.name for slot in (self.branches.map if self.branches else {}).values() for piece in slot.pieces}
         return [name for name in self.found.state if name not in used]
 
+    @cached_property
+    def of_extra(self) -> frozenset[str]:
+        """The module's parameters and buffers that only tensors are computed from which it returns besides."""
+        compared = self.returned.used(self.expected, self.found)
+        used = self.found.used
+        if self.training:
+            compared, used = compared | self.training.compared, used | self.training.used
+        extra = used - compared
+        counters = {counter for name, counter in self.found.counters.items() if name in extra}
+        return extra | counters
+
     @property
-    def extra_outputs(self) -> tuple[str, ...]:
-        """The tensors that the module returns besides."""
-        return (*(self.own.extra_outputs if self.own else ()), *(self.training.extra_outputs if self.training else ()))
+    def all_surprises(self) -> Surprises:
+        """What the module returns otherwise than expected, in either mode."""
+        return self.surprises + (self.training.surprises if self.training else Surprises())
+
+    def outputs(self, *, training: bool) -> Mapping[str, str]:
+        """Where the outputs stand that are compared: in what the module returns, by where they are expected."""
+        return self.training.returned.pairs if training and self.training else self.returned.pairs
+
+    def notes(self, name: str) -> tuple[str, ...]:
+        """What is said beside the findings of the outputs and the end. `name`: what to call the expected network."""
+        steps = self.own.steps if self.own else {}
+        notes = [of_steps(steps, name)] if self.expected.steps and len(steps) > 1 else []
+        if len(self.returned.found) == 1 == len(self.returned.expected) and not self.expected.steps:
+            ((expected, found),) = self.returned.pairs.items()
+            where = [f"at {place}" if place else "alone" for place in (found, expected)]
+            notes += [f"its output stands {where[0]}, that of {name} {where[1]}"] if found != expected else []
+        if self.until and self.mistakes:
+            notes.append(f"it ends at {self.until}: check it with --until {self.until}, until={self.until!r}")
+        if self.expected.is_cut and self.idle:
+            notes.append(f"nothing is computed from {few(self.idle)}")
+        return tuple(notes)
 
     @property
     def last_step(self) -> str:
         """The step that the expected network ends at."""
-        return self.expected.outputs[""].name
+        return next(reversed(self.expected.outputs.values())).name
 
     def differs(self, *, training: bool) -> bool:
         """Whether it is no use to compare numbers in that mode."""
@@ -234,7 +272,7 @@ class Structure:
     @property
     def verdict(self) -> StructureVerdict:
         """The kind of difference that it is, for the whole."""
-        if self.mistakes or self.one_image or self.extra_outputs or self.until:
+        if self.mistakes or self.one_image or any(self.all_surprises) or self.until:
             return "different"
         if self.elsewhere:
             return "equivalent at this input only"
@@ -245,14 +283,14 @@ class Structure:
 class _StructureComparison:
     """A module that is observed, the network that it should be, and the input at which it must run.
 
-    `sides`: what to call the two; `by_step`: whether the module may end at a step of the network, which is then said.
+    `sides`: what to call the two; `returned`: which of its outputs is which of the network's at that input.
     """
 
     subject: Subject
     network: Network
     input: Shape
     sides: tuple[str, str]
-    by_step: bool
+    returned: Returned
 
     def observed(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
         """What the module does there. Raises: RvCheckError where it does not run."""
@@ -260,31 +298,53 @@ class _StructureComparison:
         what = f"the module does not run{mode} at {shown_shape(at.input)}"
         return run_theirs(what, lambda: self.subject.observe(at, form))
 
-    def at_own_size(self, expected: Graph, found: Graph, output: str) -> AtOwnSize:
+    def matched(self, expected: Graph, found: Graph) -> Match:
+        """Hold the outputs against each other that are expected to be one, in eval mode."""
+        sides = self.returned.at(expected, found).lined_up(expected, found)
+        best = match(*sides)
+        if any(one.kind == "unused" for one in best.differences):
+            best = match(sides[0], replace(sides[1], elsewhere=self.used_in_training))
+        return best
+
+    @cached_property
+    def used_in_training(self) -> frozenset[str]:
+        """The parameters and buffers that the module uses in train mode: those of an auxiliary head, there alone."""
+        return self.observed(At(self.input, training=True)).used
+
+    def looser(self, at: At) -> Match:
+        """The two there by the rules that hold at this size, too. Raises: what the module raises."""
+        special = Form.AT_THIS_SIZE
+        return self.matched(self.network.graph(at, special), self.subject.observe(at, special))
+
+    def returns_alike(self, expected: Graph, found: Graph) -> bool:
+        """Whether nothing more, and nothing less, is returned besides than at the network's own input."""
+        now, own = self.returned.at(expected, found), self.returned
+        return len(now.lost) == len(own.lost) and len(now.extra) == len(own.extra)
+
+    def at_own_size(self, expected: Graph, found: Graph) -> AtOwnSize:
         """Compare in eval mode, first by the rules that hold at every size."""
-        form, best = Form.AT_ANY_SIZE, match(expected, found.only(output))
+        form, best = Form.AT_ANY_SIZE, self.matched(expected, found)
         if not best.same:
-            at, special = At(self.input), Form.AT_THIS_SIZE
-            looser = match(self.network.graph(at, special), self.subject.observe(at, special).only(output))
+            looser = self.looser(At(self.input))
             if looser.same or len(looser.differences) < len(best.differences):
-                form, best = special, looser
+                form, best = Form.AT_THIS_SIZE, looser
         return AtOwnSize(
             form,
             tuple(explain(best, self.sides)),
             tuple(best.rules),
             best.map,
             len(best.pairs),
-            tuple(_extra(expected, found, output)),
+            steps_in(best, self.returned),
             next((e.name for e, o in best.pairs.items() if set(o.rules) - set(e.rules)), ""),
         )
 
-    def in_training(self, own: AtOwnSize, output: str) -> InTraining:
+    def in_training(self, own: AtOwnSize, known_surprises: Surprises) -> InTraining:
         """What shows in train mode only."""
         at = At(self.input, training=True)
         graph = self.observed(at, own.form)
         expected = self.network.graph(at, own.form)
-        output = output if output in graph.outputs else _output(expected, graph)
-        best = match(expected, graph.only(output))
+        returned = self.returned.at(expected, graph)
+        best = match(*returned.lined_up(expected, graph))
         known = {_mistake(one): index for index, one in enumerate(own.mistakes)}
         steps = {(one.kind, one.step) for one in own.mistakes}
         more: list[Mistake] = []
@@ -298,21 +358,12 @@ class _StructureComparison:
                 more.append(replace(one, title=f"{one.title} (in train mode)", training=True))
             elif index is not None and one.step != own.mistakes[index].step:
                 placed[index] = one  # its neighbour is there in train mode only, as dropout is
-        slots = dict(best.map)
-        for where in (where for where in expected.besides if where in graph.outputs):
-            other = match(expected.of_besides(where), graph.only(where))
-            slots |= other.map
-            told = {(one.kind, one.step) for one in (*own.mistakes, *more)}
-            more += [
-                replace(one, title=f"{one.title} (in train mode, of its output {where})", training=True)
-                for one in explain(other, self.sides)
-                if (one.kind, one.step) not in told and one.kind != "unused"
-            ]
-        lost = [f"nothing at {where}" for where in expected.besides if where not in graph.outputs]
-        extra = [*lost, *(one for one in _extra(expected, graph, output) if one not in own.extra_outputs)]
-        return InTraining(tuple(more), placed, slots, tuple(f"{one} (in train mode)" for one in extra))
+        surprises = surprises_of(returned, expected, graph, steps_in(best, returned))
+        surprises = surprises.besides(known_surprises, "(in train mode)")
+        compared = returned.used(expected, graph)
+        return InTraining(tuple(more), placed, best.map, returned, surprises, graph.used, compared)
 
-    def at_other_size(self, size: Shape, output: str, *, first: bool) -> AtOtherSize:
+    def at_other_size(self, size: Shape, *, first: bool) -> AtOtherSize:
         """Whether it is the same at another size. `first`: it was the same at those before."""
         at = At(size)
         try:
@@ -320,12 +371,12 @@ class _StructureComparison:
         except Exception as error:  # whatever the module raises at a size that is not its own
             why = f"at {shown_shape(size)} it raises {type(error).__name__}: {first_line(error)}"
             return AtOtherSize(size, why, self._step_where_it_raises(at) if first else "")
-        if output not in graph.outputs:
+        expected = self.network.graph(at)
+        if not self.returns_alike(expected, graph):
             return AtOtherSize(size, f"at {shown_shape(size)}: it returns something else")
-        best = match(self.network.graph(at), graph.only(output))
+        best = self.matched(expected, graph)
         if not best.same:
-            special = Form.AT_THIS_SIZE
-            best = match(self.network.graph(at, special), self.subject.observe(at, special).only(output))
+            best = self.looser(at)
         if best.same:
             return AtOtherSize(size, rules=tuple(best.rules))
         mistake = explain(best)[0]
@@ -336,25 +387,25 @@ class _StructureComparison:
         graph = self.subject.until_it_raised
         if graph is None:
             return ""
-        return next((one.step for one in explain(match(self.network.graph(at), graph)) if one.step), "")
+        return next((one.step for one in explain(self.matched(self.network.graph(at), graph)) if one.step), "")
 
-    def at_other_sizes(self, sizes: Sequence[Shape], output: str) -> tuple[AtOtherSize, ...]:
+    def at_other_sizes(self, sizes: Sequence[Shape]) -> tuple[AtOtherSize, ...]:
         """Each of the other sizes."""
         answers: list[AtOtherSize] = []
         for size in sizes:
             if size != self.input:
                 first = not any(answer.differs for answer in answers)
-                answers.append(self.at_other_size(size, output, first=first))
+                answers.append(self.at_other_size(size, first=first))
         return tuple(answers)
 
-    def on_other_images(self, first: Graph, output: str) -> Branches | None:
+    def on_other_images(self, first: Graph) -> Branches | None:
         """What happens with images of other values, where either decides by these. `first`: what the first one gave."""
         at = At(self.input)
         if not first.asked and not self.network.graph(at).asked:
             return None
         from rv_check.modules.branches import VARIANTS
 
-        differs, ways = "", {_way(first.only(output))}
+        differs, ways = "", {_way(first)}
         slots: dict[str, Slot] = {}
         for image, (words, _) in list(enumerate(VARIANTS))[1:]:
             other = replace(at, image=image)
@@ -367,17 +418,17 @@ class _StructureComparison:
             except Exception as error:  # whatever the module raises
                 differs = differs or f"for an image {words} it raises {type(error).__name__}: {first_line(error)}"
                 continue
-            if output not in found.outputs:
+            if not self.returns_alike(expected, found):
                 differs = differs or f"for an image {words} it returns something else"
                 continue
-            ways.add(_way(found.only(output)))
-            best = match(expected, found.only(output))
+            ways.add(_way(found))
+            best = self.matched(expected, found)
             slots |= best.map
             if not best.same:
                 differs = differs or f"for an image {words}: {explain(best)[0].title}"
         return Branches(differs, len(ways), slots)
 
-    def of_one_image(self, output: str) -> str:
+    def of_one_image(self) -> str:
         """What goes wrong with a batch of one image, which `squeeze()` takes for none; "" where nothing does."""
         at = At(self.input, batch=1)
         try:
@@ -388,11 +439,13 @@ class _StructureComparison:
             graph = self.subject.observe(at, Form.AT_THIS_SIZE)
         except Exception as error:  # whatever the module raises
             return f"with a batch of one image it raises {type(error).__name__}: {first_line(error)}"
-        output = output if output in graph.outputs else next(iter(graph.outputs), "")
-        shape, end = graph.outputs[output].shape, expected.outputs[""].shape
-        if shape != end:
-            return f"with a batch of one image the output is {shown_shape(shape)}, expected {shown_shape(end)}"
-        best = match(expected, graph.only(output))
+        sides = self.returned.at(expected, graph).lined_up(expected, graph)
+        for place, end in sides[0].outputs.items():
+            shape, what = sides[1].outputs[place].shape, f"the output {place}".strip()
+            if shape != end.shape:
+                words = f"{what} is {shown_shape(shape)}, expected {shown_shape(end.shape)}"
+                return f"with a batch of one image {words}"
+        best = self.matched(expected, graph)
         return "" if best.same else f"with a batch of one image: {explain(best)[0].title}"
 
 
@@ -401,37 +454,36 @@ def compare(
     network: Network,
     x: Shape,
     others: Sequence[Shape],
-    *,
-    by_step: bool = True,
     sides: tuple[str, str] = ("yours", "spec"),
 ) -> Structure:
     """Hold a module against the network that it should be.
 
-    Args: `x` the input at which it must run; `others` sizes at which the network runs, too; `by_step` whether the
-    module may end at a step of the network, which is then said; `sides` what to call the module and the network.
+    Args: `x` the input at which it must run; `others` sizes at which the network runs, too; `sides` what to call the
+    module and the network.
     Raises: RvCheckError where the module does not run at `x`.
     """
-    comparison = _StructureComparison(subject, network, x, sides, by_step)
-    found = comparison.observed(At(x))
-    expected = network.graph(At(x))
+    at = At(x)
+    found = run_theirs(f"the module does not run at {shown_shape(x)}", lambda: subject.observe(at))
+    expected = network.graph(at)
     if not found.outputs:
         raise RvCheckError("the module returns no tensor")
     found.must_see_input()
-    output = _output(expected, found)
     totals = {"params": (_params(found), _params(expected)), "macs": (_macs(found), _macs(expected))}
-    structure = Structure(x, expected, found, output, totals, subject.why_real)
-    if by_step and expected.outputs[""].key not in {node.key for node in found.outputs.values()}:
-        until = _ends_at(expected, found)
-        if until:
-            return replace(structure, until=until)
-
-    own = comparison.at_own_size(expected, found, output)
-    structure = replace(structure, own=own, training=comparison.in_training(own, output))
+    until = step_it_ends_at(expected, found) if isinstance(network, ArchNetwork) and network.until is None else ""
+    if isinstance(network, ArchNetwork) and until:
+        network = replace(network, until=until)
+        expected = network.graph(at)
+    returned = Returned.of(expected, found)
+    comparison = _StructureComparison(subject, network, x, sides, returned)
+    own = comparison.at_own_size(expected, found)
+    surprises = surprises_of(returned, expected, found, own.steps)
+    training = comparison.in_training(own, surprises)
+    structure = Structure(x, expected, found, returned, surprises, totals, subject.why_real, until, own, training)
     if structure.differs(training=False):
         return structure
-    answers = comparison.at_other_sizes(others, output)
-    branches = comparison.on_other_images(found, output)
-    return replace(structure, others=answers, branches=branches, one_image=comparison.of_one_image(output))
+    answers = comparison.at_other_sizes(others)
+    branches = comparison.on_other_images(found)
+    return replace(structure, others=answers, branches=branches, one_image=comparison.of_one_image())
 
 
 def compare_archs(a: Arch, b: Arch) -> tuple[list[Mistake], dict[str, tuple[int, int]]]:
@@ -498,33 +550,7 @@ def guess(structure: Structure) -> dict[str, Slot] | None:
     for name, counter in expected.counters.items():
         if name in slots and slots[name].name in found.counters:
             slots.setdefault(counter, Slot(found.counters[slots[name].name]))
-    return None if any(name in found.parameters for name in left) else slots
-
-
-def _output(expected: Graph, found: Graph) -> str:
-    """Where in what the module returns the expected output stands: by what it is, else by its shape."""
-    end = expected.outputs[""]
-    same = [output for output, node in found.outputs.items() if node.key == end.key]
-    alike = [output for output, node in found.outputs.items() if node.shape == end.shape]
-    return next(iter([*same, *alike, *found.outputs]), "")
-
-
-def _ends_at(expected: Graph, found: Graph) -> str:
-    """The outermost step of the expected network whose output is the last of the module, all of them being steps."""
-    keys = {node.key for node in found.outputs.values()}
-    steps = [name for name, node in expected.steps.items() if node.key in keys and node.kind != "input"]
-    if not steps or keys - {expected.steps[name].key for name in steps}:
-        return ""
-    last = expected.steps[steps[-1]].key
-    return min((name for name in steps if expected.steps[name].key == last), key=lambda name: name.count("."))
-
-
-def _extra(expected: Graph, found: Graph, output: str) -> list[str]:
-    """Tensors that are returned besides. The feature maps of a network up to a step are no surprise."""
-    own, known = found.outputs[output], {node.key for node in expected.steps.values()} if expected.is_cut else set()
-    others = [(at, node) for at, node in found.outputs.items() if at not in expected.besides]
-    extra = [(at, node) for at, node in others if node is not own and node.key not in known]
-    return [f"{at} {shown_shape(node.shape[1:])}" for at, node in extra]
+    return None if any(name in found.parameters - structure.of_extra for name in left) else slots
 
 
 def _mistake(one: Mistake) -> tuple[str, str, str]:
@@ -560,7 +586,8 @@ def runs(subject: Subject, x: Shape) -> bool:
 
 def _way(graph: Graph) -> tuple[bytes, frozenset[str]]:
     """What tells the ways apart in which a module runs: what is computed, and from which parameters."""
-    return graph.outputs[""].key, frozenset(state.name for node in graph.live for _, state in node.states)
+    keys = b"".join(node.key for node in graph.outputs.values())
+    return keys, frozenset(state.name for node in graph.live for _, state in node.states)
 
 
 def _params(graph: Graph) -> int:

@@ -10,7 +10,7 @@ from rv_check.checks.states import few
 from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
-    from rv_check.checks.structure import Branches
+    from rv_check.checks.structure import Branches, Structure
     from rv_check.graphs.explain import Mistake
     from rv_check.graphs.graph import Graph
 
@@ -36,22 +36,40 @@ def structure(run: Run, check: Check) -> Outcome:
         message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"
         yield check.passed(run, message)
         return
-    if found.until:
+    if found.until and not found.mistakes:
         message = f"it is {run.name} up to {found.until}: check it with --until {found.until}, until={found.until!r}"
         place = run.place_of(found.until)
         yield check.failed(run, message, kind="until", step=found.until, place=place)
     for mistake in found.mistakes:
         yield of_mistake(run, check, mistake)
-    if found.extra_outputs:
-        message = f"it returns more than the output{' ' + found.output if found.output else ''}"
-        outputs = ", ".join(found.extra_outputs)
-        yield check.failed(run, message, found=outputs, expected="nothing else", kind="outputs")
+    yield from of_outputs(run, check, found)
     if found.one_image:
         yield check.failed(run, found.one_image, kind="batch", step=found.last_step)
     if found.elsewhere:
         message = f"it is {run.name} at {at} only: {found.elsewhere}"
         step = found.elsewhere_step or None
         yield check.failed(run, message, kind="this input only", step=step, place=run.place_of(step or ""))
+
+
+def of_outputs(run: Run, check: Check, found: Structure) -> Outcome:
+    """What is returned besides, not at all, and at other places: which follows from the former, where there is any."""
+    extra, lost, moved = found.all_surprises
+    expected = ", ".join(f"{place} {shown_shape(node.shape[1:])}" for place, node in found.expected.outputs.items())
+    if extra:
+        one, *more = found.returned.pairs.values()
+        what = "outputs" if more else f"output {one}".strip()
+        told = ", ".join((*extra, *moved))
+        message = f"it returns more than the {what}\nbesides: {told}"
+        expected = "nothing else" if not more else expected
+        yield check.failed(run, message, found=told, expected=expected, kind="outputs")
+    if lost:
+        told = ", ".join((*lost, *moved))
+        message = f"it does not return all that {run.name} does\nfound: {told}"
+        yield check.failed(run, message, found=told, expected=expected, kind="outputs")
+    if moved and not (extra or lost):
+        told = ", ".join(moved)
+        message = f"it returns the same at other places\nfound: {told}"
+        yield check.failed(run, message, found=told, expected=expected, kind="outputs")
 
 
 def _seen(graph: Graph, branches: Branches) -> str:

@@ -123,13 +123,14 @@ def _values(d: Difference) -> tuple[str, str]:
     if d.kind == "state":
         return ", ".join(value for value, _ in d.details.values()), ", ".join(value for _, value in d.details.values())
     if d.details:
-        found = ", ".join(value if name in BARE else f"{name} {value}" for name, (value, _) in d.details.items())
-        expected = ", ".join(value if name in BARE else f"{name} {value}" for name, (_, value) in d.details.items())
+        bare = {*BARE, *(d.details if d.kind == "output" else ())}
+        found = ", ".join(value if name in bare else f"{name} {value}" for name, (value, _) in d.details.items())
+        expected = ", ".join(value if name in bare else f"{name} {value}" for name, (_, value) in d.details.items())
         return found, expected
     return _list(d.found) or "nothing", _list(d.expected) or "nothing"
 
 
-BARE = ("op", "registered", "input", "output", "place", "parameter", "buffer", "parameters", "values")
+BARE = ("op", "registered", "input", "place", "parameter", "buffer", "parameters", "values")
 
 
 def _list(nodes: Sequence[Node]) -> str:
@@ -161,7 +162,8 @@ def _title(d: Difference, group: Sequence[Difference], found: str, expected: str
         case "wiring":
             return f"{kind} takes {found}, expected {expected}"
         case "output":
-            return f"the output is {found}, expected {expected}"
+            (what,) = d.details
+            return f"the {what} is {found}, expected {expected}"
         case "state":
             return f"{kind} uses {found} as its {', '.join(d.details)}, expected {expected}"
         case "constant":

@@ -254,8 +254,10 @@ class Graph:
     unread: list[Node] = field(default_factory=list)  # results that are neither used nor returned
     steps: Mapping[str, Node] = field(default_factory=dict)  # the value after each step and module of a spec
     is_cut: bool = False  # whether it ends before the expected network does
+    elsewhere: frozenset[str] = frozenset()  # parameters and buffers that are known to be used in another mode
+    behind: Mapping[str, TensorShape] = field(default_factory=dict)  # the state of what it was cut off from
     moved: frozenset[str] = frozenset()  # parameters and buffers that the run itself wrote, running statistics apart
-    besides: Mapping[str, Node] = field(default_factory=dict)  # other outputs, of a graph that was cut to one of them
+    besides: Mapping[str, Node] = field(default_factory=dict)  # other outputs, of a graph that was cut to some of them
     asked: tuple[Place, ...] = ()  # where Python asked for a value, so that another input may take another branch
     by_image: tuple[Place, ...] = ()  # where what is done, or how large it is, depends on the values of the input
     frozen: frozenset[str] = frozenset()  # parameters that no gradient is passed to
@@ -311,14 +313,23 @@ class Graph:
                 used.setdefault(feed, []).append(node)
         return used
 
+    @cached_property
+    def used(self) -> frozenset[str]:
+        """The parameters and buffers that anything is computed from, be it one of `besides` or in another mode."""
+        nodes = {*self.nodes, *in_order(self.besides.values())}
+        states = {state.name for node in nodes for _, state in node.states}
+        return self.elsewhere | states | {node.name for node in nodes if node.kind == "state"}
+
     def only(self, output: str) -> Graph:
         """The graph with that output alone, called ""; the others are `besides`."""
-        besides = {where: node for where, node in self.outputs.items() if where != output}
-        return replace(self, outputs={"": self.outputs[output]}, besides=besides, nodes=())
+        return self.returning({"": output})
 
-    def of_besides(self, output: str) -> Graph:
-        """The graph with one of the other outputs alone, called ""."""
-        return replace(self, outputs={"": self.besides[output]}, besides={}, nodes=())
+    def returning(self, places: Mapping[str, str]) -> Graph:
+        """The graph with these outputs alone, each by the name that it has here; the others are `besides`."""
+        besides = {place: node for place, node in self.outputs.items() if place not in places.values()}
+        return replace(
+            self, outputs={name: self.outputs[place] for name, place in places.items()}, besides=besides, nodes=()
+        )
 
 
 def in_order(nodes: Iterable[Node]) -> Iterator[Node]:

@@ -44,7 +44,7 @@ class Match:
 
 
 def match(expected: Graph, found: Graph) -> Match:
-    """Hold a graph against the one expected. Both have one output, called ""."""
+    """Hold a graph against the one expected. Both have outputs of the same names."""
     return _Matching(expected, found).result()
 
 
@@ -66,7 +66,7 @@ class _Matching:
         gaps, shared = [*self.arguments(), *self.gaps()], self.parameters.sharing()
         names = {name for difference in shared for name in difference.names}
         roles = [d for d in self.parameters.roles() if not {found for found, _ in d.details.values()} <= names]
-        differences = [*gaps, *self.wiring(), *self.output(), *shared, *self.parameters.unused(gaps), *roles]
+        differences = [*gaps, *self.wiring(), *self.ends(), *shared, *self.parameters.unused(gaps), *roles]
         differences += [
             Difference("constant", self.expected_at[node], [node], [self.pairs[node]], {"values": values}, names=names)
             for node, names, values in other_constants(self.expected, self.found, self.pairs, self.parameters.each())
@@ -176,13 +176,16 @@ class _Matching:
             return show(shown.attributes["value"])
         return f"{shown.name or shown.kind} ({shown.kind})" if shown.kind != "input" else "the input"
 
-    def output(self) -> list[Difference]:
-        expected, found = self.expected.outputs[""], self.found.outputs[""]
-        ends, found_ends = self.sources.of(expected), self.sources.of(found)
-        if ends == found_ends or (not self.sources.are_paired(expected, found) and ends & found_ends):
-            return []
-        details = {"output": (self.source(found), self.source(expected))}
-        return [Difference("output", len(self.expected_flow), [expected], [found], details)]
+    def ends(self) -> list[Difference]:
+        differences = []
+        for place, expected in self.expected.outputs.items():
+            found = self.found.outputs[place]
+            ends, found_ends = self.sources.of(expected), self.sources.of(found)
+            if ends == found_ends or (not self.sources.are_paired(expected, found) and ends & found_ends):
+                continue
+            details = {f"output {place}".strip(): (self.source(found), self.source(expected))}
+            differences.append(Difference("output", len(self.expected_flow), [expected], [found], details))
+        return differences
 
 
 def _moved_arguments(differences: list[Difference]) -> list[Difference]:

@@ -119,4 +119,5 @@ def _cut(graph: Graph) -> Graph:
         graph.rules,
         steps=graph.steps,
         is_cut=True,
+        behind={name: shape for name, shape in graph.state.items() if name not in kept},
     )

@@ -128,6 +128,7 @@ class Parameters:
         idle = self.without_use(self.found) - self.found.moved - self.found.aliases.keys()
         idle_there = self.without_use(self.expected) - self.expected.aliases.keys()
         left = Counter(self.expected.state[name] for name in idle_there - idle)
+        left += Counter(self.expected.behind.values())  # a trunk may hold the head that it does not use
         idle -= idle_there
         for name in [name for name in self.found.state if name in idle]:  # as idle there by another name
             if left[self.found.state[name]]:
@@ -159,8 +160,7 @@ class Parameters:
 
     def without_use(self, graph: Graph) -> set[str]:
         """The parameters and buffers that nothing is computed from, and that count nothing that is."""
-        used = {state.name for node in graph.nodes for _, state in node.states}
-        used |= {node.name for node in graph.nodes if node.kind == "state"}
+        used = {*graph.used}
         used |= {counter for name, counter in graph.counters.items() if name in used or name in graph.moved}
         return {name for name in graph.state if name not in used}
 

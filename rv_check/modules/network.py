@@ -13,15 +13,12 @@ from rv_check.text import shown_shape
 class ModuleNetwork:
     """The network that a module is when it runs.
 
-    Args: `subject` the module as it is observed; `name` what a report calls it; `output` where in what it returns the
-    one output stands that the graph ends at, all of them where it is None; `does_not` the words for a module that
+    Args: `subject` the module as it is observed; `name` what a report calls it; `does_not` the words for a module that
     raises, between its name and its input.
     """
 
-    def __init__(
-        self, subject: Subject, name: str = "the module", output: str | None = None, does_not: str = "does not run at"
-    ):
-        self.subject, self._name, self.output, self.does_not = subject, name, output, does_not
+    def __init__(self, subject: Subject, name: str = "the module", does_not: str = "does not run at"):
+        self.subject, self._name, self.does_not = subject, name, does_not
 
     @property
     def name(self) -> str:
@@ -32,7 +29,4 @@ class ModuleNetwork:
         """What it does there. Raises: RvCheckError with what the module raised, at which input."""
         what = f"{self.name} {self.does_not} {shown_shape(at.input)}"
         graph: Graph = run_theirs(what, lambda: self.subject.observe(at, form))
-        if self.output is None:
-            return graph
-        # In train mode there may be others, as the logits of an auxiliary head are: the first is the one.
-        return graph.only(self.output if self.output in graph.outputs else next(iter(graph.outputs)))
+        return graph

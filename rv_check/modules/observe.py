@@ -260,11 +260,6 @@ def tensors_of(output: Any, where: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from tensors_of(getattr(output, field.name), f"{where}.{field.name}")
 
 
-def pick(output: Any, where: str) -> Tensor | None:
-    """The tensor that stands there."""
-    return dict(tensors_of(output)).get(where)
-
-
 class _Storage:
     """What stands in one storage: the value last written, and the views of it that were made since."""
 

@@ -26,7 +26,7 @@ def pair_by_gradients(
     x: Shape,
     guess: Mapping[str, Slot],
     *,
-    outputs: tuple[str, str] = ("", ""),
+    places: tuple[trace.Places, trace.Places] = (trace.WHOLE, trace.WHOLE),
     constants: tuple[Collection[str], Collection[str]] = (frozenset(), frozenset()),
     device: str = "cpu",
 ) -> dict[str, Slot] | None:
@@ -35,23 +35,24 @@ def pair_by_gradients(
     None where outputs or gradients show no such pairing. Both modules are left with other values.
 
     Args: `x` the shape of an input, without the batch axis; `guess` what is believed, kept where gradients do not
-    decide; `outputs` where in what each returns the output stands; `constants` what stays as it is.
+    decide; `places` where in what each returns the outputs stand; `constants` what stays as it is.
     """
     data = image(x, 2, torch.float64, device)
-    modules = tuple(zip((expected, found), outputs, strict=True))
+    modules = tuple(zip((expected, found), places, strict=True))
     for module, kept in zip((expected, found), constants, strict=True):
         generic_point(module, constants=kept)
         make_alike(module, kept)
         to_type(module, torch.float64)
-    runs = [trace.run(module, data, train=False, modules=(), where=where) for module, where in modules]
-    if not trace.compare("output", runs[0].output, runs[1].output).within(trace.TOLERANCE[torch.float64]):
+    runs = [trace.run(module, data, train=False, modules=(), places=own) for module, own in modules]
+    outputs = trace.compare_outputs(runs[0].outputs, runs[1].outputs)
+    if not all(one.within(trace.TOLERANCE[torch.float64]) for one in outputs):
         return None
     gradients = [{name: g for name, g in run.gradients.items() if g is not None} for run in runs]
     floor = trace.SMALLEST_GRADIENT * max(map(trace.largest_value, gradients[0].values()), default=0.0)
     slots = _paired(gradients[0], gradients[1], guess, constants, floor)
     if slots is None:
         return None
-    steps = [trace.run(module, data, train=True, modules=(), where=where, backward=False) for module, where in modules]
+    steps = [trace.run(module, data, train=True, modules=(), places=(), backward=False) for module, _ in modules]
     moved = [
         {name: one for name, one in step.buffers.items() if one.is_floating_point() and name not in kept}
         for step, kept in zip(steps, constants, strict=True)

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rv_check.errors import RvCheckError
 from rv_check.graphs.differences import Slot
 from rv_check.modules.generic_point import CHANCE, put, there
-from rv_check.modules.observe import pick, tensors_of
+from rv_check.modules.observe import tensors_of
 from rv_check.modules.torch_state import exact_float32, seeded
 
 # Relative to the largest value of the tensor. Reordered float64 arithmetic differs by about 1e-13, the smallest real
@@ -27,6 +27,9 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 # A gradient that is 0 by construction, as of a bias in front of a batch norm in train mode, is noise on both sides. So
 # gradients are held against no less than this part of the largest one.
 SMALLEST_GRADIENT = 1e-3
+
+Places = tuple[str, ...]  # where tensors stand in what a module returns: `.logits`, `[0]`, or "" for all of it
+WHOLE: Places = ("",)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,15 @@ def compare(what: str, expected: Tensor | None, found: Tensor | None, floor: flo
     return TensorDifference(what, relative, f"{values[0]} at {where}", values[1])
 
 
+def compare_outputs(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], words: str = ""
+) -> Iterator[TensorDifference]:
+    """Each output against its counterpart, which stands in the same order; called by the expected place if several."""
+    for (place, tensor), other in zip(expected.items(), found.values(), strict=True):
+        name = f"output {place}" if len(expected) > 1 else "output"
+        yield compare(f"{name}{words}", tensor, other)
+
+
 def largest_value(tensor: Tensor) -> float:
     """The largest absolute value; nan where one is, and 0 of an empty tensor.
 
@@ -83,12 +95,13 @@ def largest_value(tensor: Tensor) -> float:
 
 @dataclass
 class Trace:
-    """What one run of a module left: outputs by module name in the order of calls, gradients, and buffers.
+    """What one run of a module left: outputs by their places, those of modules by their names in the order of calls,
+    gradients, and buffers.
 
     `backward`: whether there was a backward pass; without one there are no gradients to compare.
     """
 
-    output: Tensor
+    outputs: dict[str, Tensor]
     modules: dict[str, Tensor]
     input_gradient: Tensor | None
     gradients: dict[str, Tensor | None]
@@ -101,12 +114,12 @@ def run(
     x: Tensor,
     train: bool,
     modules: Collection[str],
-    where: str = "",
+    places: Places = WHOLE,
     seed: int = CHANCE,
     *,
     backward: bool = True,
 ) -> Trace:
-    """Run forward once, and backward. `modules`: the names whose outputs are kept; `where`: as for `forward`.
+    """Run forward once, and backward. `modules`: the names whose outputs are kept; `places`: as for `forward`.
 
     The loss is the sum of the outputs with random weights, so that no gradient is zero by symmetry. Outputs are cloned
     in the hook: an in-place relu overwrites the norm's output behind it. The buffers that the run moved go back.
@@ -121,11 +134,9 @@ def run(
     model.zero_grad(set_to_none=True)
     try:
         with seeded(seed), exact_float32():
-            y = forward(model, x, where)
-            if backward and (y.is_floating_point() or y.is_complex()):
-                y = torch.view_as_real(y.resolve_conj()) if y.is_complex() else y
-                weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-                (y * weights.to(y)).sum().backward()  # type: ignore[no-untyped-call]
+            outputs = forward(model, x, places)
+            if backward:
+                _backward(list(outputs.values()), seed)
     finally:
         for handle in handles:
             handle.remove()
@@ -134,32 +145,46 @@ def run(
     buffers = {name: state[name].clone() for name in before}
     for name, buffer in before.items():
         state[name].copy_(buffer)
-    return Trace(y.detach(), kept, x.grad, gradients, buffers, backward)
+    outputs = {place: y.detach() for place, y in outputs.items()}
+    return Trace(outputs, kept, x.grad, gradients, buffers, backward)
 
 
-def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
-    """The output for `x`, at that place of what the model returns: `.logits`, `[0]`, or "" for all of it.
+def _backward(outputs: Sequence[Tensor], seed: int) -> None:
+    """The backward pass of the sum of the outputs, each with random weights of its own.
 
-    Raises: RvCheckError where it is no tensor, and where `x` is not what it was before.
+    Some may have no gradient, as an input that is returned; where none has, torch says so.
+    """
+    numbers = [torch.view_as_real(y.resolve_conj()) if y.is_complex() else y for y in outputs]
+    numbers = [y for y in numbers if y.is_floating_point()]
+    generator = torch.Generator().manual_seed(seed)
+    weights = [torch.randn(y.shape, generator=generator, dtype=torch.float32) for y in numbers]
+    terms = [(y * w.to(y)).sum().double() for y, w in zip(numbers, weights, strict=True)]
+    if terms:
+        torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def forward(model: nn.Module, x: Tensor, places: Places = WHOLE) -> dict[str, Tensor]:
+    """The outputs for `x`, by their places in what the model returns: `.logits`, `[0]`, or "" for all of it.
+
+    Raises: RvCheckError where there is no tensor, and where `x` is not what it was before.
     """
     given = x.clone()
     returned = model(given)
-    output = pick(returned, where)
-    if output is None and not where and model.training:  # it returns others besides, the first is the one
-        output = next((tensor for _, tensor in tensors_of(returned)), None)
-    if output is None:
-        raise RvCheckError(
-            f"it returns a {type(returned).__name__}, expected a tensor{' at ' + where if where else ''}"
-        )
+    tensors = dict(tensors_of(returned))
+    for place in places:
+        if place not in tensors:
+            raise RvCheckError(
+                f"it returns a {type(returned).__name__}, expected a tensor{' at ' + place if place else ''}"
+            )
     if not torch.equal(given, x):
         raise RvCheckError("it changes its input in place, expected an input that stays as it is")
-    return output
+    return {place: tensors[place] for place in places}
 
 
-def output(model: nn.Module, x: Tensor, where: str = "", seed: int = CHANCE) -> Tensor:
-    """The output in eval mode, without gradients, and with the same chance each time. Raises: as `forward`."""
+def output(model: nn.Module, x: Tensor, places: Places = WHOLE, seed: int = CHANCE) -> dict[str, Tensor]:
+    """The outputs in eval mode, without gradients, and with the same chance each time. Raises: as `forward`."""
     with torch.no_grad(), seeded(seed), exact_float32():
-        return forward(model.eval(), x, where)
+        return forward(model.eval(), x, places)
 
 
 def outputs(model: nn.Module, x: Tensor, seed: int = CHANCE) -> dict[str, Tensor]:
@@ -188,11 +213,11 @@ class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def types_within(model: nn.Module, x: Tensor, where: str = "") -> set[torch.dtype]:
+def types_within(model: nn.Module, x: Tensor) -> set[torch.dtype]:
     """The types of floating point that a module computes in, whatever type its input is of. Raises: as `forward`."""
     precision = _Precision()
     with precision:
-        output(model, x, where)
+        output(model, x, ())
     return precision.types
 
 
@@ -238,7 +263,7 @@ def differences(expected: Trace, found: Trace, train: bool) -> Iterator[TensorDi
         if name in found.modules:
             at = compare(f"output of {name}", tensor, found.modules[name])
             yield replace(at, module=name, decides=False)
-    yield compare("output", expected.output, found.output)
+    yield from compare_outputs(expected.outputs, found.outputs)
     if expected.backward:
         yield from _gradients(expected, found)
     if train:

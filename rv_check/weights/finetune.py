@@ -15,8 +15,8 @@ from rv_check.modules.build import build
 from rv_check.modules.copies import Borrowed, copy_of, unwrapped
 from rv_check.modules.generic_point import CHANCE, generic_point, image
 from rv_check.modules.guard import run_theirs
+from rv_check.modules.observe import tensors_of
 from rv_check.modules.torch_state import seeded, steady
-from rv_check.modules.trace import forward
 from rv_check.ops.op import Shape
 from rv_check.text import listed, quote
 from rv_check.weights.checkpoints import account, load_into, names_of, weights_of
@@ -122,7 +122,10 @@ class _TriedStep:
         before = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
         made.zero_grad()
         with seeded(CHANCE):
-            output = forward(model, image(input, BATCH, torch.float32, "cpu"))
+            returned = dict(tensors_of(model(image(input, BATCH, torch.float32, "cpu"))))
+            if not returned:
+                raise RvCheckError("it returns no tensor, expected logits")
+            output = next(iter(returned.values()))  # an auxiliary head's stand behind them
             self.classes = int(output.shape[-1])
             labels = torch.arange(BATCH) % self.classes
             loss = nn.functional.cross_entropy(output, labels)

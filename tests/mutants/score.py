@@ -261,8 +261,9 @@ def differ(pair: Pair, x: tuple[int, ...], train: bool) -> bool:
     """Whether any tensor of a pair differs."""
     data = generic_point.image(x, 2, torch.float64, "cpu")
     slots = pair.map or {}
-    expected = trace.limited(trace.run(pair.expected, data, train, ()), slots)
-    found = trace.renamed(trace.run(pair.found, data, train, (), pair.output), slots, expected)
+    own, others = pair.places(training=train)
+    expected = trace.limited(trace.run(pair.expected, data, train, (), own), slots)
+    found = trace.renamed(trace.run(pair.found, data, train, (), others), slots, expected)
     tolerance = trace.TOLERANCE[torch.float64]
     return any(d.decides and not d.within(tolerance) for d in trace.differences(expected, found, train))
 
@@ -271,9 +272,11 @@ def differ_again(pair: Pair, x: tuple[int, ...]) -> bool:
     """Whether the outputs for another image differ, which a module that keeps what it saw shows."""
     data = generic_point.image(x, 2, torch.float64, "cpu", seed=4)
     with torch.no_grad():
-        expected = trace.forward(pair.expected.eval(), data)
-        found = trace.forward(pair.found.eval(), data, pair.output)
-    return not trace.compare("output", expected, found).within(trace.TOLERANCE[torch.float64])
+        own, others = pair.places()
+        expected = trace.forward(pair.expected.eval(), data, own)
+        found = trace.forward(pair.found.eval(), data, others)
+    outputs = trace.compare_outputs(expected, found)
+    return not all(one.within(trace.TOLERANCE[torch.float64]) for one in outputs)
 
 
 # The receptive field: size, stride and padding of both axes, which each step continues.

@@ -192,8 +192,8 @@ def test_a_generic_point_is_well_scaled(name: str, train: bool) -> None:
     generic_point(model)
     x = points.image((3, 64, 64), 2, torch.float64, "cpu")
     trace = modules_trace.run(model, x, train, [])
-    assert trace.output.isfinite().all()
-    assert 1e-3 < float(trace.output.abs().max()) < 1e6
+    assert trace.outputs[""].isfinite().all()
+    assert 1e-3 < float(trace.outputs[""].abs().max()) < 1e6
     for key, gradient in trace.gradients.items():
         assert gradient is not None, key
         assert float(gradient.abs().max()) < 1e9, key
@@ -531,7 +531,7 @@ def test_the_generator_is_left_alone() -> None:
         modules_trace.run(failing, torch.ones(2, 2), True, [])
     assert torch.equal(state, torch.get_rng_state())
     torch.rand(3)
-    assert torch.equal(first.output, modules_trace.run(model, x, True, []).output)
+    assert torch.equal(first.outputs[""], modules_trace.run(model, x, True, []).outputs[""])
 
 
 class Settings(nn.Linear):
@@ -708,7 +708,7 @@ def test_error_the_input_is_overwritten() -> None:
     with pytest.raises(RvCheckError, match="changes its input in place"):
         modules_trace.forward(nn.ReLU(inplace=True), x)
     assert torch.equal(x, -torch.ones(1, 2))
-    assert torch.equal(modules_trace.forward(nn.ReLU(), x), torch.zeros(1, 2))
+    assert torch.equal(modules_trace.forward(nn.ReLU(), x)[""], torch.zeros(1, 2))
 
 
 def test_the_loss_has_no_symmetry() -> None:
