@@ -84,7 +84,7 @@ def align(expected: Sequence[Node], found: Sequence[Node]) -> dict[Node, Node]:
         pairs[expected[start]] = found[start]
         start += 1
     while min(expected_end, found_end) > start:
-        if _signature(expected[expected_end - 1]) != _signature(found[found_end - 1]):
+        if signature(expected[expected_end - 1]) != signature(found[found_end - 1]):
             break
         expected_end, found_end = expected_end - 1, found_end - 1
         pairs[expected[expected_end]] = found[found_end]
@@ -133,9 +133,9 @@ def _shifts(
         while True:
             old, new = (i - 1, j - 1) if step < 0 else (j, i)  # what is given up, and what takes its pair
             pair = back.get(other[old]) if 0 <= old < len(other) else None
-            if pair is None or _signature(other[old])[:3] != _signature(other[new])[:3]:
+            if pair is None or signature(other[old])[:3] != signature(other[new])[:3]:
                 break  # whatever the sizes are, which may follow from what is besides
-            names += len(_names(pair) & _names(other[new])) - len(_names(pair) & _names(other[old]))
+            names += len(names_of(pair) & names_of(other[new])) - len(names_of(pair) & names_of(other[old]))
             i, j = i + step, j + step
             yield names, _is_between(other, i, j), -abs(i - begin), i - begin
 
@@ -156,7 +156,8 @@ def _in_common(a: Node, b: Node) -> int:
     return next((at for at, (one, other) in pairs if one != other), min(a.name.count("."), b.name.count(".")) + 1)
 
 
-def _signature(node: Node) -> Any:
+def signature(node: Node) -> Any:
+    """What an operation is, whatever it is computed from."""
     roles = tuple((role, getattr(tensor, "shape", ())) for role, tensor in sorted(node.tensors.items()))
     return node.kind, tuple(sorted(node.attributes.items())), roles, node.shape  # the shape last: see _slid
 
@@ -168,9 +169,9 @@ def _best(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[int, int]]:
         return
     band = max(NARROWEST, MOST_CELLS // n, abs(n - m) + NARROWEST) if n * m > MOST_CELLS else m
     kinds: dict[Any, int] = {}
-    a_kinds = [kinds.setdefault(_signature(node), len(kinds)) for node in a]
-    b_kinds = [kinds.setdefault(_signature(node), len(kinds)) for node in b]
-    keys, names = [node.key for node in b], [_names(node) for node in b]
+    a_kinds = [kinds.setdefault(signature(node), len(kinds)) for node in a]
+    b_kinds = [kinds.setdefault(signature(node), len(kinds)) for node in b]
+    keys, names = [node.key for node in b], [names_of(node) for node in b]
     worth: dict[int, list[float]] = {}  # of a pair with each of b, by the kind of a
     above = [0.0] * (m + 1)
     steps: list[bytearray] = []
@@ -179,7 +180,7 @@ def _best(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[int, int]]:
         middle = i * m // n
         low, high = max(0, middle - band), min(m, middle + band + 1)
         best = row[low] = above[low]
-        key, own = node.key, _names(node)
+        key, own = node.key, names_of(node)
         if a_kinds[i] not in worth:
             firsts = dict(zip(reversed(b_kinds), reversed(b), strict=True))
             of_kind = {kind: _worth(node, other) for kind, other in firsts.items()}
@@ -211,7 +212,8 @@ def _best(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[int, int]]:
             i -= 1
 
 
-def _names(node: Node) -> frozenset[str]:
+def names_of(node: Node) -> frozenset[str]:
+    """The parameters and buffers that an operation uses itself."""
     return frozenset(state.name for _, state in node.states)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rv_check.errors import Place
+from rv_check.graphs.causes import causes, parent
 from rv_check.graphs.differences import Difference
-from rv_check.graphs.graph import Node, describe
+from rv_check.graphs.graph import Node, called, describe, said
 from rv_check.graphs.match import Match
 
 SHOWN = 3  # operations or places that are named before "and so many more"
@@ -34,37 +34,9 @@ class Mistake:
 
 def explain(match: Match, sides: tuple[str, str] = ("yours", "spec")) -> list[Mistake]:
     """The differences of two graphs as mistakes, in the order of the flow. `sides`: what to call found and expected."""
-    groups: dict[Any, list[Difference]] = {}
-    for difference in match.differences:
-        groups.setdefault(_likeness(difference), []).append(difference)
-    return sorted((_mistake(match, group, sides) for group in groups.values()), key=lambda mistake: mistake.at)
-
-
-def _likeness(d: Difference) -> Any:
-    """Differences with the same likeness are one mistake, made several times."""
-    kinds = tuple(node.kind for node in (*d.expected, *d.found))
-    match d.kind:
-        case "state":
-            return d.kind, kinds, tuple(sorted(d.details)), tuple(place for node in d.expected if (place := node.place))
-        case "arguments" | "unregistered":
-            return d.kind, kinds, tuple(sorted(d.details.items()))
-        case "missing":
-            return d.kind, kinds, tuple(node.place for node in d.expected)
-        case "extra" | "replaced":
-            lines = tuple(node.place for node in (*d.expected, *d.found))
-            return d.kind, kinds, lines if any(lines) else id(d)
-        case "constant":
-            return d.kind, kinds, tuple(sorted(d.details.items()))
-        case "moved":
-            place = d.expected[0].place
-            return d.kind, kinds, place if place else id(d)
-        case "shared":
-            return d.kind, tuple(_parent(node) for node in d.expected)
-    return id(d)
-
-
-def _parent(node: Node) -> str:
-    return node.name.rpartition(".")[0]
+    back = {found: expected for expected, found in match.pairs.items()}
+    groups = causes(match.differences, back)
+    return sorted((_mistake(match, group, sides) for group in groups), key=lambda mistake: mistake.at)
 
 
 def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> Mistake:
@@ -85,8 +57,11 @@ def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) 
         names = [d.expected[0].name if d.expected else d.found[0].name for d in group[:SHOWN]]
         more = f", and {count - SHOWN} more" if count > SHOWN else ""
         lines.append(f"at {', '.join(names)}{more}")
+    elsewhere = dict.fromkeys(_found(d) for d in group if first.kind == "arguments")
+    if len(elsewhere) > 1:
+        lines.append(f"where it is wider or narrower: {', '.join(list(elsewhere)[1:])}")
     lines += _others(match, group)
-    hint = _hint(first)
+    hint = _hint(group)
     if hint:
         lines.append(f"usually: {hint}")
     return Mistake(
@@ -116,7 +91,11 @@ def _where(nodes: Sequence[Node]) -> str:
 def _name(node: Node) -> str:
     """A step's name says its op where it is no mere number; a module's path may hold several operations."""
     last = node.name.rpartition(".")[2]
-    return node.name if node.kind in last else f"{node.name} ({node.kind})".lstrip()
+    return node.name if called(node) in last else said(node)
+
+
+def _found(d: Difference) -> str:
+    return "{}, expected {}".format(*_values(d))
 
 
 def _values(d: Difference) -> tuple[str, str]:
@@ -133,19 +112,19 @@ BARE = ("op", "registered", "input", "output", "place", "parameter", "buffer", "
 
 
 def _list(nodes: Sequence[Node]) -> str:
-    kinds = " -> ".join(node.kind for node in nodes[:SHOWN])
+    kinds = " -> ".join(called(node) for node in nodes[:SHOWN])
     return kinds + (f" -> ... ({len(nodes)} operations)" if len(nodes) > SHOWN else "")
 
 
 def _title(d: Difference, group: Sequence[Difference], found: str, expected: str) -> str:
-    kind = d.expected[0].kind if d.expected else d.found[0].kind if d.found else ""
+    kind = called(next(iter([*d.expected, *d.found]))) if d.expected or d.found else ""
     match d.kind:
         case "missing":
             return f"missing {_list(d.expected)}"
         case "extra":
             return f"extra {_list(d.found)}"
         case "replaced":
-            return f"{_list(d.found)} instead of {_list(d.expected)}"
+            return f"{found} instead of {expected}"
         case "moved" if "stride" in d.details:
             at = [d.found[0], d.found[1]] if d.details["stride"][0] != "1" else [d.found[1], d.found[0]]
             stride = max(d.details["stride"])
@@ -168,7 +147,7 @@ def _title(d: Difference, group: Sequence[Difference], found: str, expected: str
             name = " for ".join(dict.fromkeys(reversed(d.names))) or "a tensor that is not registered"
             return f"{kind} uses another constant: {name} is {found}, expected {expected}"
         case "shared":
-            parents = dict.fromkeys(_parent(node) or node.name for node in d.expected)
+            parents = dict.fromkeys(parent(node) or node.name for node in d.expected)
             users = " and ".join(parents if len(parents) > 1 else dict.fromkeys(node.name for node in d.expected))
             names = [name for one in group for name in one.names]
             return f"{users} share {len(names)} parameters and buffers: {', '.join(names[:SHOWN])}"
@@ -199,7 +178,7 @@ def _excerpt(d: Difference) -> list[str]:
 
 def _last(node: Node) -> str:
     last = node.name.rpartition(".")[2]
-    return "" if node.kind in last or last.isdecimal() else last
+    return "" if called(node) in last or last.isdecimal() else last
 
 
 def _size(node: Node) -> str:
@@ -207,59 +186,104 @@ def _size(node: Node) -> str:
 
 
 def _others(match: Match, group: Sequence[Difference]) -> list[str]:
-    """What the other operations that come from the same line of the spec have."""
+    """How many of the other operations with the same part, from the same line of what is expected, have it."""
     first = group[0]
     if first.kind not in ("missing", "arguments", "moved", "wiring") or not first.expected[0].place:
         return []
-    place = first.expected[0].place
+    own = {node for difference in group for node in difference.expected}
     concerned = {node for difference in match.differences for node in difference.expected}
-    others = [node for node in match.pairs if node.place == place and node not in concerned]
-    if not others:
+    others = [node for node in match.expected.nodes if node not in own and _has_part_of(first.expected[0], node)]
+    right = [node for node in others if node in match.pairs and node not in concerned]
+    if not right:
         return []
-    return [f"the other {len(others)} have it" if len(others) > 1 else "the other one has it"]
+    if len(right) < len(others):
+        return [f"{len(right)} others have it" if len(right) > 1 else "another one has it"]
+    return [f"the other {len(right)} have it" if len(right) > 1 else "the other one has it"]
 
 
-def _hint(d: Difference) -> str:
-    touched = {node.kind for node in (*d.expected, *d.found)}
-    alone = d.kind in ("missing", "extra")  # of a whole block that is missing it is not said what one relu means
-    for kinds, op, word, text in HINTS:
-        fits = not op or (touched == {op} if alone else op in touched)
-        if d.kind in kinds.split() and fits and (not word or word in _words(d)):
+def _has_part_of(node: Node, other: Node) -> bool:
+    """Whether another operation is the same one of another block: of that kind, from that line, called alike."""
+    names = [one.name.rpartition(".")[2] for one in (node, other)]
+    alike = names[0] == names[1] or all(name.isdecimal() for name in names)
+    return node.kind == other.kind and node.place == other.place and alike
+
+
+def _hint(group: Sequence[Difference]) -> str:
+    first = group[0]
+    touched = {node.kind for node in (*first.expected, *first.found)}
+    alone = first.kind in ("missing", "extra")  # of a whole block that is missing it is not said what one relu means
+    words = _words(first) | ({"everywhere"} if len(group) >= MANY else set())
+    for kinds, ops, needed, text in HINTS:
+        fits = not ops or (touched == {ops} if alone else set(ops.split()) <= touched)
+        if first.kind in kinds.split() and fits and set(needed.split()) <= words:
             return text
     return ""
 
 
 def _words(d: Difference) -> set[str]:
+    """The names of what differs, each also with the words of what is found, and the kernels of convolutions."""
     words = set(d.details)
-    for found, _ in d.details.values():
-        words |= set(found.replace(",", " ").split())
+    for name, (found, _) in d.details.items():
+        words |= {f"{name}={word}" for word in found.replace(",", " ").split()}
+    for node in (*d.expected, *d.found):
+        words |= {f"kernel={'x'.join(map(str, node.attributes['kernel']))}"} if "kernel" in node.attributes else set()
     return words
 
 
-# Kinds of difference, an op in it ("" any), a word of its details ("" any), what it usually is. The first that fits.
+MANY = 8  # operations that are wrong alike: no slip at one place
+
+# Kinds of difference, ops in it ("" any), words of its details that are all needed ("" none), what it usually is. The
+# first that fits.
 HINTS: tuple[tuple[str, str, str, str], ...] = (
-    ("moved", "conv", "stride", "ResNet v1 has the stride on the first 1x1 of a bottleneck, v1.5 on its 3x3"),
-    ("moved", "relu", "", "an activation on the other side of an addition or of a norm"),
+    (
+        "moved",
+        "conv",
+        "stride kernel=1x1 kernel=3x3",
+        "ResNet v1 has the stride on the first 1x1 of a bottleneck, v1.5 on its 3x3",
+    ),
+    ("moved", "sum", "", "what should come before an addition comes after it, or the other way round"),
+    ("moved", "relu", "place", "an activation on the other side of an addition or of a norm"),
     ("moved", "batchnorm", "", "norm and activation in the other order"),
     ("missing", "sum", "", "the residual is never added"),
     ("missing", "relu", "", "an activation left out, or computed and not used"),
+    ("missing", "batchnorm", "everywhere", "norms left out, or folded into the convolutions without a bias"),
     ("missing", "batchnorm", "", "a projection or stem without its norm"),
     ("missing", "dropout", "", "dropout left out, or another rate by default"),
     ("extra", "_softmax", "", "softmax in the model, and again in the loss"),
     ("extra", "_log_softmax", "", "softmax in the model, and again in the loss"),
     ("extra", "dropout", "", "regularisation that the spec does not have"),
     ("extra", "sum", "", "a long skip, or an addition too many"),
-    ("arguments", "batchnorm", "eps", "another library's default: Keras and TensorFlow have 1e-3"),
-    ("arguments", "batchnorm", "momentum", "another convention: Keras' momentum is 1 minus torch's"),
-    ("arguments", "batchnorm", "batch", "the norm never leaves train mode, or keeps no running statistics"),
-    ("arguments", "batchnorm", "statistics", "a frozen norm: it uses its running statistics in train mode, too"),
-    ("arguments", "maxpool", "ceil_mode", "Caffe's pools round up"),
+    (
+        "replaced",
+        "conv batchnorm",
+        "op=bias",
+        "a folded norm: its scale and shift are in the weights of the layer before",
+    ),
+    ("arguments", "batchnorm", "eps=0.001", "another library's default: Keras and TensorFlow have 1e-3"),
+    ("arguments", "batchnorm", "eps", "another library's default"),
+    ("arguments", "batchnorm", "momentum=0.9", "another convention: Keras' momentum is 1 minus torch's"),
+    ("arguments", "batchnorm", "momentum=0.99", "another convention: Keras' momentum is 1 minus torch's"),
+    ("arguments", "batchnorm", "momentum=0.01", "another library's default: Keras' 0.99 is 0.01 in torch"),
+    ("arguments", "batchnorm", "statistics=batch", "the norm never leaves train mode, or keeps no running statistics"),
+    (
+        "arguments",
+        "batchnorm",
+        "statistics=running",
+        "a frozen norm: it uses its running statistics in train mode, too",
+    ),
+    ("arguments", "maxpool", "ceil_mode=True", "Caffe's pools round up"),
+    ("arguments", "", "padding=behind", "SAME padding: TensorFlow puts what is odd of it behind"),
     ("arguments", "maxpool", "padding", "padding forgotten, or another library's"),
     ("arguments", "conv", "dilation", "a network for segmentation: dilation in place of stride"),
-    ("arguments", "conv", "bias", "a convolution before a norm needs no bias, and the published networks have none"),
-    ("arguments", "conv", "groups", "groups not passed on to the convolution"),
+    (
+        "arguments",
+        "conv",
+        "bias=one",
+        "a convolution before a norm needs no bias, and the published networks have none",
+    ),
+    ("arguments", "conv", "groups=1", "groups not passed on to the convolution"),
     ("arguments", "dropout", "p", "another rate by default"),
-    ("arguments", "", "product(weight_mask", "pruned weights: a mask is kept beside them until it is made permanent"),
+    ("arguments", "", "weight=masked", "pruned weights: a mask is kept beside them until it is made permanent"),
     ("wiring", "sum", "", "the skip begins at the wrong place, or something writes in place into what it reads"),
     ("wiring", "", "", "a result computed and not used, or the wrong variable passed on"),
     ("state", "", "", "a checkpoint loads without a complaint, and the network computes something else"),
