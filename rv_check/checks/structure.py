@@ -6,7 +6,7 @@ match at the network's own size gives the map of its parameters and buffers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -260,6 +260,18 @@ class _StructureComparison:
         what = f"the module does not run{mode} at {shown_shape(at.input)}"
         return run_theirs(what, lambda: self.subject.observe(at, form))
 
+    def macs(self, found: Graph, expected: Graph) -> tuple[int, int]:
+        """Multiply-adds of one image as they are run, found and expected; those of the graph where it takes two."""
+        at = At(self.input, batch=1)
+
+        def done(observe: Callable[[At, Form], Graph], graph: Graph) -> int:
+            try:
+                return sum(macs_of(node) or 0 for node in observe(at, Form.AS_RUN).ran)
+            except Exception:  # whatever it raises with one image alone, which is a finding of its own
+                return _macs(graph)
+
+        return done(self.subject.observe, found), done(self.network.graph, expected)
+
     def at_own_size(self, expected: Graph, found: Graph, output: str) -> AtOwnSize:
         """Compare in eval mode, first by the rules that hold at every size."""
         form, best = Form.AT_ANY_SIZE, match(expected, found.only(output))
@@ -270,7 +282,7 @@ class _StructureComparison:
                 form, best = special, looser
         return AtOwnSize(
             form,
-            tuple(explain(best, self.sides)),
+            tuple(explain(best, self.sides, self.subject.makers)),
             tuple(best.rules),
             best.map,
             len(best.pairs),
@@ -286,15 +298,15 @@ class _StructureComparison:
         output = output if output in graph.outputs else _output(expected, graph)
         best = match(expected, graph.only(output))
         known = {_mistake(one): index for index, one in enumerate(own.mistakes)}
-        steps = {(one.kind, one.step) for one in own.mistakes}
+        told = _told(own.mistakes)
         more: list[Mistake] = []
         placed: dict[int, Mistake] = {}
-        for one in explain(best, self.sides):
+        for one in explain(best, self.sides, self.subject.makers):
             index = known.get(_mistake(one))
             less = next((at for at, other in enumerate(own.mistakes) if _says_more(one, other)), None)
             if index is None and less is not None:
                 placed[less] = one  # an argument besides that is of use in train mode only, as a momentum is
-            elif index is None and (one.kind, one.step) not in steps:
+            elif index is None and told.isdisjoint(_told([one])):
                 more.append(replace(one, title=f"{one.title} (in train mode)", training=True))
             elif index is not None and one.step != own.mistakes[index].step:
                 placed[index] = one  # its neighbour is there in train mode only, as dropout is
@@ -302,11 +314,11 @@ class _StructureComparison:
         for where in (where for where in expected.besides if where in graph.outputs):
             other = match(expected.of_besides(where), graph.only(where))
             slots |= other.map
-            told = {(one.kind, one.step) for one in (*own.mistakes, *more)}
+            told = _told([*own.mistakes, *more])
             more += [
                 replace(one, title=f"{one.title} (in train mode, of its output {where})", training=True)
                 for one in explain(other, self.sides)
-                if (one.kind, one.step) not in told and one.kind != "unused"
+                if told.isdisjoint(_told([one])) and one.kind != "unused"
             ]
         lost = [f"nothing at {where}" for where in expected.besides if where not in graph.outputs]
         extra = [*lost, *(one for one in _extra(expected, graph, output) if one not in own.extra_outputs)]
@@ -418,7 +430,7 @@ def compare(
         raise RvCheckError("the module returns no tensor")
     found.must_see_input()
     output = _output(expected, found)
-    totals = {"params": (_params(found), _params(expected)), "macs": (_macs(found), _macs(expected))}
+    totals = {"params": (_params(found), _params(expected)), "macs": comparison.macs(found, expected)}
     structure = Structure(x, expected, found, output, totals, subject.why_real)
     if by_step and expected.outputs[""].key not in {node.key for node in found.outputs.values()}:
         until = _ends_at(expected, found)
@@ -440,8 +452,8 @@ def compare_archs(a: Arch, b: Arch) -> tuple[list[Mistake], dict[str, tuple[int,
     mistakes: list[Mistake] = []
     for training in (False, True):
         best = match(graph_of(a, training=training), graph_of(b, training=training))
-        known = {(one.kind, one.step) for one in mistakes}
-        mistakes += [one for one in explain(best, (b.name, a.name)) if (one.kind, one.step) not in known]
+        known = _told(mistakes)
+        mistakes += [one for one in explain(best, (b.name, a.name)) if known.isdisjoint(_told([one]))]
     totals = {"params": (b.params, a.params), "macs": (b.macs, a.macs)}
     return mistakes, totals
 
@@ -530,6 +542,15 @@ def _extra(expected: Graph, found: Graph, output: str) -> list[str]:
 def _mistake(one: Mistake) -> tuple[str, str, str]:
     """What makes it the same mistake in eval and in train mode, where other operations may stand beside it."""
     return (one.kind, one.found, one.expected) if one.kind == "wiring" else (one.kind, one.path, one.title)
+
+
+def _told(mistakes: Iterable[Mistake]) -> set[tuple[str, str, str]]:
+    """What has been told of which step: of its arguments, each one apart."""
+    return {
+        (one.kind, one.step, part.partition(" ")[0] if one.kind == "arguments" else "")
+        for one in mistakes
+        for part in one.found.split(", ")
+    }
 
 
 def _says_more(one: Mistake, other: Mistake) -> bool:

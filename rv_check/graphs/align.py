@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from rv_check.graphs.graph import Graph, Node, State, describe, show
+from rv_check.graphs.graph import Graph, Node, State, called, describe, show
 from rv_check.ops.kinds import LEAVES
 
 AROUND = 3  # operations before and after a difference that the alignment looks at again
@@ -238,6 +238,8 @@ def details_of(expected: Node, found: Node) -> dict[str, tuple[str, str]]:
         values = found.attributes.get(name), expected.attributes.get(name)
         if values[0] != values[1]:
             details[name] = tuple("none" if v is None else show(v) for v in values)
+    if "statistics" in details:
+        details.pop("momentum", None)  # running statistics that are used as they are have none
     for role in {**expected.tensors, **found.tensors}:
         stated, given = expected.tensors.get(role), found.tensors.get(role)
         if stated is None or given is None:
@@ -246,11 +248,11 @@ def details_of(expected: Node, found: Node) -> dict[str, tuple[str, str]]:
             if given.kind == "unregistered":
                 details["registered"] = (f"its {role} is no parameter of the module", "a registered parameter")
             else:
-                details[role] = (f"computed: {_recipe(given)}", "a parameter")
+                details[role] = (_recipe(given), "a parameter")
         elif isinstance(stated, Node) and isinstance(given, State):
-            details[role] = ("a parameter", f"computed: {_recipe(stated)}")
+            details[role] = ("a parameter", _recipe(stated))
         elif isinstance(stated, Node) and isinstance(given, Node) and stated.key != given.key:
-            details[role] = (f"computed: {_recipe(given)}", f"computed: {_recipe(stated)}")
+            details[role] = (_recipe(given), _recipe(stated))
         elif (
             given.shape != stated.shape
             and not details
@@ -261,7 +263,11 @@ def details_of(expected: Node, found: Node) -> dict[str, tuple[str, str]]:
 
 
 def _recipe(node: Node) -> str:
+    """What a weight is computed from, as people say it: a mask times a parameter is a masked one."""
     names = [feed.name for feed in node.feeds if feed.kind == "state"]
     names += [state.name for _, state in node.states]
     names = [name.rpartition(".")[2] for name in names]
-    return f"{node.kind}({', '.join(names) or '...'})"
+    masks = [name for name in names if name.endswith("mask")]
+    if node.kind == "product" and len(names) == len(node.feeds) == 2 and len(masks) == 1:
+        return f"masked: {next(name for name in names if name not in masks)} times {masks[0]}"
+    return f"computed: {called(node)}({', '.join(names) or '...'})"

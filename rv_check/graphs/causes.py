@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -10,18 +12,19 @@ from fractions import Fraction
 from rv_check.errors import Place
 from rv_check.graphs.differences import Difference
 from rv_check.graphs.graph import Node
+from rv_check.graphs.match import Match
 
 BLOCKS = re.compile(r"\b\w+\.|\b\d+ ")  # the modules that an operation is in, and a block's mere number
-INTEGERS = re.compile(r"\d+( \d+)*")  # one or several, as `show` writes them
+OF_NO_WIDTH = ("kernel", "stride", "dilation", "output_padding")  # arguments that are no numbers of channels
+MANY = 3  # operations of a kind, more of which are said to be all there are
 
 
-def causes(differences: Sequence[Difference], back: Mapping[Node, Node]) -> list[list[Difference]]:
+def causes(match: Match, differences: Sequence[Difference]) -> list[list[Difference]]:
     """The differences by what they have as their cause, in the order of their first.
 
     Arguments count one by one: those that are wrong in the same operations are one cause in the end.
-
-    Args: `back` the expected counterparts of found operations.
     """
+    back = {found: expected for expected, found in match.pairs.items()}
     groups: list[list[Difference]] = []
     known: dict[Hashable, list[Difference]] = {}
     for difference in _by_argument(differences):
@@ -33,7 +36,7 @@ def causes(differences: Sequence[Difference], back: Mapping[Node, Node]) -> list
         group.append(difference)
         for key in keys:
             known.setdefault(key, group)
-    return _of_the_same_operations(groups)
+    return _everywhere(_of_the_same_operations(groups), match.expected.nodes)
 
 
 def _by_argument(differences: Sequence[Difference]) -> Iterator[Difference]:
@@ -59,9 +62,30 @@ def _of_the_same_operations(groups: Sequence[list[Difference]]) -> list[list[Dif
     return found
 
 
+def _everywhere(groups: Sequence[list[Difference]], nodes: Sequence[Node]) -> list[list[Difference]]:
+    """What happened to every operation of a kind, from whatever line it comes, as one."""
+    alike: dict[Hashable, list[Difference]] = {}
+    for group in groups:
+        if group[0].kind in ("missing", "replaced") and len(group[0].expected) == 1:
+            alike.setdefault(_kinds(group[0]), []).extend(group)
+    of_kind = Counter(node.kind for node in nodes)
+    whole = {kinds for kinds, one in alike.items() if MANY < len(one) == of_kind[one[0].expected[0].kind]}
+    found: list[list[Difference]] = []
+    for group in groups:
+        if _kinds(group[0]) not in whole or len(group[0].expected) != 1:
+            found.append(group)
+        elif group[0] is alike[_kinds(group[0])][0]:
+            found.append(sorted(alike[_kinds(group[0])], key=lambda one: one.at))
+    return found
+
+
+def _kinds(d: Difference) -> Hashable:
+    return d.kind, tuple(node.kind for node in d.expected), tuple(node.kind for node in d.found)
+
+
 def _keys(d: Difference, back: Mapping[Node, Node]) -> Iterator[Hashable]:
     """What differences with one cause have in common: any one of these is enough."""
-    base = (d.kind, tuple(node.kind for node in d.expected), tuple(node.kind for node in d.found))
+    base = _kinds(d)
     expected, found = _lines(d.expected), _lines(d.found)
     lines = [(side, one) for side, one in (("expected", expected), ("found", found)) if any(one)]
     match d.kind:
@@ -72,12 +96,14 @@ def _keys(d: Difference, back: Mapping[Node, Node]) -> Iterator[Hashable]:
         case "arguments":
             ((name, values),) = d.details.items()
             yield base, name, values
-            yield from ((base, name, numbers, line) for numbers in _by_width(values, d.expected[0]) for line in lines)
+            yield from ((base, name, *numbers) for numbers in _by_width(name, values, d.expected[0]))
         case "missing":
             yield base, expected
         case "extra":
             yield from ((base, line) for line in lines)
         case "replaced":
+            if d.details:
+                yield base, tuple(d.details.items())
             yield from ((base, line) for line in lines)
         case "moved":
             behind = BLOCKS.sub("", d.details["place"][0]) if "place" in d.details else ""
@@ -100,17 +126,27 @@ def parent(node: Node) -> str:
     return node.name.rpartition(".")[0]
 
 
-def _by_width(values: tuple[str, str], node: Node) -> Iterator[Hashable]:
-    """The values of an argument, each as it is or as a share of the channels of the operation, which blocks differ in."""
+def _by_width(name: str, values: tuple[str, str], node: Node) -> Iterator[tuple[Hashable, ...]]:
+    """The values of an argument by what blocks differ in: as shares of the channels, a padding by the kernel."""
+    if name in OF_NO_WIDTH:
+        return
     width = node.shape[-1 if node.kind == "linear" else 1] if len(node.shape) > 1 else 1
-    shares = [
-        tuple(Fraction(int(number), width) for number in text.split()) if INTEGERS.fullmatch(text) else text
-        for text in values
-    ]
+    kernel = node.attributes.get("kernel", ())
+    half = {str(size // 2): "half the kernel" for size in kernel} if len(set(kernel)) == 1 and kernel[0] % 2 else {}
+
+    def share(text: str) -> Hashable:
+        if name == "padding":
+            return half.get(text, "SAME" if text.startswith("SAME") else text)
+        words = ["", *text.split()]
+        return tuple(
+            Fraction(int(word), width) if word.isdecimal() and before not in OF_NO_WIDTH else word
+            for before, word in itertools.pairwise(words)
+        )
+
     found, expected = values
-    yield "found", shares[0], expected
-    yield "expected", found, shares[1]
-    yield "both", *shares
+    yield "found", share(found), expected
+    yield "expected", found, share(expected)
+    yield "both", share(found), share(expected)
 
 
 def _of_a_block(node: Node, takes: Sequence[Node]) -> Iterator[Hashable]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rv_check.errors import Place
 from rv_check.graphs.causes import causes, parent
@@ -11,7 +11,22 @@ from rv_check.graphs.differences import Difference
 from rv_check.graphs.graph import Node, called, describe, said
 from rv_check.graphs.match import Match
 
+Makers = Callable[[Sequence[str]], Mapping[str, "Maker"]]
+NAMES = 4  # parameters that are named where they are told of
 SHOWN = 3  # operations or places that are named before "and so many more"
+
+
+@dataclass(frozen=True)
+class Maker:
+    """The part of a module that a parameter came with, and the line of code that made it, where it was found."""
+
+    path: str
+    place: Place | None
+
+
+def nobody(names: Sequence[str]) -> Mapping[str, Maker]:
+    """Where nothing is known of who made parameters."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -32,14 +47,29 @@ class Mistake:
     training: bool = False  # it shows in train mode only
 
 
-def explain(match: Match, sides: tuple[str, str] = ("yours", "spec")) -> list[Mistake]:
-    """The differences of two graphs as mistakes, in the order of the flow. `sides`: what to call found and expected."""
-    back = {found: expected for expected, found in match.pairs.items()}
-    groups = causes(match.differences, back)
-    return sorted((_mistake(match, group, sides) for group in groups), key=lambda mistake: mistake.at)
+def explain(match: Match, sides: tuple[str, str] = ("yours", "spec"), makers: Makers = nobody) -> list[Mistake]:
+    """The differences of two graphs as mistakes, in the order of the flow.
+
+    Args: `sides` what to call found and expected; `makers` says who made parameters that are never used.
+    """
+    differences = [part for one in match.differences for part in _by_maker(one, makers)]
+    groups = causes(match, differences)
+    return sorted((_mistake(match, group, sides, makers) for group in groups), key=lambda mistake: mistake.at)
 
 
-def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> Mistake:
+def _by_maker(d: Difference, makers: Makers) -> list[Difference]:
+    """Parameters of no use, those apart that another line of code made."""
+    made = makers(d.names) if d.kind == "unused" else {}
+    ((what, (told, expected)),) = d.details.items() if made else (("", ("", "")),)
+    parts: dict[Maker | None, dict[str, str]] = {}
+    for name, words in zip(d.names, told.split(", "), strict=False) if made else ():
+        parts.setdefault(made.get(name), {})[name] = words
+    return [
+        replace(d, names=list(names), details={what: (", ".join(names.values()), expected)}) for names in parts.values()
+    ] or [d]
+
+
+def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str], makers: Makers) -> Mistake:
     first = group[0]
     expected_node, found_node = next(iter(first.expected), None), next(iter(first.found), None)
     count = 1 if first.kind == "shared" else len(group)
@@ -51,15 +81,18 @@ def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) 
     wide = max(map(len, sides))
     found_at = _where(first.found or [node for node in (first.after[1], first.before[1]) if node])
     expected_at = _where(first.expected or [node for node in (first.after[0], first.before[0]) if node])
+    maker = makers(first.names).get(first.names[0]) if first.kind == "unused" else None
+    if first.kind == "unused":
+        known = maker.place if maker else None
+        owner = maker.path if maker else first.names[0].rpartition(".")[0] or first.names[0]
+        found_at, expected_at = f"{known.short}  {owner}" if known else owner, ""
     lines = [f"{side:<{wide}}  {where}" for side, where in zip(sides, (found_at, expected_at), strict=True) if where]
     lines += _excerpt(first)
     if count > 1:
-        names = [d.expected[0].name if d.expected else d.found[0].name for d in group[:SHOWN]]
+        names = [_step(d.expected[0] if d.expected else d.found[0]) for d in group[:SHOWN]]
         more = f", and {count - SHOWN} more" if count > SHOWN else ""
         lines.append(f"at {', '.join(names)}{more}")
-    elsewhere = dict.fromkeys(_found(d) for d in group if first.kind == "arguments")
-    if len(elsewhere) > 1:
-        lines.append(f"where it is wider or narrower: {', '.join(list(elsewhere)[1:])}")
+    lines += _elsewhere(group)
     lines += _others(match, group)
     hint = _hint(group)
     if hint:
@@ -71,8 +104,8 @@ def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) 
         count,
         step,
         anchor.place if anchor is not None else None,
-        counterpart.name if counterpart is not None else "",
-        counterpart.place if counterpart is not None else None,
+        maker.path if maker else counterpart.name if counterpart is not None else "",
+        maker.place if maker else counterpart.place if counterpart is not None else None,
         found,
         expected,
         tuple(lines),
@@ -94,11 +127,26 @@ def _name(node: Node) -> str:
     return node.name if called(node) in last else said(node)
 
 
-def _found(d: Difference) -> str:
-    return "{}, expected {}".format(*_values(d))
+def _step(node: Node) -> str:
+    """The name of an operation; of a step that has but a number, where it is."""
+    told = said(node)
+    return told if told.startswith("the ") else node.name
+
+
+def _elsewhere(group: Sequence[Difference]) -> list[str]:
+    """The other values of one mistake, where it has others with other widths or kernels."""
+    if group[0].kind != "arguments":
+        return []
+    (_, expected), *others = dict.fromkeys(_values(d) for d in group)
+    alike = all(other == expected for _, other in others)
+    told = [found if alike else f"{found} for {other}" for found, other in others]
+    return [f"elsewhere {', '.join(told)}"] if told else []
 
 
 def _values(d: Difference) -> tuple[str, str]:
+    if d.kind == "unused":
+        ((found, expected),) = d.details.values()
+        return ", ".join(found.split(", ")[:NAMES]), expected
     if d.kind == "state":
         return ", ".join(value for value, _ in d.details.values()), ", ".join(value for _, value in d.details.values())
     if d.details:
@@ -133,6 +181,8 @@ def _title(d: Difference, group: Sequence[Difference], found: str, expected: str
             return f"{_list(d.expected)} {found}, expected {expected}"
         case "arguments" if "op" in d.details:
             return f"{found} instead of {expected}"
+        case "arguments" if d.details.get("statistics", ())[:1] == ("running",):
+            return f"frozen {kind} with {found}, expected {expected}"
         case "arguments":
             return f"{kind} with {found}, expected {expected}"
         case "unregistered":
@@ -283,7 +333,7 @@ HINTS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("arguments", "conv", "groups=1", "groups not passed on to the convolution"),
     ("arguments", "dropout", "p", "another rate by default"),
-    ("arguments", "", "weight=masked", "pruned weights: a mask is kept beside them until it is made permanent"),
+    ("arguments", "", "weight=masked:", "pruned weights: a mask is kept beside them until it is made permanent"),
     ("wiring", "sum", "", "the skip begins at the wrong place, or something writes in place into what it reads"),
     ("wiring", "", "", "a result computed and not used, or the wrong variable passed on"),
     ("state", "", "", "a checkpoint loads without a complaint, and the network computes something else"),

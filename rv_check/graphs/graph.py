@@ -212,11 +212,13 @@ def said(node: Node) -> str:
     """
     if node.kind == "input":
         return "the input"
-    before, name = next(iter(node.inputs), None), node.name
-    if before is not None and node.caller == "layer" and not node.tensors and _is_number(name):
-        if before.row.commutes or (before.name and not _is_number(before.name)):
-            return f"the {called(node)} after {said(before) if before.row.commutes else before.name}"
-    return f"{name or called(node)} ({called(node)})"
+    before, is_unnamed = next(iter(node.inputs), None), node.caller == "layer" and not node.tensors
+    if before is not None and is_unnamed and _is_number(node.name):
+        if before.row.commutes:
+            return f"the {called(node)} after {said(before)}"
+        if before.name and not _is_number(before.name):
+            return f"the {called(node)} after {before.name}"
+    return f"{node.name or called(node)} ({called(node)})"
 
 
 def _is_number(name: str) -> bool:

@@ -89,7 +89,7 @@ def padded_apart(differences: Sequence[Difference]) -> list[Difference]:
     """A pad that is written before an operation with other padding: one padding in place of another."""
     found = list(differences)
     for pad in [one for one in differences if one.kind == "extra" and len(one.found) == 1]:
-        words = _padding(pad.found[0])
+        words = _padding(pad.found[0], pad.before[1])
         for at, other in enumerate(found):
             if (
                 words
@@ -105,19 +105,31 @@ def padded_apart(differences: Sequence[Difference]) -> list[Difference]:
     return found
 
 
-def _padding(node: Node) -> str:
-    """What an operation puts around rows and columns, in words; "" where it is none that does."""
+def _padding(node: Node, user: Node | None) -> str:
+    """What an operation puts around rows and columns for its user, in words; "" where it is none that does."""
     if node.kind != "pad":
         return f"by {called(node)}" if "pad" in node.kind else ""
     *others, rows, columns = node.attributes["sides"]
     if any(map(any, others)):
         return ""
     sides = [
-        show(side[0]) if side[0] == side[1] else f"{side[0]} before and {side[1]} behind" for side in (rows, columns)
+        show(before) if before == behind else f"{before} before and {behind} behind"
+        for before, behind in (rows, columns)
     ]
     shown = sides[0] if sides[0] == sides[1] else f"{sides[0]} by {sides[1]}"
+    same = "SAME: " if user is not None and _same_padding(user) == (rows, columns) and rows[0] != rows[1] else ""
     value = node.attributes["value"]
-    return f"{shown}, of {'zeros' if value == 0 else show(value)}"
+    return f"{same}{shown}, of {'zeros' if value == 0 else show(value)}"
+
+
+def _same_padding(node: Node) -> tuple[tuple[int, int], ...] | None:
+    """What TensorFlow calls SAME, where the stride divides the map: what is odd of it stands behind."""
+    a = node.attributes
+    if "kernel" not in a or "stride" not in a:
+        return None
+    dilation = a.get("dilation", (1,) * len(a["kernel"]))
+    whole = [max(d * (k - 1) + 1 - s, 0) for k, s, d in zip(a["kernel"], a["stride"], dilation, strict=True)]
+    return tuple((n // 2, n - n // 2) for n in whole)
 
 
 def folded_norms(differences: Sequence[Difference]) -> list[Difference]:

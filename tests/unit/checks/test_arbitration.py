@@ -502,7 +502,7 @@ def failures(new: nn.Module) -> list[tuple[str, int]]:
 
 def test_pruned_weights_are_one_cause() -> None:
     """A mask on each weight, told once."""
-    words = "conv with weight computed: product(weight_mask, weight_orig), expected weight a parameter, x3"
+    words = "conv with weight masked: weight_orig times weight_mask, expected weight a parameter, x3"
     assert failures(pruned()) == [(words, 3)]
 
 
