@@ -18,10 +18,10 @@ NARROWEST = 12  # operations that such a band has on either side, at least
 MOST_CELLS = 4_000_000  # cells of the alignment: larger graphs are aligned within a band
 
 
-def flow(graph: Graph) -> list[Node]:
+def flow(graph: Graph, *, late: bool = False) -> list[Node]:
     """The operations in the order of the flow, the longest branch of a sum first, leaves left out.
 
-    What is computed and not used stands behind what it is computed from.
+    What is computed and not used stands behind what it is computed from; `late`: before the next join behind that.
     """
     context = _contexts(graph)
 
@@ -38,7 +38,9 @@ def flow(graph: Graph) -> list[Node]:
         _visit([sink], feeds_of, chain, done)
         feeds = {feed for node in chain for feed in node.feeds}
         last = max((at for at, node in enumerate(order) if node in feeds), default=-1)
-        order[last + 1 : last + 1] = chain
+        joins = (at for at in range(last + 1, len(order)) if order[at].row.family == "join")
+        begin = next(joins, last + 1) if late else last + 1
+        order[begin:begin] = chain
     return [node for node in order if node.kind not in LEAVES]
 
 

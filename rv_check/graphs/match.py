@@ -44,14 +44,20 @@ class Match:
 
 
 def match(expected: Graph, found: Graph) -> Match:
-    """Hold a graph against the one expected. Both have one output, called ""."""
-    return _Matching(expected, found).result()
+    """Hold a graph against the one expected. Both have one output, called "".
+
+    What is computed and not used may stand where it begins, or where its branch would end: as fewer differences say.
+    """
+    best = _Matching(expected, found).result()
+    if best.same or not any(node.tensors for graph in (expected, found) for node in graph.unread):
+        return best
+    return min(best, _Matching(expected, found, late=True).result(), key=lambda one: len(one.differences))
 
 
 class _Matching:
-    def __init__(self, expected: Graph, found: Graph):
+    def __init__(self, expected: Graph, found: Graph, *, late: bool = False):
         self.expected, self.found = expected, found
-        self.expected_flow, self.found_flow = flow(expected), flow(found)
+        self.expected_flow, self.found_flow = flow(expected, late=late), flow(found, late=late)
         self.pairs: dict[Node, Node] = {expected.input: found.input}
         self.pairs.update(align(self.expected_flow, self.found_flow))
         self.back = {o: e for e, o in self.pairs.items()}
