@@ -155,7 +155,10 @@ class _Matching:
         for expected in self.expected_flow:
             found = self.pairs.get(expected)
             if found is not None and not self.fed_alike(expected, found):
-                details = {"input": (self.told(found.feeds), self.told(expected.feeds))}
+                words = self.told(found.feeds), self.told(expected.feeds)
+                if words[0] == words[1]:  # one module that is called several times
+                    words = self.told(found.feeds, behind=True), self.told(expected.feeds, behind=True)
+                details = {"input": words}
                 after = (next(iter(expected.inputs), None), next(iter(found.inputs), None))
                 at = self.expected_at[expected]
                 differences.append(Difference("wiring", at, [expected], [found], details, after))
@@ -181,11 +184,13 @@ class _Matching:
         both = [role for role in sorted(node.tensors) if isinstance(other.tensors.get(role), Node)]
         return [*node.inputs, *(weight for role in both if isinstance(weight := node.tensors[role], Node))]
 
-    def told(self, inputs: Sequence[Node]) -> str:
-        return " and ".join(sorted(self.source(node) for node in inputs))
+    def told(self, inputs: Sequence[Node], *, behind: bool = False) -> str:
+        return " and ".join(sorted(self.source(node, behind=behind) for node in inputs))
 
-    def source(self, node: Node) -> str:
+    def source(self, node: Node, *, behind: bool = False) -> str:
         shown = self.back.get(node, node)
+        if behind and shown.inputs:
+            return f"{said(shown)} after {said(shown.inputs[0])}"
         return show(shown.attributes["value"]) if shown.kind == "constant" else said(shown)
 
     def output(self) -> list[Difference]:
