@@ -124,6 +124,8 @@ def _where(nodes: Sequence[Node]) -> str:
 def _name(node: Node) -> str:
     """A step's name says its op where it is no mere number; a module's path may hold several operations."""
     last = node.name.rpartition(".")[2]
+    if not node.name:
+        return called(node)
     return node.name if called(node) in last else said(node)
 
 

@@ -215,10 +215,17 @@ def said(node: Node) -> str:
     before, is_unnamed = next(iter(node.inputs), None), node.caller == "layer" and not node.tensors
     if before is not None and is_unnamed and _is_number(node.name):
         if before.row.commutes:
-            return f"the {called(node)} after {said(before)}"
+            return f"the {called(node)} after {named(before)}"
         if before.name and not _is_number(before.name):
             return f"the {called(node)} after {before.name}"
     return f"{node.name or called(node)} ({called(node)})"
+
+
+def named(node: Node) -> str:
+    """The name of an operation where it says enough: of a layer, or one that says the kind; else as `said`."""
+    last = node.name.rpartition(".")[2]
+    says_enough = called(node) in last or (node.tensors and node.caller == "layer" and not last.isdecimal())
+    return node.name if says_enough else said(node)
 
 
 def _is_number(name: str) -> bool:

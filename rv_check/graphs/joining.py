@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rv_check.graphs.differences import Difference, DifferenceKind
-from rv_check.graphs.graph import Node, called, said, show
+from rv_check.graphs.graph import Node, called, named, show
 
 NEAR = 12  # operations between the two ends of a move, at most, unless it stays within a block
 
@@ -82,7 +82,7 @@ def _ends_apart(extra: Difference, missing: Difference) -> int:
 
 
 def _stands(after: Node | None) -> str:
-    return f"after {said(after)}" if after is not None else "at the beginning"
+    return f"after {named(after)}" if after is not None else "at the beginning"
 
 
 def padded_apart(differences: Sequence[Difference]) -> list[Difference]:

@@ -163,7 +163,7 @@ WIRED: list[tuple[Forward, str, int]] = [
     (skips_from_the_first, "sum takes layer1.0.bn3 (batchnorm) and layer1.0.relu (relu), expected", 5),
     (throws_the_projection_away, "sum takes layer1.0.bn3 (batchnorm) and layer1.0.relu (relu), expected", 6),
     (adds_itself, "sum takes layer1.0.bn3 (batchnorm) and layer1.0.bn3 (batchnorm), expected", 5),
-    (relu_before_the_sum, "relu after layer1.0.bn3 (batchnorm), expected after layer1.0 (sum), x6", 6),
+    (relu_before_the_sum, "relu after layer1.0.bn3, expected after layer1.0 (sum), x6", 6),
 ]
 
 
