@@ -266,7 +266,8 @@ class _StructureComparison:
 
         def done(observe: Callable[[At, Form], Graph], graph: Graph) -> int:
             try:
-                return sum(macs_of(node) or 0 for node in observe(at, Form.AS_RUN).ran)
+                run = observe(at, Form.AS_RUN)
+                return sum(macs_of(node) or 0 for node in run.ran or run.nodes)  # a graph that was cut has no other
             except Exception:  # whatever it raises with one image alone, which is a finding of its own
                 return _macs(graph)
 
