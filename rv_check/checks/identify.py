@@ -17,6 +17,7 @@ from rv_check.graphs.graph import Graph, Node, State
 from rv_check.graphs.match import match
 from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import graph_of
+from rv_check.modules.copies import unwrapped
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.observe import Subject
 from rv_check.ops.op import Shape
@@ -45,7 +46,7 @@ class Identity:
 
 def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity:
     """The arch that a module is, or is nearest to. Raises: RvCheckError where it does not run."""
-    subject = Subject(module)
+    subject = Subject(unwrapped(module))
     known = list(known if known is not None else archs())
     seen: dict[Shape, Graph] = {}
     scored: list[tuple[float, Arch]] = []

@@ -207,21 +207,23 @@ def check(
     Raises: RvCheckError where the arch or the device is none, `module` is no module, or it does not run.
     """
     torch = need("torch")
-    from rv_check.modules.copies import unwrapped
+    from rv_check.modules.copies import unwrapped, wrappers_of
 
     if not isinstance(module, torch.nn.Module):
         what = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
         raise RvCheckError(f"{what} is not a module, expected an instance of torch.nn.Module")
     name = name or type(module).__name__
+    notes = [f"seen through: {one}" for one in wrappers_of(module)]
     module = unwrapped(module)
-    notes: list[str] = []
+    was_named = arch is not None
     if arch is None:
         from rv_check.checks.identify import identify
         from rv_check.modules.torch_state import steady
 
         with steady():
             identity = identify(module)
-        arch, notes = identity.arch, [f"inferred: {identity.words}"]
+        arch = identity.arch
+        notes.append(f"inferred: {identity.words}")
     elif isinstance(arch, str):
         arch = load(arch)
     _ = arch.tree  # a bad spec is a wrong question
@@ -235,7 +237,7 @@ def check(
         observe(run)
         report = report_of(run, name, arch.name, checks_of_module(level, fresh), judge, checks_of(arch))
     report = replace(report, notes=(*notes, *report.notes))
-    if run.structure.mistakes and not notes:
+    if run.structure.mistakes and was_named:
         report = replace(report, notes=(*_rather(module, arch), *report.notes))
     return report
 

@@ -186,31 +186,33 @@ def compare_modules(
     Raises: RvCheckError where one of them is no module or does not run.
     """
     torch = need("torch")
-    from rv_check.modules.copies import unwrapped
+    from rv_check.modules.copies import unwrapped, wrappers_of
     from rv_check.modules.generic_point import packed_weights
 
     for module in (new, old):
         if not isinstance(module, torch.nn.Module):
             raise RvCheckError(f"a {type(module).__name__} is not a module, expected an instance of torch.nn.Module")
     need_device(device)
+    seen_through = [f"seen through: {one}" for module in (new, old) for one in wrappers_of(module)]
     run = SameRun(unwrapped(new), unwrapped(old), tuple(input), device, names, own_weights or OWN_WEIGHTS)
     with run.lent:
         if own_weights is not None:
             checks = checks_asked("two as they are")
             findings = (judge or Judge()).findings(run, checks, ())
-            return Report(names[0], names[1], findings, notes=(run.structure_in_words(),))
+            return Report(names[0], names[1], findings, notes=(*seen_through, run.structure_in_words()))
         observe(run)
         checks = checks_asked("two", level)
         packed = packed_weights(run.old) + packed_weights(run.new)
         if not packed:
-            return report_of(run, names[0], names[1], checks, judge)
+            found = report_of(run, names[0], names[1], checks, judge)
+            return replace(found, notes=(*seen_through, *found.notes))
         others = checks_asked("two as they are", level)
         checks = [check for check in checks if check.level != "numbers"] + others
         found = report_of(run, names[0], names[1], checks, judge)
         why = (
             f"packed weights as {packed[0]} take no others, so that the numbers are compared with the weights they have"
         )
-        return replace(found, notes=(*found.notes, why))
+        return replace(found, notes=(*seen_through, *found.notes, why))
 
 
 def assert_same(

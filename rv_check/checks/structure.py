@@ -6,7 +6,7 @@ match at the network's own size gives the map of its parameters and buffers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -330,7 +330,7 @@ class _StructureComparison:
                 form, best = Form.AT_THIS_SIZE, looser
         return AtOwnSize(
             form,
-            tuple(explain(best, self.sides)),
+            tuple(explain(best, self.sides, self.subject.makers)),
             tuple(best.rules),
             best.map,
             len(best.pairs),
@@ -346,15 +346,15 @@ class _StructureComparison:
         returned = self.returned.at(expected, graph)
         best = match(*returned.lined_up(expected, graph))
         known = {_mistake(one): index for index, one in enumerate(own.mistakes)}
-        steps = {(one.kind, one.step) for one in own.mistakes}
+        told = _told(own.mistakes)
         more: list[Mistake] = []
         placed: dict[int, Mistake] = {}
-        for one in explain(best, self.sides):
+        for one in explain(best, self.sides, self.subject.makers):
             index = known.get(_mistake(one))
             less = next((at for at, other in enumerate(own.mistakes) if _says_more(one, other)), None)
             if index is None and less is not None:
                 placed[less] = one  # an argument besides that is of use in train mode only, as a momentum is
-            elif index is None and (one.kind, one.step) not in steps:
+            elif index is None and told.isdisjoint(_told([one])):
                 more.append(replace(one, title=f"{one.title} (in train mode)", training=True))
             elif index is not None and one.step != own.mistakes[index].step:
                 placed[index] = one  # its neighbour is there in train mode only, as dropout is
@@ -468,7 +468,8 @@ def compare(
     if not found.outputs:
         raise RvCheckError("the module returns no tensor")
     found.must_see_input()
-    totals = {"params": (_params(found), _params(expected)), "macs": (_macs(found), _macs(expected))}
+    macs = _macs_as_run(subject.observe, x, found), _macs_as_run(network.graph, x, expected)
+    totals = {"params": (_params(found), _params(expected)), "macs": macs}
     until = step_it_ends_at(expected, found) if isinstance(network, ArchNetwork) and network.until is None else ""
     if isinstance(network, ArchNetwork) and until:
         network = replace(network, until=until)
@@ -492,8 +493,8 @@ def compare_archs(a: Arch, b: Arch) -> tuple[list[Mistake], dict[str, tuple[int,
     mistakes: list[Mistake] = []
     for training in (False, True):
         best = match(graph_of(a, training=training), graph_of(b, training=training))
-        known = {(one.kind, one.step) for one in mistakes}
-        mistakes += [one for one in explain(best, (b.name, a.name)) if (one.kind, one.step) not in known]
+        known = _told(mistakes)
+        mistakes += [one for one in explain(best, (b.name, a.name)) if known.isdisjoint(_told([one]))]
     totals = {"params": (b.params, a.params), "macs": (b.macs, a.macs)}
     return mistakes, totals
 
@@ -558,6 +559,15 @@ def _mistake(one: Mistake) -> tuple[str, str, str]:
     return (one.kind, one.found, one.expected) if one.kind == "wiring" else (one.kind, one.path, one.title)
 
 
+def _told(mistakes: Iterable[Mistake]) -> set[tuple[str, str, str]]:
+    """What has been told of which step: of its arguments, each one apart."""
+    return {
+        (one.kind, one.step, part.partition(" ")[0] if one.kind == "arguments" else "")
+        for one in mistakes
+        for part in one.found.split(", ")
+    }
+
+
 def _says_more(one: Mistake, other: Mistake) -> bool:
     """Whether it is the same operation with more arguments that differ."""
     parts = [set(mistake.found.split(", ")) for mistake in (one, other)]
@@ -588,6 +598,15 @@ def _way(graph: Graph) -> tuple[bytes, frozenset[str]]:
     """What tells the ways apart in which a module runs: what is computed, and from which parameters."""
     keys = b"".join(node.key for node in graph.outputs.values())
     return keys, frozenset(state.name for node in graph.live for _, state in node.states)
+
+
+def _macs_as_run(observe: Callable[[At, Form], Graph], x: Shape, graph: Graph) -> int:
+    """Multiply-adds of one image as they are run; those of the graph where it takes two."""
+    try:
+        run = observe(At(x, batch=1), Form.AS_RUN)
+        return sum(macs_of(node) or 0 for node in run.ran or run.nodes)  # a graph that was cut has no other
+    except Exception:  # whatever it raises with one image alone, which is a finding of its own
+        return _macs(graph)
 
 
 def _params(graph: Graph) -> int:

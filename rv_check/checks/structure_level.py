@@ -29,6 +29,9 @@ def structure(run: Run, check: Check) -> Outcome:
             how += _seen(found.found, found.branches)
         if found.never_ran:
             how += f"; what it does was not seen where nothing led to: {few(list(map(str, found.never_ran)))}"
+        macs, own_macs = found.totals["macs"]
+        if macs != own_macs:
+            how += f"; it takes {macs:,} MACs, where {run.name} takes {own_macs:,}"
         if found.idle_buffers:
             how += f"; nothing uses its buffer{'s'[: len(found.idle_buffers) - 1]} {few(found.idle_buffers)}"
         if found.idle:

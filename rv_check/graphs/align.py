@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from rv_check.graphs.graph import Graph, Node, State, describe, show
+from rv_check.graphs.graph import Graph, Node, State, called, describe, show
 from rv_check.ops.kinds import LEAVES
 
 AROUND = 3  # operations before and after a difference that the alignment looks at again
@@ -18,10 +18,10 @@ NARROWEST = 12  # operations that such a band has on either side, at least
 MOST_CELLS = 4_000_000  # cells of the alignment: larger graphs are aligned within a band
 
 
-def flow(graph: Graph) -> list[Node]:
+def flow(graph: Graph, *, late: bool = False) -> list[Node]:
     """The operations in the order of the flow, the longest branch of a sum first, leaves left out.
 
-    What is computed and not used stands behind what it is computed from.
+    What is computed and not used stands behind what it is computed from; `late`: before the next join behind that.
     """
     context = _contexts(graph)
 
@@ -38,7 +38,9 @@ def flow(graph: Graph) -> list[Node]:
         _visit([sink], feeds_of, chain, done)
         feeds = {feed for node in chain for feed in node.feeds}
         last = max((at for at, node in enumerate(order) if node in feeds), default=-1)
-        order[last + 1 : last + 1] = chain
+        joins = (at for at in range(last + 1, len(order)) if order[at].row.family == "join")
+        begin = next(joins, last + 1) if late else last + 1
+        order[begin:begin] = chain
     return [node for node in order if node.kind not in LEAVES]
 
 
@@ -84,7 +86,7 @@ def align(expected: Sequence[Node], found: Sequence[Node]) -> dict[Node, Node]:
         pairs[expected[start]] = found[start]
         start += 1
     while min(expected_end, found_end) > start:
-        if _signature(expected[expected_end - 1]) != _signature(found[found_end - 1]):
+        if signature(expected[expected_end - 1]) != signature(found[found_end - 1]):
             break
         expected_end, found_end = expected_end - 1, found_end - 1
         pairs[expected[expected_end]] = found[found_end]
@@ -133,9 +135,9 @@ def _shifts(
         while True:
             old, new = (i - 1, j - 1) if step < 0 else (j, i)  # what is given up, and what takes its pair
             pair = back.get(other[old]) if 0 <= old < len(other) else None
-            if pair is None or _signature(other[old])[:3] != _signature(other[new])[:3]:
+            if pair is None or signature(other[old])[:3] != signature(other[new])[:3]:
                 break  # whatever the sizes are, which may follow from what is besides
-            names += len(_names(pair) & _names(other[new])) - len(_names(pair) & _names(other[old]))
+            names += len(names_of(pair) & names_of(other[new])) - len(names_of(pair) & names_of(other[old]))
             i, j = i + step, j + step
             yield names, _is_between(other, i, j), -abs(i - begin), i - begin
 
@@ -156,7 +158,8 @@ def _in_common(a: Node, b: Node) -> int:
     return next((at for at, (one, other) in pairs if one != other), min(a.name.count("."), b.name.count(".")) + 1)
 
 
-def _signature(node: Node) -> Any:
+def signature(node: Node) -> Any:
+    """What an operation is, whatever it is computed from."""
     roles = tuple((role, getattr(tensor, "shape", ())) for role, tensor in sorted(node.tensors.items()))
     return node.kind, tuple(sorted(node.attributes.items())), roles, node.shape  # the shape last: see _slid
 
@@ -168,9 +171,9 @@ def _best(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[int, int]]:
         return
     band = max(NARROWEST, MOST_CELLS // n, abs(n - m) + NARROWEST) if n * m > MOST_CELLS else m
     kinds: dict[Any, int] = {}
-    a_kinds = [kinds.setdefault(_signature(node), len(kinds)) for node in a]
-    b_kinds = [kinds.setdefault(_signature(node), len(kinds)) for node in b]
-    keys, names = [node.key for node in b], [_names(node) for node in b]
+    a_kinds = [kinds.setdefault(signature(node), len(kinds)) for node in a]
+    b_kinds = [kinds.setdefault(signature(node), len(kinds)) for node in b]
+    keys, names = [node.key for node in b], [names_of(node) for node in b]
     worth: dict[int, list[float]] = {}  # of a pair with each of b, by the kind of a
     above = [0.0] * (m + 1)
     steps: list[bytearray] = []
@@ -179,7 +182,7 @@ def _best(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[int, int]]:
         middle = i * m // n
         low, high = max(0, middle - band), min(m, middle + band + 1)
         best = row[low] = above[low]
-        key, own = node.key, _names(node)
+        key, own = node.key, names_of(node)
         if a_kinds[i] not in worth:
             firsts = dict(zip(reversed(b_kinds), reversed(b), strict=True))
             of_kind = {kind: _worth(node, other) for kind, other in firsts.items()}
@@ -211,7 +214,8 @@ def _best(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[int, int]]:
             i -= 1
 
 
-def _names(node: Node) -> frozenset[str]:
+def names_of(node: Node) -> frozenset[str]:
+    """The parameters and buffers that an operation uses itself."""
     return frozenset(state.name for _, state in node.states)
 
 
@@ -236,6 +240,8 @@ def details_of(expected: Node, found: Node) -> dict[str, tuple[str, str]]:
         values = found.attributes.get(name), expected.attributes.get(name)
         if values[0] != values[1]:
             details[name] = tuple("none" if v is None else show(v) for v in values)
+    if "statistics" in details:
+        details.pop("momentum", None)  # running statistics that are used as they are have none
     for role in {**expected.tensors, **found.tensors}:
         stated, given = expected.tensors.get(role), found.tensors.get(role)
         if stated is None or given is None:
@@ -244,11 +250,11 @@ def details_of(expected: Node, found: Node) -> dict[str, tuple[str, str]]:
             if given.kind == "unregistered":
                 details["registered"] = (f"its {role} is no parameter of the module", "a registered parameter")
             else:
-                details[role] = (f"computed: {_recipe(given)}", "a parameter")
+                details[role] = (_recipe(given), "a parameter")
         elif isinstance(stated, Node) and isinstance(given, State):
-            details[role] = ("a parameter", f"computed: {_recipe(stated)}")
+            details[role] = ("a parameter", _recipe(stated))
         elif isinstance(stated, Node) and isinstance(given, Node) and stated.key != given.key:
-            details[role] = (f"computed: {_recipe(given)}", f"computed: {_recipe(stated)}")
+            details[role] = (_recipe(given), _recipe(stated))
         elif (
             given.shape != stated.shape
             and not details
@@ -259,7 +265,11 @@ def details_of(expected: Node, found: Node) -> dict[str, tuple[str, str]]:
 
 
 def _recipe(node: Node) -> str:
+    """What a weight is computed from, as people say it: a mask times a parameter is a masked one."""
     names = [feed.name for feed in node.feeds if feed.kind == "state"]
     names += [state.name for _, state in node.states]
     names = [name.rpartition(".")[2] for name in names]
-    return f"{node.kind}({', '.join(names) or '...'})"
+    masks = [name for name in names if name.endswith("mask")]
+    if node.kind == "product" and len(names) == len(node.feeds) == 2 and len(masks) == 1:
+        return f"masked: {next(name for name in names if name not in masks)} times {masks[0]}"
+    return f"computed: {called(node)}({', '.join(names) or '...'})"

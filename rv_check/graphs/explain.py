@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rv_check.errors import Place
+from rv_check.graphs.causes import causes, parent
 from rv_check.graphs.differences import Difference
-from rv_check.graphs.graph import Node, describe
+from rv_check.graphs.graph import Node, called, describe, said
 from rv_check.graphs.match import Match
 
+Makers = Callable[[Sequence[str]], Mapping[str, "Maker"]]
+NAMES = 4  # parameters that are named where they are told of
 SHOWN = 3  # operations or places that are named before "and so many more"
+
+
+@dataclass(frozen=True)
+class Maker:
+    """The part of a module that a parameter came with, and the line of code that made it, where it was found."""
+
+    path: str
+    place: Place | None
+
+
+def nobody(names: Sequence[str]) -> Mapping[str, Maker]:
+    """Where nothing is known of who made parameters."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -32,42 +47,29 @@ class Mistake:
     training: bool = False  # it shows in train mode only
 
 
-def explain(match: Match, sides: tuple[str, str] = ("yours", "spec")) -> list[Mistake]:
-    """The differences of two graphs as mistakes, in the order of the flow. `sides`: what to call found and expected."""
-    groups: dict[Any, list[Difference]] = {}
-    for difference in match.differences:
-        groups.setdefault(_likeness(difference), []).append(difference)
-    return sorted((_mistake(match, group, sides) for group in groups.values()), key=lambda mistake: mistake.at)
+def explain(match: Match, sides: tuple[str, str] = ("yours", "spec"), makers: Makers = nobody) -> list[Mistake]:
+    """The differences of two graphs as mistakes, in the order of the flow.
+
+    Args: `sides` what to call found and expected; `makers` says who made parameters that are never used.
+    """
+    differences = [part for one in match.differences for part in _by_maker(one, makers)]
+    groups = causes(match, differences)
+    return sorted((_mistake(match, group, sides, makers) for group in groups), key=lambda mistake: mistake.at)
 
 
-def _likeness(d: Difference) -> Any:
-    """Differences with the same likeness are one mistake, made several times."""
-    kinds = tuple(node.kind for node in (*d.expected, *d.found))
-    match d.kind:
-        case "state":
-            return d.kind, kinds, tuple(sorted(d.details)), tuple(place for node in d.expected if (place := node.place))
-        case "arguments" | "unregistered":
-            return d.kind, kinds, tuple(sorted(d.details.items()))
-        case "missing":
-            return d.kind, kinds, tuple(node.place for node in d.expected)
-        case "extra" | "replaced":
-            lines = tuple(node.place for node in (*d.expected, *d.found))
-            return d.kind, kinds, lines if any(lines) else id(d)
-        case "constant":
-            return d.kind, kinds, tuple(sorted(d.details.items()))
-        case "moved":
-            place = d.expected[0].place
-            return d.kind, kinds, place if place else id(d)
-        case "shared":
-            return d.kind, tuple(_parent(node) for node in d.expected)
-    return id(d)
+def _by_maker(d: Difference, makers: Makers) -> list[Difference]:
+    """Parameters of no use, those apart that another line of code made."""
+    made = makers(d.names) if d.kind == "unused" else {}
+    ((what, (told, expected)),) = d.details.items() if made else (("", ("", "")),)
+    parts: dict[Maker | None, dict[str, str]] = {}
+    for name, words in zip(d.names, told.split(", "), strict=False) if made else ():
+        parts.setdefault(made.get(name), {})[name] = words
+    return [
+        replace(d, names=list(names), details={what: (", ".join(names.values()), expected)}) for names in parts.values()
+    ] or [d]
 
 
-def _parent(node: Node) -> str:
-    return node.name.rpartition(".")[0]
-
-
-def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) -> Mistake:
+def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str], makers: Makers) -> Mistake:
     first = group[0]
     expected_node, found_node = next(iter(first.expected), None), next(iter(first.found), None)
     count = 1 if first.kind == "shared" else len(group)
@@ -79,14 +81,20 @@ def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) 
     wide = max(map(len, sides))
     found_at = _where(first.found or [node for node in (first.after[1], first.before[1]) if node])
     expected_at = _where(first.expected or [node for node in (first.after[0], first.before[0]) if node])
+    maker = makers(first.names).get(first.names[0]) if first.kind == "unused" else None
+    if first.kind == "unused":
+        known = maker.place if maker else None
+        owner = maker.path if maker else first.names[0].rpartition(".")[0] or first.names[0]
+        found_at, expected_at = f"{known.short}  {owner}" if known else owner, ""
     lines = [f"{side:<{wide}}  {where}" for side, where in zip(sides, (found_at, expected_at), strict=True) if where]
     lines += _excerpt(first)
     if count > 1:
-        names = [d.expected[0].name if d.expected else d.found[0].name for d in group[:SHOWN]]
+        names = [_step(d.expected[0] if d.expected else d.found[0]) for d in group[:SHOWN]]
         more = f", and {count - SHOWN} more" if count > SHOWN else ""
         lines.append(f"at {', '.join(names)}{more}")
+    lines += _elsewhere(group)
     lines += _others(match, group)
-    hint = _hint(first)
+    hint = _hint(group)
     if hint:
         lines.append(f"usually: {hint}")
     return Mistake(
@@ -96,8 +104,8 @@ def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str]) 
         count,
         step,
         anchor.place if anchor is not None else None,
-        counterpart.name if counterpart is not None else "",
-        counterpart.place if counterpart is not None else None,
+        maker.path if maker else counterpart.name if counterpart is not None else "",
+        maker.place if maker else counterpart.place if counterpart is not None else None,
         found,
         expected,
         tuple(lines),
@@ -116,10 +124,31 @@ def _where(nodes: Sequence[Node]) -> str:
 def _name(node: Node) -> str:
     """A step's name says its op where it is no mere number; a module's path may hold several operations."""
     last = node.name.rpartition(".")[2]
-    return node.name if node.kind in last else f"{node.name} ({node.kind})".lstrip()
+    if not node.name:
+        return called(node)
+    return node.name if called(node) in last else said(node)
+
+
+def _step(node: Node) -> str:
+    """The name of an operation; of a step that has but a number, where it is."""
+    told = said(node)
+    return told if told.startswith("the ") else node.name
+
+
+def _elsewhere(group: Sequence[Difference]) -> list[str]:
+    """The other values of one mistake, where it has others with other widths or kernels."""
+    if group[0].kind != "arguments":
+        return []
+    (_, expected), *others = dict.fromkeys(_values(d) for d in group)
+    alike = all(other == expected for _, other in others)
+    told = [found if alike else f"{found} for {other}" for found, other in others]
+    return [f"elsewhere {', '.join(told)}"] if told else []
 
 
 def _values(d: Difference) -> tuple[str, str]:
+    if d.kind == "unused":
+        ((found, expected),) = d.details.values()
+        return ", ".join(found.split(", ")[:NAMES]), expected
     if d.kind == "state":
         return ", ".join(value for value, _ in d.details.values()), ", ".join(value for _, value in d.details.values())
     if d.details:
@@ -134,19 +163,19 @@ BARE = ("op", "registered", "input", "place", "parameter", "buffer", "parameters
 
 
 def _list(nodes: Sequence[Node]) -> str:
-    kinds = " -> ".join(node.kind for node in nodes[:SHOWN])
+    kinds = " -> ".join(called(node) for node in nodes[:SHOWN])
     return kinds + (f" -> ... ({len(nodes)} operations)" if len(nodes) > SHOWN else "")
 
 
 def _title(d: Difference, group: Sequence[Difference], found: str, expected: str) -> str:
-    kind = d.expected[0].kind if d.expected else d.found[0].kind if d.found else ""
+    kind = called(next(iter([*d.expected, *d.found]))) if d.expected or d.found else ""
     match d.kind:
         case "missing":
             return f"missing {_list(d.expected)}"
         case "extra":
             return f"extra {_list(d.found)}"
         case "replaced":
-            return f"{_list(d.found)} instead of {_list(d.expected)}"
+            return f"{found} instead of {expected}"
         case "moved" if "stride" in d.details:
             at = [d.found[0], d.found[1]] if d.details["stride"][0] != "1" else [d.found[1], d.found[0]]
             stride = max(d.details["stride"])
@@ -155,6 +184,8 @@ def _title(d: Difference, group: Sequence[Difference], found: str, expected: str
             return f"{_list(d.expected)} {found}, expected {expected}"
         case "arguments" if "op" in d.details:
             return f"{found} instead of {expected}"
+        case "arguments" if d.details.get("statistics", ())[:1] == ("running",):
+            return f"frozen {kind} with {found}, expected {expected}"
         case "arguments":
             return f"{kind} with {found}, expected {expected}"
         case "unregistered":
@@ -170,7 +201,7 @@ def _title(d: Difference, group: Sequence[Difference], found: str, expected: str
             name = " for ".join(dict.fromkeys(reversed(d.names))) or "a tensor that is not registered"
             return f"{kind} uses another constant: {name} is {found}, expected {expected}"
         case "shared":
-            parents = dict.fromkeys(_parent(node) or node.name for node in d.expected)
+            parents = dict.fromkeys(parent(node) or node.name for node in d.expected)
             users = " and ".join(parents if len(parents) > 1 else dict.fromkeys(node.name for node in d.expected))
             names = [name for one in group for name in one.names]
             return f"{users} share {len(names)} parameters and buffers: {', '.join(names[:SHOWN])}"
@@ -201,7 +232,7 @@ def _excerpt(d: Difference) -> list[str]:
 
 def _last(node: Node) -> str:
     last = node.name.rpartition(".")[2]
-    return "" if node.kind in last or last.isdecimal() else last
+    return "" if called(node) in last or last.isdecimal() else last
 
 
 def _size(node: Node) -> str:
@@ -209,59 +240,104 @@ def _size(node: Node) -> str:
 
 
 def _others(match: Match, group: Sequence[Difference]) -> list[str]:
-    """What the other operations that come from the same line of the spec have."""
+    """How many of the other operations with the same part, from the same line of what is expected, have it."""
     first = group[0]
     if first.kind not in ("missing", "arguments", "moved", "wiring") or not first.expected[0].place:
         return []
-    place = first.expected[0].place
+    own = {node for difference in group for node in difference.expected}
     concerned = {node for difference in match.differences for node in difference.expected}
-    others = [node for node in match.pairs if node.place == place and node not in concerned]
-    if not others:
+    others = [node for node in match.expected.nodes if node not in own and _has_part_of(first.expected[0], node)]
+    right = [node for node in others if node in match.pairs and node not in concerned]
+    if not right:
         return []
-    return [f"the other {len(others)} have it" if len(others) > 1 else "the other one has it"]
+    if len(right) < len(others):
+        return [f"{len(right)} others have it" if len(right) > 1 else "another one has it"]
+    return [f"the other {len(right)} have it" if len(right) > 1 else "the other one has it"]
 
 
-def _hint(d: Difference) -> str:
-    touched = {node.kind for node in (*d.expected, *d.found)}
-    alone = d.kind in ("missing", "extra")  # of a whole block that is missing it is not said what one relu means
-    for kinds, op, word, text in HINTS:
-        fits = not op or (touched == {op} if alone else op in touched)
-        if d.kind in kinds.split() and fits and (not word or word in _words(d)):
+def _has_part_of(node: Node, other: Node) -> bool:
+    """Whether another operation is the same one of another block: of that kind, from that line, called alike."""
+    names = [one.name.rpartition(".")[2] for one in (node, other)]
+    alike = names[0] == names[1] or all(name.isdecimal() for name in names)
+    return node.kind == other.kind and node.place == other.place and alike
+
+
+def _hint(group: Sequence[Difference]) -> str:
+    first = group[0]
+    touched = {node.kind for node in (*first.expected, *first.found)}
+    alone = first.kind in ("missing", "extra")  # of a whole block that is missing it is not said what one relu means
+    words = _words(first) | ({"everywhere"} if len(group) >= MANY else set())
+    for kinds, ops, needed, text in HINTS:
+        fits = not ops or (touched == {ops} if alone else set(ops.split()) <= touched)
+        if first.kind in kinds.split() and fits and set(needed.split()) <= words:
             return text
     return ""
 
 
 def _words(d: Difference) -> set[str]:
+    """The names of what differs, each also with the words of what is found, and the kernels of convolutions."""
     words = set(d.details)
-    for found, _ in d.details.values():
-        words |= set(found.replace(",", " ").split())
+    for name, (found, _) in d.details.items():
+        words |= {f"{name}={word}" for word in found.replace(",", " ").split()}
+    for node in (*d.expected, *d.found):
+        words |= {f"kernel={'x'.join(map(str, node.attributes['kernel']))}"} if "kernel" in node.attributes else set()
     return words
 
 
-# Kinds of difference, an op in it ("" any), a word of its details ("" any), what it usually is. The first that fits.
+MANY = 8  # operations that are wrong alike: no slip at one place
+
+# Kinds of difference, ops in it ("" any), words of its details that are all needed ("" none), what it usually is. The
+# first that fits.
 HINTS: tuple[tuple[str, str, str, str], ...] = (
-    ("moved", "conv", "stride", "ResNet v1 has the stride on the first 1x1 of a bottleneck, v1.5 on its 3x3"),
-    ("moved", "relu", "", "an activation on the other side of an addition or of a norm"),
+    (
+        "moved",
+        "conv",
+        "stride kernel=1x1 kernel=3x3",
+        "ResNet v1 has the stride on the first 1x1 of a bottleneck, v1.5 on its 3x3",
+    ),
+    ("moved", "sum", "", "what should come before an addition comes after it, or the other way round"),
+    ("moved", "relu", "place", "an activation on the other side of an addition or of a norm"),
     ("moved", "batchnorm", "", "norm and activation in the other order"),
     ("missing", "sum", "", "the residual is never added"),
     ("missing", "relu", "", "an activation left out, or computed and not used"),
+    ("missing", "batchnorm", "everywhere", "norms left out, or folded into the convolutions without a bias"),
     ("missing", "batchnorm", "", "a projection or stem without its norm"),
     ("missing", "dropout", "", "dropout left out, or another rate by default"),
     ("extra", "_softmax", "", "softmax in the model, and again in the loss"),
     ("extra", "_log_softmax", "", "softmax in the model, and again in the loss"),
     ("extra", "dropout", "", "regularisation that the spec does not have"),
     ("extra", "sum", "", "a long skip, or an addition too many"),
-    ("arguments", "batchnorm", "eps", "another library's default: Keras and TensorFlow have 1e-3"),
-    ("arguments", "batchnorm", "momentum", "another convention: Keras' momentum is 1 minus torch's"),
-    ("arguments", "batchnorm", "batch", "the norm never leaves train mode, or keeps no running statistics"),
-    ("arguments", "batchnorm", "statistics", "a frozen norm: it uses its running statistics in train mode, too"),
-    ("arguments", "maxpool", "ceil_mode", "Caffe's pools round up"),
+    (
+        "replaced",
+        "conv batchnorm",
+        "op=bias",
+        "a folded norm: its scale and shift are in the weights of the layer before",
+    ),
+    ("arguments", "batchnorm", "eps=0.001", "another library's default: Keras and TensorFlow have 1e-3"),
+    ("arguments", "batchnorm", "eps", "another library's default"),
+    ("arguments", "batchnorm", "momentum=0.9", "another convention: Keras' momentum is 1 minus torch's"),
+    ("arguments", "batchnorm", "momentum=0.99", "another convention: Keras' momentum is 1 minus torch's"),
+    ("arguments", "batchnorm", "momentum=0.01", "another library's default: Keras' 0.99 is 0.01 in torch"),
+    ("arguments", "batchnorm", "statistics=batch", "the norm never leaves train mode, or keeps no running statistics"),
+    (
+        "arguments",
+        "batchnorm",
+        "statistics=running",
+        "a frozen norm: it uses its running statistics in train mode, too",
+    ),
+    ("arguments", "maxpool", "ceil_mode=True", "Caffe's pools round up"),
+    ("arguments", "", "padding=behind", "SAME padding: TensorFlow puts what is odd of it behind"),
     ("arguments", "maxpool", "padding", "padding forgotten, or another library's"),
     ("arguments", "conv", "dilation", "a network for segmentation: dilation in place of stride"),
-    ("arguments", "conv", "bias", "a convolution before a norm needs no bias, and the published networks have none"),
-    ("arguments", "conv", "groups", "groups not passed on to the convolution"),
+    (
+        "arguments",
+        "conv",
+        "bias=one",
+        "a convolution before a norm needs no bias, and the published networks have none",
+    ),
+    ("arguments", "conv", "groups=1", "groups not passed on to the convolution"),
     ("arguments", "dropout", "p", "another rate by default"),
-    ("arguments", "", "product(weight_mask", "pruned weights: a mask is kept beside them until it is made permanent"),
+    ("arguments", "", "weight=masked:", "pruned weights: a mask is kept beside them until it is made permanent"),
     ("wiring", "sum", "", "the skip begins at the wrong place, or something writes in place into what it reads"),
     ("wiring", "", "", "a result computed and not used, or the wrong variable passed on"),
     ("state", "", "", "a checkpoint loads without a complaint, and the network computes something else"),

@@ -210,10 +210,45 @@ def _is_nonnegative(node: Node) -> bool:
     return node.row.sign == "nonnegative"
 
 
+RELU6 = {"low": 0, "high": 6}
+
+
+def called(node: Node) -> str:
+    """What people call an operation of that kind."""
+    return "relu6" if node.kind == "clamp" and node.attributes == RELU6 else node.row.called or node.kind
+
+
+def said(node: Node) -> str:
+    """Where an operation is, and what: `conv1 (conv)`.
+
+    A step of a spec that has but a number, where its neighbours have names, stands after one of them.
+    """
+    if node.kind == "input":
+        return "the input"
+    before, is_unnamed = next(iter(node.inputs), None), node.caller == "layer" and not node.tensors
+    if before is not None and is_unnamed and _is_number(node.name):
+        if before.row.commutes:
+            return f"the {called(node)} after {named(before)}"
+        if before.name and not _is_number(before.name):
+            return f"the {called(node)} after {before.name}"
+    return f"{node.name or called(node)} ({called(node)})"
+
+
+def named(node: Node) -> str:
+    """The name of an operation where it says enough: of a layer, or one that says the kind; else as `said`."""
+    last = node.name.rpartition(".")[2]
+    says_enough = called(node) in last or (node.tensors and node.caller == "layer" and not last.isdecimal())
+    return node.name if says_enough else said(node)
+
+
+def _is_number(name: str) -> bool:
+    return name.rpartition(".")[2].isdecimal()
+
+
 def describe(node: Node) -> str:
     """`conv 3x3 stride 2, 64 -> 128`, as a reader of networks would say it."""
-    a = node.attributes
-    words = [node.kind]
+    a = node.attributes if called(node) != "relu6" else {}
+    words = [called(node)]
     if "kernel" in a:
         words.append("x".join(map(str, a["kernel"])))
     if node.row.weighted and node.inputs:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from rv_check.errors import Place
 from rv_check.graphs.align import align, details_of, flow
 from rv_check.graphs.constants import other_constants
 from rv_check.graphs.differences import Difference, DifferenceKind, Slot, whole
-from rv_check.graphs.graph import Graph, Node, show
+from rv_check.graphs.graph import Graph, Node, said, show
+from rv_check.graphs.joining import folded_norms, moved_and_replaced, moved_arguments, padded_apart
 from rv_check.graphs.parameters import Parameters
-from rv_check.graphs.sources import Sources, pair_leaves
+from rv_check.graphs.sources import Sources, pair_fed_alike, pair_leaves
 from rv_check.ops.kinds import LEAVES
-
-NEAR = 12  # operations between the two ends of a move, at most
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,24 @@ class Match:
 
 
 def match(expected: Graph, found: Graph) -> Match:
-    """Hold a graph against the one expected. Both have outputs of the same names."""
-    return _Matching(expected, found).result()
+    """Hold a graph against the one expected. Both have outputs of the same names.
+
+    What is computed and not used may stand where it begins, or where its branch would end: as fewer differences say.
+    """
+    best = _Matching(expected, found).result()
+    if best.same or not any(node.tensors for graph in (expected, found) for node in graph.unread):
+        return best
+    return min(best, _Matching(expected, found, late=True).result(), key=lambda one: len(one.differences))
 
 
 class _Matching:
-    def __init__(self, expected: Graph, found: Graph):
+    def __init__(self, expected: Graph, found: Graph, *, late: bool = False):
         self.expected, self.found = expected, found
-        self.expected_flow, self.found_flow = flow(expected), flow(found)
+        self.expected_flow, self.found_flow = flow(expected, late=late), flow(found, late=late)
         self.pairs: dict[Node, Node] = {expected.input: found.input}
         self.pairs.update(align(self.expected_flow, self.found_flow))
         self.back = {o: e for e, o in self.pairs.items()}
+        pair_fed_alike(self.expected_flow, self.found_flow, self.pairs, self.back)
         self.expected_at = {node: at for at, node in enumerate(self.expected_flow)}
         self.found_at = {node: at for at, node in enumerate(self.found_flow)}
         self.expected_uses, self.found_uses = expected.uses(), found.uses()
@@ -66,7 +73,14 @@ class _Matching:
         gaps, shared = [*self.arguments(), *self.gaps()], self.parameters.sharing()
         names = {name for difference in shared for name in difference.names}
         roles = [d for d in self.parameters.roles() if not {found for found, _ in d.details.values()} <= names]
-        differences = [*gaps, *self.wiring(), *self.ends(), *shared, *self.parameters.unused(gaps), *roles]
+        differences = [
+            *folded_norms(padded_apart(gaps)),
+            *self.wiring(),
+            *self.ends(),
+            *shared,
+            *self.parameters.unused(gaps),
+            *roles,
+        ]
         differences += [
             Difference("constant", self.expected_at[node], [node], [self.pairs[node]], {"values": values}, names=names)
             for node, names, values in other_constants(self.expected, self.found, self.pairs, self.parameters.each())
@@ -92,7 +106,7 @@ class _Matching:
                 differences.append(Difference(kind, self.expected_at[expected], [expected], [found], details))
         for node, _, expected_state, found_state in self.parameters.each():
             self.parameters.claim(node, expected_state, found_state)
-        return _moved_arguments(differences)
+        return moved_arguments(differences)
 
     # Operations without a counterpart
 
@@ -101,7 +115,7 @@ class _Matching:
         live = [set(self.expected.live), set(self.found.live)]
         missing = [self.missing(nodes) for nodes in runs[0] if self.matters(nodes, live[0], in_found=False)]
         extra = [self.extra(nodes) for nodes in runs[1] if self.matters(nodes, live[1], in_found=True)]
-        return _moved_and_replaced(missing, extra)
+        return moved_and_replaced(missing, extra)
 
     def matters(self, nodes: list[Node], live: set[Node], *, in_found: bool) -> bool:
         """Whether it changes anything that these are computed: what nobody uses matters if it has parameters.
@@ -118,12 +132,12 @@ class _Matching:
 
     def missing(self, nodes: list[Node]) -> Difference:
         at = self.expected_at[nodes[0]]
-        after, before = _between(nodes, self.expected_uses)
+        after, before = _between(nodes, self.expected_uses, self.pairs)
         pairs = (self.pairs.get(after) if after else None, self.pairs.get(before) if before else None)
         return Difference("missing", at, nodes, [], {}, (after, pairs[0]), (before, pairs[1]))
 
     def extra(self, nodes: list[Node]) -> Difference:
-        after, before = _between(nodes, self.found_uses)
+        after, before = _between(nodes, self.found_uses, self.back)
         pairs = (self.back.get(after) if after else None, self.back.get(before) if before else None)
         if pairs[0] is not None and pairs[0] in self.expected_at:
             at = self.expected_at[pairs[0]]
@@ -141,7 +155,10 @@ class _Matching:
         for expected in self.expected_flow:
             found = self.pairs.get(expected)
             if found is not None and not self.fed_alike(expected, found):
-                details = {"input": (self.told(found.feeds), self.told(expected.feeds))}
+                words = self.told(found.feeds), self.told(expected.feeds)
+                if words[0] == words[1]:  # one module that is called several times
+                    words = self.told(found.feeds, behind=True), self.told(expected.feeds, behind=True)
+                details = {"input": words}
                 after = (next(iter(expected.inputs), None), next(iter(found.inputs), None))
                 at = self.expected_at[expected]
                 differences.append(Difference("wiring", at, [expected], [found], details, after))
@@ -167,14 +184,14 @@ class _Matching:
         both = [role for role in sorted(node.tensors) if isinstance(other.tensors.get(role), Node)]
         return [*node.inputs, *(weight for role in both if isinstance(weight := node.tensors[role], Node))]
 
-    def told(self, inputs: Sequence[Node]) -> str:
-        return " and ".join(sorted(self.source(node) for node in inputs))
+    def told(self, inputs: Sequence[Node], *, behind: bool = False) -> str:
+        return " and ".join(sorted(self.source(node, behind=behind) for node in inputs))
 
-    def source(self, node: Node) -> str:
+    def source(self, node: Node, *, behind: bool = False) -> str:
         shown = self.back.get(node, node)
-        if shown.kind == "constant":
-            return show(shown.attributes["value"])
-        return f"{shown.name or shown.kind} ({shown.kind})" if shown.kind != "input" else "the input"
+        if behind and shown.inputs:
+            return f"{said(shown)} after {said(shown.inputs[0])}"
+        return show(shown.attributes["value"]) if shown.kind == "constant" else said(shown)
 
     def ends(self) -> list[Difference]:
         differences = []
@@ -188,79 +205,41 @@ class _Matching:
         return differences
 
 
-def _moved_arguments(differences: list[Difference]) -> list[Difference]:
-    """Two operations nearby, each with the other's stride: the stride has moved."""
-    kept: list[Difference] = []
-    for difference in differences:
-        for at, other in enumerate(kept):
-            near = difference.at - other.at <= NEAR and len(other.expected) == 1
-            if near and other.kind == difference.kind == "arguments" and _swapped(other.details, difference.details):
-                both = [*other.expected, *difference.expected], [*other.found, *difference.found]
-                kept[at] = replace(other, kind="moved", expected=both[0], found=both[1])
-                break
-        else:
-            kept.append(difference)
-    return kept
-
-
-def _swapped(a: Mapping[str, tuple[str, str]], b: Mapping[str, tuple[str, str]]) -> bool:
-    return a.keys() == b.keys() == {"stride"} and a["stride"] == b["stride"][::-1]
-
-
 def _runs(nodes: Sequence[Node], paired: Mapping[Node, Node]) -> list[list[Node]]:
-    """What has no counterpart; operations that feed one another together, in the order of the flow."""
+    """What has no counterpart; operations that feed one another together, in the order of the flow.
+
+    Where a line of code comes again with something else between, as in the next block, another run begins.
+    """
     of: dict[Node, list[Node]] = {}
-    for node in nodes:
+    at: dict[Node, int] = {}
+    known = 0  # how many that have a counterpart came so far
+    before: dict[Node, int] = {}
+    for index, node in enumerate(nodes):
+        at[node] = index
         if node in paired:
+            known += 1
             continue
-        run: list[Node] = []
-        for feed in node.feeds:
-            other = of.get(feed, run)
-            if other is not run:
-                run = [*run, *other]
-                of.update(dict.fromkeys(other, run))
-        run.append(node)
-        of.update(dict.fromkeys(run, run))
-    at = {node: index for index, node in enumerate(nodes)}
+        before[node] = known
+        run = of[node] = [node]
+        for other in {id(of[feed]): of[feed] for feed in node.feeds if feed in of}.values():
+            if before[other[-1]] == known or _lines(other).isdisjoint(_lines(run)):
+                run = [*other, *run]
+                of.update(dict.fromkeys(run, run))
     runs = {id(run): sorted(run, key=at.__getitem__) for run in of.values()}
     return sorted(runs.values(), key=lambda run: at[run[0]])
 
 
-def _between(nodes: list[Node], uses: Mapping[Node, list[Node]]) -> tuple[Node | None, Node | None]:
-    """What a run of operations follows and what follows it."""
+def _lines(nodes: Sequence[Node]) -> set[tuple[str, Place]]:
+    return {(node.kind, node.place) for node in nodes if node.place is not None}
+
+
+def _between(
+    nodes: list[Node], uses: Mapping[Node, list[Node]], paired: Mapping[Node, Node]
+) -> tuple[Node | None, Node | None]:
+    """What a run of operations follows and what follows it, something that has a counterpart where there is any."""
     inside = set(nodes)
-    outside = (feed for node in nodes for feed in node.inputs if feed not in inside)
-    after = next((feed for feed in outside if feed.kind == "input" or feed.kind not in LEAVES), None)
-    before = next((user for node in reversed(nodes) for user in uses.get(node, ()) if user not in inside), None)
+    outside = [feed for node in nodes for feed in node.inputs if feed not in inside]
+    outside = [feed for feed in outside if feed.kind == "input" or feed.kind not in LEAVES]
+    users = [user for node in reversed(nodes) for user in uses.get(node, ()) if user not in inside]
+    after, before = (next((one for one in ones if one in paired), next(iter(ones), None)) for ones in (outside, users))
     return after, before
-
-
-def _moved_and_replaced(missing: list[Difference], extra: list[Difference]) -> list[Difference]:
-    """A missing and an extra operation that are one: it has moved, or the one stands for the other."""
-    left = list(extra)
-    found = []
-    for difference in missing:
-        near = [other for other in left if abs(other.at - difference.at) <= NEAR]
-        moved = next((o for o in near if _alike(o.found, difference.expected)), None)
-        instead = next(
-            (o for o in near if o.after[0] is difference.after[0] and o.before[0] is difference.before[0]), None
-        )
-        other = moved or instead
-        if other is None:
-            found.append(difference)
-            continue
-        left.remove(other)
-        kind: DifferenceKind = "moved" if moved else "replaced"
-        at = min(difference.at, other.at + 1)
-        details = {"place": (_stands(other.after[0]), _stands(difference.after[0]))} if moved else {}
-        sides = difference.expected, other.found
-        found.append(Difference(kind, at, *sides, details, difference.after, difference.before))
-    return found + left
-
-
-def _alike(a: list[Node], b: list[Node]) -> bool:
-    return [(node.kind, node.attributes) for node in a] == [(node.kind, node.attributes) for node in b]
-
-
-def _stands(after: Node | None) -> str:
-    return f"after {after.name or after.kind}" if after is not None else "at the beginning"

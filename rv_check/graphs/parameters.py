@@ -169,7 +169,7 @@ class Parameters:
         users = {theirs.name: e for e, _, _, theirs in self.each()}
         near = max(users, key=lambda name: _alike_so_far(name, names[0]), default=None)
         in_part = used_in_part(self.found)
-        told = [f"a part of {name}" if name in in_part else name for name in names[:4]]
+        told = [f"a part of {name}" if name in in_part else name for name in names]
         details = {what: (", ".join(told), "none that is not used")}
         after = (users[near], self.pairs[users[near]]) if near is not None else (None, None)
         return Difference("unused", len(self.expected_flow), details=details, after=after, names=names)

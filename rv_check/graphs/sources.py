@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence, Set
 
+from rv_check.graphs.align import names_of, signature
 from rv_check.graphs.graph import Node
 from rv_check.ops.kinds import LEAVES, OWN_LEAVES
 
@@ -34,6 +35,36 @@ def pair_leaves(
             for leaf in (same or alike or fits)[:1]:
                 free.remove(leaf)
                 pairs[feed], back[leaf] = leaf, feed
+
+
+def pair_fed_alike(
+    expected: Sequence[Node], found: Sequence[Node], pairs: dict[Node, Node], back: dict[Node, Node]
+) -> None:
+    """Pair what the alignment left over though it is the same operation on the same values, in another order.
+
+    Args: `expected` and `found` the operations in the order of the flow; `pairs` expected to found, and `back` found to
+    expected, to which the new pairs are added.
+    """
+    left: dict[Hashable, list[Node]] = {}
+    for node in found:
+        if node not in back:
+            left.setdefault(signature(node), []).append(node)
+    for node in expected if left else ():
+        fits = [] if node in pairs else [other for other in left.get(signature(node), ()) if other not in back]
+        if fits:
+            sources = Sources(pairs, back)
+            fits = [other for other in fits if _are_fed_alike(node, other, sources)]
+        if fits:
+            other = max(fits, key=lambda other: len(names_of(node) & names_of(other)))
+            pairs[node], back[other] = other, node
+
+
+def _are_fed_alike(expected: Node, found: Node, sources: Sources) -> bool:
+    """Whether two operations take the same values; of two with parameters, whether they come from the same."""
+    both = [[sources.of(feed) for feed in node.inputs] for node in (expected, found)]
+    if expected.tensors:
+        return all(one & other for one, other in zip(*both, strict=False))
+    return bool(expected.inputs) and both[0] == both[1] and sources.are_paired(*expected.inputs, *found.inputs)
 
 
 class Sources:

@@ -16,15 +16,38 @@ from torch.overrides import TorchFunctionMode
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The network within `nn.DataParallel`, `DistributedDataParallel` or what `torch.compile` returns."""
-    while True:
-        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner: Any = module.module
-        elif hasattr(module, "_orig_mod") and type(module).__name__ == "OptimizedModule":
-            inner = module._orig_mod
-        else:
-            return module
+    """The network within wrappers that only hold one: those of data parallelism, averages, and compiled modules."""
+    while (inner := _held_by(module)) is not None:
         module = inner
+    return module
+
+
+def wrappers_of(module: nn.Module) -> list[str]:
+    """The wrappers that `unwrapped` takes off, in words, the outermost first."""
+    found = []
+    while (inner := _held_by(module)) is not None:
+        counters = [name for name in module._buffers if name not in inner._buffers]
+        besides = f", with {', '.join(counters)} besides" if counters else ""
+        found.append(f"{'torch.compile' if _is_compiled(module) else type(module).__name__}{besides}")
+        module = inner
+    return found
+
+
+def _held_by(module: nn.Module) -> nn.Module | None:
+    """What a wrapper holds, and calls with all that it is given; None of what is no wrapper."""
+    inner: Any = None
+    if _is_compiled(module):
+        inner = getattr(module, "_orig_mod", None)
+    elif any(isinstance(module, kind) and type(module).forward is kind.forward for kind in WRAPPERS):
+        inner = module.module
+    return inner if isinstance(inner, nn.Module) else None
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return type(module).__name__ == "OptimizedModule"  # by its name, since torch's compiler takes long to import
+
+
+WRAPPERS: tuple[Any, ...] = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
 
 
 def copy_of(

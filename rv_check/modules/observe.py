@@ -29,6 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from rv_check.errors import Document, Place, RvCheckError
 from rv_check.graphs.builder import Builder, Form, Site
+from rv_check.graphs.explain import Maker
 from rv_check.graphs.graph import Caller, Fused, Graph, Node, TensorShape, Values
 from rv_check.graphs.network import At
 from rv_check.modules import aten, meta
@@ -37,6 +38,7 @@ from rv_check.modules.branches import VARIANTS, Reached, folders_of, is_of_users
 from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, Held, can_be_lent, copy_of
 from rv_check.modules.generic_point import INPUT, make_alike
+from rv_check.modules.makers import makers_of
 from rv_check.modules.reruns import Reruns
 from rv_check.ops.kinds import kind_of
 from rv_check.ops.op import Shape
@@ -83,6 +85,10 @@ class Subject:
         graph = on("cpu")
         self.why_real = why
         return graph
+
+    def makers(self, names: Sequence[str]) -> Mapping[str, Maker]:
+        """The parts of the module that these parameters came with, and the lines that made them."""
+        return makers_of(self.module, names)
 
     def never_ran(self, inputs: Sequence[Shape]) -> list[Place]:
         """The places in its code that are not run at any of these inputs, nor at the first in train mode or alone."""

@@ -61,7 +61,8 @@ class Kind:
     is no number of the network's type. `periodic`: what it gives repeats, so that rounding leaves nothing of it where
     its input is large. `whole`: of whole numbers it gives whole ones, which have another size. `sized_by_values`: the
     shape of what it gives depends on values, and torch does not say so of it. `in_place_by_output`: where it overwrites
-    its input, its output is kept, and no copy of what was there.
+    its input, its output is kept, and no copy of what was there. `called`: what people call it, where torch has another
+    word.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Kind:
     whole: bool = False
     sized_by_values: bool = False
     in_place_by_output: bool = False
+    called: str = ""
 
 
 KINDS: dict[str, Kind] = {}
@@ -116,11 +118,11 @@ for _row in (
     Kind("conv3d", "window", "input", "filter", family="layer", weighted=True, worth=8.0),
     Kind("conv1d_transpose", "window", "input", "spread", family="layer", weighted=True, worth=8.0),
     Kind("conv3d_transpose", "window", "input", "spread", family="layer", weighted=True, worth=8.0),
-    Kind("native_layer_norm", "norm", "inputs", "nothing", family="norm", worth=4.0),
+    Kind("native_layer_norm", "norm", "inputs", "nothing", family="norm", worth=4.0, called="layernorm"),
     Kind("matmul", "map", "factors", "matrices", family="layer"),
     Kind("grouped_matmul", "not followed", "inputs", "matrices", family="layer"),
     Kind("torchvision::deform_conv2d", "not followed", "inputs", "filter", family="layer", weighted=True, worth=8.0),
-    Kind("_scaled_dot_product_flash_attention_for_cpu", "map", "inputs and output", "attention"),
+    Kind("_scaled_dot_product_flash_attention_for_cpu", "map", "inputs and output", "attention", called="attention"),
     Kind("embedding", "not followed", "index", "nothing"),
     # Activations
     Kind("gelu", "itself", "input", "nothing", family="activation"),
@@ -133,15 +135,15 @@ for _row in (
     Kind("celu", "itself", "input", "nothing", family="activation", in_place_by_output=True),
     Kind("mish", "itself", "input", "nothing", family="activation"),
     Kind("softplus", "itself", "input", "nothing", family="activation"),
-    Kind("_prelu_kernel", "itself", "input", "nothing", family="activation"),
-    Kind("log_sigmoid_forward", "itself", "input", "nothing", family="activation"),
+    Kind("_prelu_kernel", "itself", "input", "nothing", family="activation", called="prelu"),
+    Kind("log_sigmoid_forward", "itself", "input", "nothing", family="activation", called="logsigmoid"),
     Kind("softshrink", "itself", "input", "nothing", family="activation"),
     Kind("hardshrink", "itself", "input", "nothing", family="activation"),
     Kind("glu", "not followed", "input", "nothing"),
     Kind("threshold", "itself", "input", "nothing"),
-    Kind("_softmax", "axes", "output", "nothing"),
-    Kind("_safe_softmax", "axes", "output", "nothing"),
-    Kind("_log_softmax", "axes", "output", "nothing"),
+    Kind("_softmax", "axes", "output", "nothing", called="softmax"),
+    Kind("_safe_softmax", "axes", "output", "nothing", called="softmax"),
+    Kind("_log_softmax", "axes", "output", "nothing", called="log_softmax"),
     # Functions of single elements
     Kind("clone", "itself", "nothing", "nothing", moves=True, sign="kept"),
     Kind("scale", "itself", "nothing", "nothing"),
@@ -192,8 +194,8 @@ for _row in (
     Kind("adaptive_max_pool2d", "map", "input", "nothing", family="pool"),
     Kind("mean", "axes", "nothing", "nothing", family="pool"),
     Kind("total", "axes", "nothing", "nothing", family="pool"),
-    Kind("amax", "axes", "input and output", "nothing", family="pool"),
-    Kind("amin", "axes", "input and output", "nothing"),
+    Kind("amax", "axes", "input and output", "nothing", family="pool", called="max"),
+    Kind("amin", "axes", "input and output", "nothing", called="min"),
     Kind("max", "axes", "nothing", "nothing"),
     Kind("min", "axes", "nothing", "nothing"),
     Kind("argmax", "axes", "nothing", "nothing", element_bytes=INDEX_BYTES),
@@ -267,7 +269,7 @@ for _row in (
     Kind("prod", "axes", "input and output", "nothing"),
     Kind("logsumexp", "axes", "input and output", "nothing"),
     Kind("std_mean", "axes", "input and output", "nothing"),
-    Kind("_weight_norm_interface", "not followed", "inputs", "nothing"),
+    Kind("_weight_norm_interface", "not followed", "inputs", "nothing", called="weight_norm"),
     Kind("eye", "itself", "nothing", "nothing"),
     Kind("diagonal", "not followed", "view", "nothing"),
     Kind("unfold", "not followed", "view", "nothing"),

@@ -67,6 +67,9 @@ def module_text(report: Report, again: str = "") -> str:
     return "\n".join(map(quote_plain, lines))
 
 
+APART = {"init": "another initialisation", "trainable": "frozen parameters"}  # checks of what no network is told by
+
+
 def heading(report: Report) -> str:
     """The answer in one line."""
     subject, against = report.subject, report.against
@@ -83,8 +86,8 @@ def heading(report: Report) -> str:
     kinds = {f.kind for f in failed}
     if kinds == {"this input only"}:
         return f"{subject} is {against} at this input only"
-    if {f.check for f in failed} == {"init"}:
-        return f"{subject} is {against}, with another initialisation"
+    if failed and {f.check for f in failed} <= APART.keys():
+        return f"{subject} is {against}, with {' and '.join(dict.fromkeys(APART[f.check] for f in failed))}"
     if kinds == {"until"}:
         return f"{subject} is {against} up to {failed[0].step}"
     if not failed:
@@ -96,11 +99,13 @@ def heading(report: Report) -> str:
 def _totals(report: Report) -> tuple[str, str]:
     params, macs = report.totals["params"], report.totals["macs"]
     same = params[0] == params[1] and macs[0] == macs[1]
-    words = [f"{params[0]:,}", f"{macs[0] / 10**9:.3f} GMACs"]
+    shown = [f"{n / 10**9:.3f} GMACs" for n in macs]
+    if macs[0] != macs[1] and shown[0] == shown[1]:
+        shown = [f"{n:,} MACs" for n in macs]
+    found, expected = (f"{n:,} / {words}" for n, words in zip(params, shown, strict=True))
     if not same:
-        words.append(f"expected {params[1]:,} / {macs[1] / 10**9:.3f} GMACs")
-        return "differ", " / ".join(words[:2]) + f", {words[2]}"
-    return "same", " / ".join(words) + ("" if not report.failed else "  (these cannot see it)")
+        return "differ", f"{found}, expected {expected}"
+    return "same", found + ("" if not report.failed else "  (these cannot see it)")
 
 
 def _level_row(findings: Sequence[Finding]) -> tuple[str, str]:
@@ -108,9 +113,9 @@ def _level_row(findings: Sequence[Finding]) -> tuple[str, str]:
     if "failed" in statuses:
         failed = [f for f in findings if f.status == "failed"]
         counts = {f.check: sum(other.check == f.check for other in failed) for f in failed}
-        return "failed", ", ".join(
-            f"{name} ({n})" if n > 1 else name for name, n in counts.items() if name != "structure"
-        ) or (f"{len(failed)} difference{'s' if len(failed) != 1 else ''}")
+        differences = counts.pop("structure", 0)
+        told = [f"{differences} difference{'s' if differences != 1 else ''}"] if differences else []
+        return "failed", ", ".join([*told, *(f"{name} ({n})" if n > 1 else name for name, n in counts.items())])
     if "blocked" in statuses:
         return "blocked", next(f.message for f in findings if f.status == "blocked").partition("blocked ")[2]
     if "skipped" in statuses:

@@ -399,7 +399,7 @@ MISTAKES: list[tuple[str, Callable[[], nn.Module], str, str, str]] = [
         "softmax",
         lambda: like_base(lambda s, x: body(s, x).softmax(1)),
         "extra",
-        "extra _softmax",
+        "extra softmax",
         "",
     ),
 ]
