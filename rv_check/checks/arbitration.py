@@ -21,8 +21,9 @@ from rv_check.graphs.parameters import CALLED_OTHERWISE
 from rv_check.ops.op import Shape
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
+    from rv_check.modules.inputs import Batch
     from rv_check.modules.limits import Limits, Where
 
 LARGER = 30  # times the parameters: what a norm gives goes past limits that no image takes it to
@@ -68,7 +69,8 @@ def measured(
             slots = pairing(found, pair_by, sizes[0], device)
             if slots is None:
                 continue
-            is_equal = _Arbitration(pair_by(found, slots), device, loud).find_equal(sizes, whole)
+            modes = (False,) if found.eval_only else (False, True)
+            is_equal = _Arbitration(pair_by(found, slots), device, loud, modes).find_equal(sizes, whole)
         except Exception:  # whatever the module raises, or its state: then nothing is shown, and the differences stand
             continue
         if is_equal:
@@ -94,14 +96,15 @@ def _by_gradients(found: Structure, pair_by: PairBy, x: Shape, device: str) -> d
     """
     if _have_the_same_names(found):
         return None  # a state of one loads into the other, so that each must be where it is called
+    import torch
+
     from rv_check.modules.pairing import pair_by_gradients
 
     known = guess(found) or {}
     pair = pair_by(found, known)
     outputs = pair.expected_output, pair.output
-    return pair_by_gradients(
-        pair.expected, pair.found, x, known, outputs=outputs, constants=pair.constants, device=device
-    )
+    data = pair.batch(x, torch.float64, device)
+    return pair_by_gradients(pair.expected, pair.found, data, known, outputs=outputs, constants=pair.constants)
 
 
 def _is_arbitrable(one: Mistake) -> bool:
@@ -124,12 +127,14 @@ def _have_the_same_names(found: Structure) -> bool:
 class _Arbitration:
     """Two modules, their parameters being paired.
 
-    `loud`: times an image, what makes loud ones of it; `limits`: what their runs showed of each one's limits.
+    `loud`: times an image, what makes loud ones of it; `modes`: whether train mode, each that is compared; `limits`:
+    what their runs showed of each one's limits.
     """
 
     pair: Pair
     device: str
     loud: tuple[float, ...]
+    modes: tuple[bool, ...]
     limits: list[Limits] = field(default_factory=list)
 
     def find_equal(self, sizes: list[Shape], whole: list[Shape]) -> bool:
@@ -143,7 +148,7 @@ class _Arbitration:
         return (
             self.are_close(sizes[0], tolerance=EXACT)
             and self.are_close_where_all_is_loud(sizes[0])
-            and all(self.agree(x, train=train) for x in sizes for train in (False, True))
+            and all(self.agree(x, train=train) for x in sizes for train in self.modes)
             and self.agree(sizes[0], train=False, batch=1)
             and all(self.are_close(x) for x in whole)
             and self.agree_beside_steps(sizes[0])
@@ -151,13 +156,10 @@ class _Arbitration:
             and self.have_the_same_limits(sizes[0])
         )
 
-    def image(self, x: Shape, batch: int = 2, more: int = 0) -> Tensor:
+    def image(self, x: Shape, batch: int = 2, more: int = 0) -> Batch:
         import torch
 
-        from rv_check.modules import generic_point
-
-        seed = generic_point.INPUT + more
-        return generic_point.image(x, batch, torch.float64, self.device, seed=seed)
+        return self.pair.batch(x, torch.float64, self.device, images=batch, more=more)
 
     def agree(self, x: Shape, *, train: bool, batch: int = 2) -> bool:
         """Whether output, gradients and statistics are the same there."""
@@ -178,15 +180,18 @@ class _Arbitration:
 
     def are_close(self, x: Shape, scale: float = 1.0, tolerance: float | None = None) -> bool:
         """Whether the outputs are the same; what limits that reaches is noted."""
-        return self._have_one_output(scale * self.image(x), noted=True, tolerance=tolerance)
+        data = self.image(x).each_fraction(lambda one: scale * one)
+        return self._have_one_output(data, noted=True, tolerance=tolerance)
 
     def are_close_where_all_is_loud(self, x: Shape) -> bool:
         """Whether the outputs are the same of all loud images at which both are finite, as exp(x) soon is no more."""
+        import torch
+
         from rv_check.modules import trace
 
-        images = [times * self.image(x, MANY) for times in self.loud]
+        images = [self.image(x, MANY).each_fraction(partial(torch.mul, times)) for times in self.loud]
 
-        def are_finite(data: Tensor) -> bool:
+        def are_finite(data: Batch) -> bool:
             outputs = (trace.output(module, data, where) for module, where in self.modules)
             return all(isfinite(trace.largest_value(one)) for one in outputs)
 
@@ -198,12 +203,12 @@ class _Arbitration:
         self.pair.enlarge(SMALLER)
         return self.are_close(x, SMALLER**times)
 
-    def _have_one_output(self, data: Tensor, *, noted: bool = False, tolerance: float | None = None) -> bool:
+    def _have_one_output(self, data: Batch, *, noted: bool = False, tolerance: float | None = None) -> bool:
         import torch
 
         from rv_check.modules import trace
 
-        outputs: list[Tensor] = []
+        outputs: list[torch.Tensor] = []
         for (module, where), limits in zip(self.modules, self.limits, strict=True):
             if noted:
                 with limits.begin():
@@ -214,15 +219,17 @@ class _Arbitration:
 
     def agree_beside_steps(self, x: Shape) -> bool:
         """Whether all steps have the same numbers on both sides, or what has others agrees right before and behind."""
+        import torch
+
         from rv_check.modules import trace
         from rv_check.modules.limits import near
 
         first, last = self.image(x), self.image(x, more=1)
 
-        def between(share: float) -> Tensor:
-            return first + share * (last - first)
+        def between(share: float) -> Batch:
+            return first.to_other(last, share)
 
-        def far(side: int, at: Where, share: float) -> Tensor:
+        def far(side: int, at: Where, share: float) -> torch.Tensor:
             module, where = self.modules[side]
             with self.limits[side].begin():
                 trace.output(module, between(share), where)

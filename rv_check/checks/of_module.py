@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import load
@@ -23,13 +23,16 @@ from rv_check.checks.registry import checks_asked, checks_of
 from rv_check.checks.shared import Memo, shared
 from rv_check.checks.sizes import input_sizes, works
 from rv_check.checks.states import hold_states, shapes_of
-from rv_check.checks.structure import Structure, compare, larger
+from rv_check.checks.structure import Structure, channels_in_words, compare, larger
 from rv_check.errors import Place, RvCheckError
 from rv_check.graphs.differences import Slot
+from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import ArchNetwork
+from rv_check.language.inputs import Inputs
 from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
 from rv_check.optional import need, need_device
+from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +48,7 @@ class ModuleRun:
     arch: Arch
     device: str = "cpu"
     until: str | None = None  # the step of the arch that the module ends at
+    takes: Inputs | None = None  # what goes into the module, where that is said
     lent: ExitStack = field(default_factory=ExitStack, repr=False)  # gives back what is borrowed when it is closed
     check: str = ""  # the one that asks
     memory: Memo = field(default_factory=Memo, repr=False)
@@ -76,15 +80,37 @@ class ModuleRun:
         """The module to observe; one for all, since it remembers what it takes to run it."""
         from rv_check.modules.observe import Subject
 
-        return Subject(self.module, alike=True)
+        return Subject(self.module, alike=True, takes=self.takes)
+
+    def settled(self) -> Self:
+        """The same at a size at which the module runs: the arch's own, or one that the module tells."""
+        size = self.subject.settle(self.arch.input, "all" if self.takes is None else "channels")
+        if len(size) != len(self.arch.input):
+            raise RvCheckError(
+                f"the module takes {self.subject.takes}, and {self.name} an image of {shown_shape(self.arch.input)}"
+            )
+        return replace(self, arch=self.arch.at((self.arch.input[0], *size[1:])))
+
+    @property
+    def arch_as_taken(self) -> Arch:
+        """The arch at the channels that the module takes."""
+        return self.arch.at(self.subject.inputs(At(self.arch.input)).shape)
 
     @shared("the structure")
     def structure(self) -> Structure:
         """How the module compares with what the spec expects, numbers having the last word. Raises: RvCheckError."""
-        network, sizes = ArchNetwork(self.arch, self.until), [*input_sizes(self.arch), *self._larger_sizes()]
+        from rv_check.modules.network import AsTaken
+
+        network = AsTaken(ArchNetwork(self.arch, self.until), self.subject)
+        sizes = [*input_sizes(self.arch), *self._larger_sizes()]
         found = compare(self.subject, network, self.arch.input, sizes, by_step=self.until is None)
         found = measured(found, self.pair_by, lambda: input_sizes(self.arch), self._larger_sizes, self.device)
-        return with_what_never_ran(found, self.subject)
+        found = with_what_never_ran(found, self.subject)
+        if self.arch_as_taken is self.arch:
+            return found
+        own = {"params": self.arch.params, "macs": self.arch.macs}
+        totals = {name: (value, own[name]) for name, (value, _) in found.totals.items()}
+        return replace(found, taken=channels_in_words(found.found, self.arch.input), totals=totals)
 
     def _larger_sizes(self) -> list[Shape]:
         return [x for x in larger(self.arch.input) if works(self.arch, x)]
@@ -128,7 +154,7 @@ class ModuleRun:
                 raise RvCheckError(f"{name} of the module has no values: it is on the meta device")
 
         def built() -> nn.Module:
-            model = build(self.arch)
+            model = build(self.arch_as_taken)
             return (cut(model, self.until) if self.until else model).to(self.device)
 
         def copied() -> nn.Module:
@@ -137,7 +163,8 @@ class ModuleRun:
         found = run_theirs("the module cannot be copied", copied)
         expected = run_theirs("the model does not build from its spec", built)
         names = "the model of the spec", "the module"
-        return Pair(expected, found, names, slots, structure.output, constants=structure.constants)
+        takes = self.subject.takes
+        return Pair(expected, found, names, slots, structure.output, constants=structure.constants, takes=takes)
 
     def initial(self, check: Check) -> Outcome:
         """The parameters and buffers of the module start as `init:` says, by distribution.
@@ -156,7 +183,7 @@ class ModuleRun:
         values |= dict(self.module.named_buffers(remove_duplicate=False))
         rules = {rule.op: rule for rule in self.arch.family.init}
         wrong: dict[tuple[str, str], list[tuple[str, Start, torch.Tensor]]] = {}
-        for row in self.arch.rows():
+        for row in self.arch_as_taken.rows():
             if not isinstance(row.node, Layer):
                 continue
             op, x = row.node.op, row.node.x
@@ -189,6 +216,7 @@ def check(
     arch: Arch | str | None = None,
     device: str = "cpu",
     *,
+    input: Any = None,
     until: str | None = None,
     level: Level | None = None,
     fresh: bool = False,
@@ -199,8 +227,9 @@ def check(
 
     The module itself is not touched: it is observed and compared as a copy. Without an arch it is identified first.
 
-    Args: `module` any nn.Module that takes (N, C, H, W); `arch` an Arch or a name that `load` takes; `device` where
-    both run, as torch names it; `until` the step of the arch that the module ends at; `level` the highest to check;
+    Args: `module` any nn.Module; `arch` an Arch or a name that `load` takes; `device` where both run, as torch names it;
+    `input` what goes in, as `inputs_of` takes it: unless given what its `example_inputs` gives, else one image of the
+    arch's size, and where it does not run there what the module tells; `until` the step of the arch that the module ends at; `level` the highest to check;
     `fresh` whether it was just built, so that its initial values are held against the spec's; `name` what the report
     calls the module, its class unless given.
     Returns: a Report; `passed` only if every check ran and held, `map` its parameters by the spec's names.
@@ -208,6 +237,7 @@ def check(
     """
     torch = need("torch")
     from rv_check.modules.copies import unwrapped
+    from rv_check.modules.inputs import inputs_taken
 
     if not isinstance(module, torch.nn.Module):
         what = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
@@ -215,12 +245,14 @@ def check(
     name = name or type(module).__name__
     module = unwrapped(module)
     notes: list[str] = []
+    takes = inputs_taken(module, input)
     if arch is None:
         from rv_check.checks.identify import identify
+        from rv_check.modules.channels import takes_one_image
         from rv_check.modules.torch_state import steady
 
         with steady():
-            identity = identify(module)
+            identity = identify(takes_one_image(module, takes))
         arch, notes = identity.arch, [f"inferred: {identity.words}"]
     elif isinstance(arch, str):
         arch = load(arch)
@@ -230,13 +262,17 @@ def check(
 
         graph_of(arch, until=until)  # so is a step that is not there
     need_device(device)
-    run = ModuleRun(module, arch, device, until)
+    if takes is not None and len(takes.shape) == len(arch.input):
+        arch = arch.at((arch.input[0], *takes.shape[1:]))
+    run = ModuleRun(module, arch, device, until, takes)
     with run.lent:
+        run = run.settled()
         observe(run)
         report = report_of(run, name, arch.name, checks_of_module(level, fresh), judge, checks_of(arch))
-    report = replace(report, notes=(*notes, *report.notes))
+    inferred = run.subject.inferred
+    report = replace(report, notes=(*notes, *([f"inferred: {inferred}"] if inferred else []), *report.notes))
     if run.structure.mistakes and not notes:
-        report = replace(report, notes=(*_rather(module, arch), *report.notes))
+        report = replace(report, notes=(*_rather(module, arch, takes), *report.notes))
     return report
 
 
@@ -245,14 +281,15 @@ def checks_of_module(level: Level | None = None, fresh: bool = False) -> list[Ch
     return checks_asked("fresh module" if fresh else "module", level)
 
 
-def _rather(module: nn.Module, arch: Arch) -> list[str]:
+def _rather(module: nn.Module, arch: Arch, takes: Inputs | None) -> list[str]:
     """What the module is, where it is another arch than asked."""
     from rv_check.checks.identify import identify
+    from rv_check.modules.channels import takes_one_image
     from rv_check.modules.torch_state import steady
 
     with steady():
         try:
-            identity = identify(module)
+            identity = identify(takes_one_image(module, takes))
         except RvCheckError:  # it does not run at their inputs, so it is none of them
             return []
     if identity.same and identity.arch.name != arch.name:
@@ -260,9 +297,11 @@ def _rather(module: nn.Module, arch: Arch) -> list[str]:
     return []
 
 
-def assert_conforms(module: nn.Module, arch: Arch | str, device: str = "cpu", *, until: str | None = None) -> None:
+def assert_conforms(
+    module: nn.Module, arch: Arch | str, device: str = "cpu", *, input: Any = None, until: str | None = None
+) -> None:
     """`check`, for a test. Raises: AssertionError, with the findings, unless every check ran and held."""
     __tracebackhide__ = True  # pytest then shows the line of the test
-    report = check(module, arch, device, until=until)
+    report = check(module, arch, device, input=input, until=until)
     if not report.passed:
         raise AssertionError(str(report))

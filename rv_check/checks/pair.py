@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from rv_check.archs.arch import Arch
+from rv_check.language.inputs import Inputs, one_image
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.reference import build_reference
+from rv_check.ops.op import Shape
 from rv_check.optional import need_device
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rv_check.graphs.differences import Slot
+    from rv_check.modules.inputs import Batch
 
 T = TypeVar("T")
 
@@ -26,7 +29,7 @@ class Pair:
 
     `map` says where the expected parameters and buffers are in the found module, None: by the same names; `output` and
     `expected_output` where in what each returns the compared output stands; `constants` the names of what stays as it
-    is, of the expected module and of the found one.
+    is, of the expected module and of the found one; `takes` what goes into both, one image unless given.
     """
 
     expected: nn.Module
@@ -36,6 +39,7 @@ class Pair:
     output: str = ""
     expected_output: str = ""
     constants: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+    takes: Inputs | None = None
     _done: set[str] = field(default_factory=set)
 
     @classmethod
@@ -50,6 +54,14 @@ class Pair:
         with seeded(0):
             found = run_theirs("the model does not build from its spec", lambda: build(arch).to(device))
         return cls(expected, found)
+
+    def batch(self, x: Shape, dtype: torch.dtype, device: str, *, images: int = 2, more: int = 0) -> Batch:
+        """Random tensors that go into both. Args: `x` the shape of an image; `more` another one, by number."""
+        from rv_check.modules.generic_point import INPUT
+        from rv_check.modules.inputs import random_batch
+
+        inputs = one_image(x) if self.takes is None else self.takes.at(x)
+        return random_batch(inputs, images, dtype, device, INPUT + more)
 
     @property
     def is_fresh(self) -> bool:

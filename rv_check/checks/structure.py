@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rv_check.archs.arch import Arch, small_inputs
 from rv_check.costs.operations import macs_of
-from rv_check.errors import Place, RvCheckError
+from rv_check.errors import Place, RvCheckError, SpecError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.differences import Slot, piece_of
 from rv_check.graphs.explain import Mistake, explain
@@ -63,6 +63,17 @@ class InTraining:
 
 
 @dataclass(frozen=True)
+class EvalOnly:
+    """Why nothing is compared in train mode: one of the two does not run there, and what it raises.
+
+    `is_expected`: it is the expected one, so that nothing can be asked of the module there.
+    """
+
+    why: str
+    is_expected: bool
+
+
+@dataclass(frozen=True)
 class AtOtherSize:
     """How the structures compare at another size: nothing `differs`, or what happens there, at which step if known."""
 
@@ -96,6 +107,8 @@ class MeasuredEqual:
 class Structure:
     """How a module's structure compares with the expected one.
 
+    `taken`: in words, that the module takes other channels than expected, where it does; everything else is then
+    compared at its own; `eval_only`: why there is nothing of train mode, and whether the expected network runs there.
     `output`: where in what the module returns the compared output stands; `until`: the step whose output the module's
     is, where that is not the last one; `one_image`: what goes wrong with a batch of one image; `why_real`: why it was
     run on real tensors; `never_ran`: places in the code of either that no input led to; `totals`: params and MACs,
@@ -116,6 +129,8 @@ class Structure:
     one_image: str = ""
     never_ran: tuple[Place, ...] = ()
     measured: MeasuredEqual | None = None
+    taken: str = ""
+    eval_only: EvalOnly | None = None
 
     @property
     def differences(self) -> tuple[Mistake, ...]:
@@ -234,6 +249,11 @@ class Structure:
     @property
     def verdict(self) -> StructureVerdict:
         """The kind of difference that it is, for the whole."""
+        return "different" if self.taken else self.verdict_behind
+
+    @property
+    def verdict_behind(self) -> StructureVerdict:
+        """The same of all that is behind the channels of the input."""
         if self.mistakes or self.one_image or self.extra_outputs or self.until:
             return "different"
         if self.elsewhere:
@@ -257,7 +277,7 @@ class _StructureComparison:
     def observed(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
         """What the module does there. Raises: RvCheckError where it does not run."""
         mode = " in train mode" if at.training else ""
-        what = f"the module does not run{mode} at {shown_shape(at.input)}"
+        what = f"the module does not run{mode} at {self.subject.inputs(at)}"
         return run_theirs(what, lambda: self.subject.observe(at, form))
 
     def at_own_size(self, expected: Graph, found: Graph, output: str) -> AtOwnSize:
@@ -277,6 +297,18 @@ class _StructureComparison:
             tuple(_extra(expected, found, output)),
             next((e.name for e, o in best.pairs.items() if set(o.rules) - set(e.rules)), ""),
         )
+
+    def in_eval_only(self) -> EvalOnly | None:
+        """Why nothing can be compared in train mode, where one of the two does not run there."""
+        at = At(self.input, training=True)
+        for run, is_expected in ((self.network.graph, True), (self.observed, False)):
+            try:
+                run(at)
+            except SpecError:
+                raise
+            except RvCheckError as error:
+                return EvalOnly(error.message, is_expected)
+        return None
 
     def in_training(self, own: AtOwnSize, output: str) -> InTraining:
         """What shows in train mode only."""
@@ -418,15 +450,16 @@ def compare(
         raise RvCheckError("the module returns no tensor")
     found.must_see_input()
     output = _output(expected, found)
-    totals = {"params": (_params(found), _params(expected)), "macs": (_macs(found), _macs(expected))}
-    structure = Structure(x, expected, found, output, totals, subject.why_real)
+    structure = Structure(x, expected, found, output, totals_of(found, expected), subject.why_real)
     if by_step and expected.outputs[""].key not in {node.key for node in found.outputs.values()}:
         until = _ends_at(expected, found)
         if until:
             return replace(structure, until=until)
 
     own = comparison.at_own_size(expected, found, output)
-    structure = replace(structure, own=own, training=comparison.in_training(own, output))
+    eval_only = comparison.in_eval_only()
+    training = None if eval_only else comparison.in_training(own, output)
+    structure = replace(structure, own=own, training=training, eval_only=eval_only)
     if structure.differs(training=False):
         return structure
     answers = comparison.at_other_sizes(others, output)
@@ -538,6 +571,14 @@ def _says_more(one: Mistake, other: Mistake) -> bool:
     return one.kind == other.kind == "arguments" and one.step == other.step and parts[0] > parts[1]
 
 
+def channels_in_words(found: Graph, expected: Shape) -> str:
+    """That a module takes other channels than expected: `its first convolution takes 1 channel, expected 3`."""
+    first = next((node for node in found.nodes if node.row.weighted), None)
+    what = {"conv": "its first convolution", "linear": "its first linear layer"}.get(first.kind if first else "", "it")
+    own = found.input.shape[1]
+    return f"{what} takes {own} channel{'s' if own > 1 else ''}, expected {expected[0]}"
+
+
 def larger(x: Shape) -> list[Shape]:
     """An input that is larger by a few strides: up to its own size, a head of convolutions is one of linear layers."""
     return [(x[0], *(side + LARGER_BY_PX for side in x[1:]))] if len(x) == 3 else []
@@ -561,6 +602,11 @@ def runs(subject: Subject, x: Shape) -> bool:
 def _way(graph: Graph) -> tuple[bytes, frozenset[str]]:
     """What tells the ways apart in which a module runs: what is computed, and from which parameters."""
     return graph.outputs[""].key, frozenset(state.name for node in graph.live for _, state in node.states)
+
+
+def totals_of(found: Graph, expected: Graph) -> dict[str, tuple[int, int]]:
+    """Parameters and multiply-adds of two graphs."""
+    return {"params": (_params(found), _params(expected)), "macs": (_macs(found), _macs(expected))}
 
 
 def _params(graph: Graph) -> int:

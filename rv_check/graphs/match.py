@@ -53,6 +53,8 @@ class _Matching:
         self.expected, self.found = expected, found
         self.expected_flow, self.found_flow = flow(expected), flow(found)
         self.pairs: dict[Node, Node] = {expected.input: found.input}
+        named = {node.name: node for node in found.more_inputs}
+        self.pairs.update((node, named[node.name]) for node in expected.more_inputs if node.name in named)
         self.pairs.update(align(self.expected_flow, self.found_flow))
         self.back = {o: e for e, o in self.pairs.items()}
         self.expected_at = {node: at for at, node in enumerate(self.expected_flow)}
@@ -174,7 +176,9 @@ class _Matching:
         shown = self.back.get(node, node)
         if shown.kind == "constant":
             return show(shown.attributes["value"])
-        return f"{shown.name or shown.kind} ({shown.kind})" if shown.kind != "input" else "the input"
+        if shown.kind == "input":
+            return f"the input {shown.name}" if shown.attributes else "the input"
+        return f"{shown.name or shown.kind} ({shown.kind})"
 
     def output(self) -> list[Difference]:
         expected, found = self.expected.outputs[""], self.found.outputs[""]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
-from rv_check.graphs.network import At
+from rv_check.graphs.network import At, Network
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.observe import Subject
-from rv_check.text import shown_shape
 
 
 class ModuleNetwork:
@@ -30,9 +31,26 @@ class ModuleNetwork:
 
     def graph(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
         """What it does there. Raises: RvCheckError with what the module raised, at which input."""
-        what = f"{self.name} {self.does_not} {shown_shape(at.input)}"
+        what = f"{self.name} {self.does_not} {self.subject.inputs(at)}"
         graph: Graph = run_theirs(what, lambda: self.subject.observe(at, form))
         if self.output is None:
             return graph
         # In train mode there may be others, as the logits of an auxiliary head are: the first is the one.
         return graph.only(self.output if self.output in graph.outputs else next(iter(graph.outputs)))
+
+
+@dataclass(frozen=True)
+class AsTaken:
+    """A network at the channels that a module takes, whatever it is asked for."""
+
+    network: Network
+    subject: Subject
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+        return self.network.name
+
+    def graph(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
+        """Its graph there. Raises: as that of the network."""
+        return self.network.graph(replace(at, input=self.subject.inputs(at).shape), form)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from rv_check.graphs.differences import Slot
 from rv_check.modules import trace
-from rv_check.modules.generic_point import generic_point, image, make_alike, to_type
-from rv_check.ops.op import Shape
+from rv_check.modules.generic_point import generic_point, make_alike, to_type
+from rv_check.modules.inputs import Batch
 
 SAME = 1e-6  # how far gradients of one parameter may be apart, relative to the largest; others differ by far more
 
@@ -23,21 +23,19 @@ SAME = 1e-6  # how far gradients of one parameter may be apart, relative to the 
 def pair_by_gradients(
     expected: nn.Module,
     found: nn.Module,
-    x: Shape,
+    data: Batch,
     guess: Mapping[str, Slot],
     *,
     outputs: tuple[str, str] = ("", ""),
     constants: tuple[Collection[str], Collection[str]] = (frozenset(), frozenset()),
-    device: str = "cpu",
 ) -> dict[str, Slot] | None:
     """Where the parameters of one module are in another, in eval mode; buffers go with the parameters beside them.
 
     None where outputs or gradients show no such pairing. Both modules are left with other values.
 
-    Args: `x` the shape of an input, without the batch axis; `guess` what is believed, kept where gradients do not
+    Args: `data` what goes in, in float64; `guess` what is believed, kept where gradients do not
     decide; `outputs` where in what each returns the output stands; `constants` what stays as it is.
     """
-    data = image(x, 2, torch.float64, device)
     runs = []
     for module, where, kept in zip((expected, found), outputs, constants, strict=True):
         generic_point(module, constants=kept)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rv_check.errors import RvCheckError
 from rv_check.graphs.differences import Slot
 from rv_check.modules.generic_point import CHANCE, put, there
+from rv_check.modules.inputs import Batch, batch_of
 from rv_check.modules.observe import pick, tensors_of
 from rv_check.modules.torch_state import exact_float32, seeded
 
@@ -85,7 +86,7 @@ def largest_value(tensor: Tensor) -> float:
 class Trace:
     """What one run of a module left: outputs by module name in the order of calls, gradients, and buffers.
 
-    `backward`: whether there was a backward pass; without one there are no gradients to compare.
+    `input_gradients`: those of the other tensors that went in, by what they are called; `backward`: whether there was a backward pass; without one there are no gradients to compare.
     """
 
     output: Tensor
@@ -94,11 +95,12 @@ class Trace:
     gradients: dict[str, Tensor | None]
     buffers: dict[str, Tensor]
     backward: bool = True
+    input_gradients: dict[str, Tensor | None] = field(default_factory=dict)
 
 
 def run(
     model: nn.Module,
-    x: Tensor,
+    x: Tensor | Batch,
     train: bool,
     modules: Collection[str],
     where: str = "",
@@ -114,14 +116,14 @@ def run(
     kept: dict[str, Tensor] = {}
     named = [(name, module) for name, module in model.named_modules() if name in modules]
     handles = [module.register_forward_hook(_keep(kept, name)) for name, module in named]
-    x = x.clone().requires_grad_()
+    data = batch_of(x).clone().each_fraction(Tensor.requires_grad_)
     state = model.state_dict()
     before = {name: state[name].clone() for name, _ in model.named_buffers() if name in state}
     model.train(train)
     model.zero_grad(set_to_none=True)
     try:
         with seeded(seed), exact_float32():
-            y = forward(model, x, where)
+            y = forward(model, data, where)
             if backward and (y.is_floating_point() or y.is_complex()):
                 y = torch.view_as_real(y.resolve_conj()) if y.is_complex() else y
                 weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
@@ -134,16 +136,18 @@ def run(
     buffers = {name: state[name].clone() for name in before}
     for name, buffer in before.items():
         state[name].copy_(buffer)
-    return Trace(y.detach(), kept, x.grad, gradients, buffers, backward)
+    others = {where: data.tensors[where].grad for where in data.inputs.others}
+    return Trace(y.detach(), kept, data.main.grad, gradients, buffers, backward, others)
 
 
-def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
+def forward(model: nn.Module, x: Tensor | Batch, where: str = "") -> Tensor:
     """The output for `x`, at that place of what the model returns: `.logits`, `[0]`, or "" for all of it.
 
     Raises: RvCheckError where it is no tensor, and where `x` is not what it was before.
     """
-    given = x.clone()
-    returned = model(given)
+    data = batch_of(x)
+    given = data.clone()
+    returned = given.call(model)
     output = pick(returned, where)
     if output is None and not where and model.training:  # it returns others besides, the first is the one
         output = next((tensor for _, tensor in tensors_of(returned)), None)
@@ -151,21 +155,21 @@ def forward(model: nn.Module, x: Tensor, where: str = "") -> Tensor:
         raise RvCheckError(
             f"it returns a {type(returned).__name__}, expected a tensor{' at ' + where if where else ''}"
         )
-    if not torch.equal(given, x):
+    if not given.equals(data):
         raise RvCheckError("it changes its input in place, expected an input that stays as it is")
     return output
 
 
-def output(model: nn.Module, x: Tensor, where: str = "", seed: int = CHANCE) -> Tensor:
+def output(model: nn.Module, x: Tensor | Batch, where: str = "", seed: int = CHANCE) -> Tensor:
     """The output in eval mode, without gradients, and with the same chance each time. Raises: as `forward`."""
     with torch.no_grad(), seeded(seed), exact_float32():
         return forward(model.eval(), x, where)
 
 
-def outputs(model: nn.Module, x: Tensor, seed: int = CHANCE) -> dict[str, Tensor]:
+def outputs(model: nn.Module, x: Tensor | Batch, seed: int = CHANCE) -> dict[str, Tensor]:
     """All tensors of the output in eval mode, by where they stand, as `output`. Raises: RvCheckError for none."""
     with torch.no_grad(), seeded(seed), exact_float32():
-        found = {where: tensor.clone() for where, tensor in tensors_of(model.eval()(x.clone()))}
+        found = {where: tensor.clone() for where, tensor in tensors_of(batch_of(x).clone().call(model.eval()))}
     if not found:
         raise RvCheckError("it returns no tensor")
     return found
@@ -188,7 +192,7 @@ class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def types_within(model: nn.Module, x: Tensor, where: str = "") -> set[torch.dtype]:
+def types_within(model: nn.Module, x: Tensor | Batch, where: str = "") -> set[torch.dtype]:
     """The types of floating point that a module computes in, whatever type its input is of. Raises: as `forward`."""
     precision = _Precision()
     with precision:
@@ -257,6 +261,8 @@ def _gradients(expected: Trace, found: Trace) -> Iterator[TensorDifference]:
         at = compare(f"gradient of {name}", expected.gradients.get(name), found.gradients.get(name), floor)
         yield replace(at, module=name.rpartition(".")[0])
     yield compare("gradient of the input", expected.input_gradient, found.input_gradient)
+    for where, gradient in expected.input_gradients.items():
+        yield compare(f"gradient of the input {where}", gradient, found.input_gradients.get(where))
 
 
 def shared_modules(a: nn.Module, b: nn.Module) -> set[str]:
