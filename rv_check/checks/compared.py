@@ -14,6 +14,7 @@ from rv_check.checks.check import Check, Run
 from rv_check.checks.findings import Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.shared import Blocked
+from rv_check.errors import CannotRun
 from rv_check.graphs.network import At
 from rv_check.ops.op import Shape
 from rv_check.text import listed
@@ -55,6 +56,12 @@ def with_what_never_ran(found: Structure, *subjects: Subject) -> Structure:
 def blocked(run: Run) -> Blocked:
     """The error that the structure differs, so that there is nothing to compare."""
     return Blocked(f"the structure: see {run.name}::structure")
+
+
+def must_train(run: Run, training: bool) -> None:
+    """Raises: CannotRun where train mode is asked for and one of the two does not run there."""
+    if training and run.structure.eval_only:
+        raise CannotRun(f"it is compared in eval mode alone, since {run.structure.eval_only}")
 
 
 def observe(run: Run) -> None:

@@ -14,7 +14,7 @@ from rv_check.archs.load import load
 from rv_check.archs.tree import Layer
 from rv_check.checks.arbitration import measured
 from rv_check.checks.check import Check, Outcome
-from rv_check.checks.compared import blocked, copy_to_run, observe, report_of, with_what_never_ran
+from rv_check.checks.compared import blocked, copy_to_run, must_train, observe, report_of, with_what_never_ran
 from rv_check.checks.findings import Level, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ids_of, place_of
@@ -84,7 +84,7 @@ class ModuleRun:
 
     def settled(self) -> Self:
         """The same at a size at which the module runs: the arch's own, or one that the module tells."""
-        size = self.subject.settle(self.arch.input, "all" if self.takes is None else "channels")
+        size = self.subject.settle(self.arch.input, "image" if self.takes is None else "channels")
         if len(size) != len(self.arch.input):
             raise RvCheckError(
                 f"the module takes {self.subject.takes}, and {self.name} an image of {shown_shape(self.arch.input)}"
@@ -129,6 +129,7 @@ class ModuleRun:
     def matched(self, training: bool = False) -> Pair:
         if self.structure.differs(training=training):
             raise blocked(self)
+        must_train(self, training)
         pair = self.pair
         self._state  # noqa: B018 - it raises where the states of the two differ
         return pair

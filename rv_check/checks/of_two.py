@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from rv_check.archs.arch import Arch
 from rv_check.checks.arbitration import measured
 from rv_check.checks.check import Check, Outcome
-from rv_check.checks.compared import blocked, copy_to_run, observe, report_of, with_what_never_ran
+from rv_check.checks.compared import blocked, copy_to_run, must_train, observe, report_of, with_what_never_ran
 from rv_check.checks.findings import Level, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ArchRun
@@ -189,6 +189,7 @@ class SameRun:
     def matched(self, training: bool = False) -> Pair:
         if self.structure.differs(training=training):
             raise blocked(self)
+        must_train(self, training)
         return self.pair  # a network of other names is the same network
 
     def sizes(self) -> list[Shape]:

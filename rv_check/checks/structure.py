@@ -63,17 +63,6 @@ class InTraining:
 
 
 @dataclass(frozen=True)
-class EvalOnly:
-    """Why nothing is compared in train mode: one of the two does not run there, and what it raises.
-
-    `is_expected`: it is the expected one, so that nothing can be asked of the module there.
-    """
-
-    why: str
-    is_expected: bool
-
-
-@dataclass(frozen=True)
 class AtOtherSize:
     """How the structures compare at another size: nothing `differs`, or what happens there, at which step if known."""
 
@@ -108,7 +97,7 @@ class Structure:
     """How a module's structure compares with the expected one.
 
     `taken`: in words, that the module takes other channels than expected, where it does; everything else is then
-    compared at its own; `eval_only`: why there is nothing of train mode, and whether the expected network runs there.
+    compared at its own; `eval_only`: what one of the two raises in train mode, so that nothing is compared there.
     `output`: where in what the module returns the compared output stands; `until`: the step whose output the module's
     is, where that is not the last one; `one_image`: what goes wrong with a batch of one image; `why_real`: why it was
     run on real tensors; `never_ran`: places in the code of either that no input led to; `totals`: params and MACs,
@@ -130,7 +119,7 @@ class Structure:
     never_ran: tuple[Place, ...] = ()
     measured: MeasuredEqual | None = None
     taken: str = ""
-    eval_only: EvalOnly | None = None
+    eval_only: str = ""
 
     @property
     def differences(self) -> tuple[Mistake, ...]:
@@ -298,17 +287,17 @@ class _StructureComparison:
             next((e.name for e, o in best.pairs.items() if set(o.rules) - set(e.rules)), ""),
         )
 
-    def in_eval_only(self) -> EvalOnly | None:
-        """Why nothing can be compared in train mode, where one of the two does not run there."""
+    def why_eval_only(self) -> str:
+        """What one of the two raises in train mode; "" where both run there. Raises: SpecError."""
         at = At(self.input, training=True)
-        for run, is_expected in ((self.network.graph, True), (self.observed, False)):
+        for run in (self.network.graph, self.observed):
             try:
                 run(at)
             except SpecError:
                 raise
             except RvCheckError as error:
-                return EvalOnly(error.message, is_expected)
-        return None
+                return error.message + (f" ({error.details[-1]})" if error.details else "")
+        return ""
 
     def in_training(self, own: AtOwnSize, output: str) -> InTraining:
         """What shows in train mode only."""
@@ -457,7 +446,7 @@ def compare(
             return replace(structure, until=until)
 
     own = comparison.at_own_size(expected, found, output)
-    eval_only = comparison.in_eval_only()
+    eval_only = comparison.why_eval_only()
     training = None if eval_only else comparison.in_training(own, output)
     structure = replace(structure, own=own, training=training, eval_only=eval_only)
     if structure.differs(training=False):

@@ -23,7 +23,7 @@ def structure(run: Run, check: Check) -> Outcome:
         first = next((node.name for node in found.expected.nodes if node.row.weighted), "")
         yield check.failed(run, found.taken, kind="channels", step=first or None, place=run.place_of(first))
     if found.verdict_behind in ("same", "equivalent"):
-        modes = "eval and train mode" if found.eval_only is None else "eval mode"
+        modes = "eval and train mode" if not found.eval_only else "eval mode"
         how = f", written otherwise: {'; '.join(found.rules)}" if found.rules else ""
         if found.measured:
             titles = "; ".join(one.title for one in found.differences[:3])
@@ -37,7 +37,7 @@ def structure(run: Run, check: Check) -> Outcome:
             how += f"; nothing uses its buffer{'s'[: len(found.idle_buffers) - 1]} {few(found.idle_buffers)}"
         if found.idle:
             how += f"; on neither side is anything computed from {few(found.idle)}"
-        alone = f" alone: {found.eval_only.why}" if found.eval_only else ""
+        alone = f" alone, since {found.eval_only}" if found.eval_only else ""
         behind = "behind it " if found.taken else ""
         message = f"{behind}the same graph of {found.operations} operations at {at}, in {modes}{alone}{real}{how}"
         yield check.passed(run, message)

@@ -28,7 +28,7 @@ SIDES: dict[int, tuple[Shape, ...]] = {
 LENGTHS: tuple[Shape, ...] = ((128,), (64,), (32,), (16,), (512,), ())
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 NORMS = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
-Free = Literal["nothing", "channels", "all"]
+Free = Literal["nothing", "channels", "image", "all"]
 BATCH = 2
 MASK = "bool 128"
 
@@ -48,7 +48,7 @@ def infer(module: nn.Module, tried: Inputs, free: Free = "all") -> tuple[Inferen
     """What a module takes that did not run; None where it does not tell, and then what to write.
 
     Args: `module` a copy on meta; `tried` what went in; `free` what of that nobody said, so that it may be another:
-    nothing, the channels of an image, or all.
+    nothing, the channels of an image, what image it is, or all.
     """
     signature = _signature(module)
     try:
@@ -65,10 +65,12 @@ def infer(module: nn.Module, tried: Inputs, free: Free = "all") -> tuple[Inferen
     for shape in shapes if free == "all" else [tried.shape[1:]]:
         whole = (*shape, *told.shape) if isinstance(first.layer, SEQUENCES) else (*told.shape, *shape)
         inputs = Inputs(InputGroup("call", ("",), (replace(told, shape=whole),)))
+        if free != "all" and (told.dtype or len(whole) != len(tried.shape)):
+            continue
         if _runs(module, inputs):
             found = "" if shape in (tried.shape[1:], ()) else ", and of the usual sizes it runs at this one"
             return Inference(inputs, f"{first}{found}"), ""
-    return None, f"{first}: say what goes in, {HOW}" if free == "all" else ""
+    return None, f"{first}: say what goes in, {HOW}" if free != "channels" else ""
 
 
 @dataclass(frozen=True)

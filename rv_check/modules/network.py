@@ -31,7 +31,8 @@ class ModuleNetwork:
 
     def graph(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
         """What it does there. Raises: RvCheckError with what the module raised, at which input."""
-        what = f"{self.name} {self.does_not} {self.subject.inputs(at)}"
+        mode = " in train mode" if at.training else ""
+        what = f"{self.name} {self.does_not} {self.subject.inputs(at)}{mode}"
         graph: Graph = run_theirs(what, lambda: self.subject.observe(at, form))
         if self.output is None:
             return graph

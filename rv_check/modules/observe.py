@@ -91,13 +91,14 @@ class Subject:
         """The shape to look at it with: of this size where it runs there, else that of what it takes, or tells.
 
         Where nothing is known it is this size, and it does not run there. Args: `free` what it may tell besides what
-        was said: nothing, the channels of an image, or all of its input.
+        was said: nothing, the channels of an image, what image it is, or all.
         """
         try:
             self.observe(At(size))
         except Exception:  # whatever the module raises: it may take something else
             if self.inferred is None and not self.is_borrowed:
-                self.inferred, self.advice = infer(self.copy("meta"), self.inputs(At(size)), free)
+                with suppress(NotACopy):
+                    self.inferred, self.advice = infer(self.copy("meta"), self.inputs(At(size)), free)
                 self.takes = self.inferred.inputs if self.inferred is not None else self.takes
             return self.takes.shape if self.takes is not None else size
         return self.inputs(At(size)).shape
