@@ -27,7 +27,7 @@ SIDES: dict[int, tuple[Shape, ...]] = {
 }
 LENGTHS: tuple[Shape, ...] = ((128,), (64,), (32,), (16,), (512,), ())
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-NORMS = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d, nn.GroupNorm)
 Free = Literal["nothing", "channels", "image", "all"]
 BATCH = 2
 MASK = "bool 128"
@@ -62,10 +62,11 @@ def infer(module: nn.Module, tried: Inputs, free: Free = "all") -> tuple[Inferen
     if free == "nothing" or not tried.is_one_image or first is None or told is None:
         return None, ""
     shapes = dict.fromkeys(_shapes(first.layer, tried.shape))
-    for shape in shapes if free == "all" else [tried.shape[1:]]:
+    for shape in shapes if free != "channels" else [tried.shape[1:]]:
         whole = (*shape, *told.shape) if isinstance(first.layer, SEQUENCES) else (*told.shape, *shape)
         inputs = Inputs(InputGroup("call", ("",), (replace(told, shape=whole),)))
-        if free != "all" and (told.dtype or len(whole) != len(tried.shape)):
+        is_image = len(whole) == len(tried.shape) and isinstance(first.layer, (*CONVOLUTIONS, *NORMS))
+        if free != "all" and not is_image:
             continue
         if _runs(module, inputs):
             found = "" if shape in (tried.shape[1:], ()) else ", and of the usual sizes it runs at this one"
