@@ -82,8 +82,19 @@ class ModuleRun:
 
         return Subject(self.module, alike=True, takes=self.takes)
 
-    def settled(self) -> Self:
-        """The same at a size at which the module runs: the arch's own, or one that the module tells."""
+    @classmethod
+    def of(
+        cls, module: nn.Module, arch: Arch, device: str = "cpu", until: str | None = None, takes: Inputs | None = None
+    ) -> Self:
+        """A module at a size at which it runs: the one that is said, the arch's own, or one that the module tells.
+
+        Raises: RvCheckError where it takes no image.
+        """
+        if takes is not None and len(takes.shape) == len(arch.input):
+            arch = arch.at((arch.input[0], *takes.shape[1:]))
+        return cls(module, arch, device, until, takes)._settled()
+
+    def _settled(self) -> Self:
         size = self.subject.settle(self.arch.input, "image" if self.takes is None else "channels")
         if len(size) != len(self.arch.input):
             raise RvCheckError(
@@ -228,11 +239,11 @@ def check(
 
     The module itself is not touched: it is observed and compared as a copy. Without an arch it is identified first.
 
-    Args: `module` any nn.Module; `arch` an Arch or a name that `load` takes; `device` where both run, as torch names it;
-    `input` what goes in, as `inputs_of` takes it: unless given what its `example_inputs` gives, else one image of the
-    arch's size, and where it does not run there what the module tells; `until` the step of the arch that the module ends at; `level` the highest to check;
-    `fresh` whether it was just built, so that its initial values are held against the spec's; `name` what the report
-    calls the module, its class unless given.
+    Args: `module` any nn.Module; `arch` an Arch or a name that `load` takes; `device` where both run, as torch names
+    it; `input` what goes in, as `inputs_of` takes it: unless given what its `example_inputs` gives, else one image of
+    the arch's size, and where it does not run there what the module tells; `until` the step of the arch that the module
+    ends at; `level` the highest to check; `fresh` whether it was just built, so that its initial values are held
+    against the spec's; `name` what the report calls the module, its class unless given.
     Returns: a Report; `passed` only if every check ran and held, `map` its parameters by the spec's names.
     Raises: RvCheckError where the arch or the device is none, `module` is no module, or it does not run.
     """
@@ -263,11 +274,8 @@ def check(
 
         graph_of(arch, until=until)  # so is a step that is not there
     need_device(device)
-    if takes is not None and len(takes.shape) == len(arch.input):
-        arch = arch.at((arch.input[0], *takes.shape[1:]))
-    run = ModuleRun(module, arch, device, until, takes)
+    run = ModuleRun.of(module, arch, device, until, takes)
     with run.lent:
-        run = run.settled()
         observe(run)
         report = report_of(run, name, arch.name, checks_of_module(level, fresh), judge, checks_of(arch))
     inferred = run.subject.inferred

@@ -198,7 +198,7 @@ def _elements(graph: Graph, size: int) -> dict[Node, int]:
         found = [types[feed] for feed in node.feeds if feed in types and (feed.shape or feed.kind != "constant")]
         if node.row.element_bytes is not None:
             types[node] = (False, node.row.element_bytes)
-        elif node.kind == "cast":
+        elif node.kind == "cast" or (node.kind == "input" and "dtype" in node.attributes):
             types[node] = _type_of(str(node.attributes["dtype"]).removeprefix("torch."), size)
         elif not found or any(role == "weight" for role, _ in node.states):
             types[node] = max([*found, (True, size)])
@@ -311,7 +311,7 @@ def least_peak(graph: Graph, size: int = 4, lost: Collection[str] = ()) -> int:
             root = _root(value)
             last[root] = max(last.get(root, 0), at)
     elements = _elements(graph, size)
-    live, peak = {graph.input: prod(graph.input.shape) * elements.get(graph.input, size)}, 0
+    live, peak = {node: prod(node.shape) * elements.get(node, size) for node in graph.inputs}, 0
     for at, node in enumerate(order):
         if _root(node) is node and node.kind not in lost:
             live[node] = prod(node.shape) * elements[node]

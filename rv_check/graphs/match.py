@@ -177,7 +177,7 @@ class _Matching:
         if shown.kind == "constant":
             return show(shown.attributes["value"])
         if shown.kind == "input":
-            return f"the input {shown.name}" if shown.attributes else "the input"
+            return f"the input {shown.name}" if "of" in shown.attributes else "the input"
         return f"{shown.name or shown.kind} ({shown.kind})"
 
     def output(self) -> list[Difference]:

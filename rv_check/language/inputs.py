@@ -321,4 +321,3 @@ class _InputParser:
         offset = self.tokens[at][1] if at < len(self.tokens) else len(self.text.text)
         message = f"input is {quote(self.text.text)}" + (f": {why}" if why else "")
         return spec_error(message, self.text.at(offset if self.text.text else 0), FORM, near)
-

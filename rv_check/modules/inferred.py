@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from rv_check.language.inputs import Inputs, InputGroup, TensorInput
+from rv_check.language.inputs import InputGroup, Inputs, TensorInput
 from rv_check.modules.inputs import empty_batch
 from rv_check.ops.op import Shape
 

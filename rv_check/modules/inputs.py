@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rv_check.errors import RvCheckError
-from rv_check.language.inputs import Inputs, InputGroup, InputValue, PlainArgument, TensorInput, one_image, parse_inputs
+from rv_check.language.inputs import InputGroup, Inputs, InputValue, PlainArgument, TensorInput, one_image, parse_inputs
 from rv_check.modules.generic_point import INPUT
 from rv_check.modules.guard import run_theirs
 
@@ -229,8 +229,6 @@ def bounded(inputs: Inputs, module: nn.Module) -> Inputs:
         return replace(one, below=below) if is_open else one
 
     return inputs.each(bound)
-
-
 
 
 def inputs_taken(module: nn.Module, input: Any = None) -> Inputs | None:

@@ -38,7 +38,7 @@ from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, Held, can_be_lent, copy_of
 from rv_check.modules.generic_point import make_alike
 from rv_check.modules.inferred import Free, Inference, infer
-from rv_check.modules.inputs import Batch, batch_of, bounded, empty_batch, random_batch, uniform
+from rv_check.modules.inputs import Batch, batch_of, bounded, empty_batch, is_fraction, random_batch, uniform
 from rv_check.modules.reruns import Reruns
 from rv_check.ops.op import Shape
 from rv_check.text import first_line
@@ -302,10 +302,14 @@ def pick(output: Any, where: str) -> Tensor | None:
 
 def _input_nodes(data: Batch) -> list[Node]:
     """The values that go in, the main one first; of the others it is known which argument they are."""
-    more = data.inputs.others
-    named = [(tuple(data.tensors[where].shape), where, str(data.tensors[where].dtype)) for where in more]
-    others = [Node("input", (), shape, {"of": where, "dtype": dtype}, name=where) for shape, where, dtype in named]
-    return [Node("input", shape=tuple(data.main.shape), name="input"), *others]
+    main = data.inputs.main
+    nodes = []
+    for where in (main, *data.inputs.others):
+        tensor = data.tensors[where]
+        known = {} if is_fraction(tensor) else {"dtype": str(tensor.dtype)}
+        known |= {} if where == main else {"of": where}
+        nodes.append(Node("input", (), tuple(tensor.shape), known, name="input" if where == main else where))
+    return nodes
 
 
 class _Storage:

@@ -86,7 +86,8 @@ def largest_value(tensor: Tensor) -> float:
 class Trace:
     """What one run of a module left: outputs by module name in the order of calls, gradients, and buffers.
 
-    `input_gradients`: those of the other tensors that went in, by what they are called; `backward`: whether there was a backward pass; without one there are no gradients to compare.
+    `input_gradients`: those of the other tensors that went in, by what they are called; `backward`: whether there was a
+    backward pass; without one there are no gradients to compare.
     """
 
     output: Tensor

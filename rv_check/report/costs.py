@@ -18,7 +18,7 @@ from rv_check.graphs.graph import Graph
 from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import ArchNetwork
 from rv_check.ops.op import Shape
-from rv_check.report.asked import arch_of, input_of, module_of
+from rv_check.report.asked import arch_of, asked_module, module_of
 from rv_check.report.tables import table
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class CostedNetwork:
     network: Network
     image: Shape
     params: int
+    inferred: str = ""  # what the module told of its input
 
     def graph(self, *, training: bool = False, batch: int = 1) -> Graph:
         """What it does, operation by operation. Raises: RvCheckError."""
@@ -43,30 +44,31 @@ class CostedNetwork:
     def macs(self, graph: Graph, own: OwnRules) -> NetworkMacs:
         """Its multiply-adds, by its graph of one image. Raises: RvCheckError."""
         rules = {kind: expr.text for kind, expr in own.rules.items()}
-        return NetworkMacs(self.name, self.params, counted(graph, own), rules)
+        return NetworkMacs(self.name, self.params, counted(graph, own), rules, self.inferred)
 
     def memory(
         self, training: Graph, evaluation: Graph, own: OwnRules, batch: int, dtype: str, optimiser: str
     ) -> NetworkMemory:
         """Its bytes, by its graphs of a batch. Raises: RvCheckError for an unknown type or optimiser."""
         found = bytes_of.counted_memory(training, evaluation, self.params, dtype, optimiser, own.ignored)
-        return NetworkMemory(self.name, batch, dtype, optimiser, found)
+        return NetworkMemory(self.name, batch, dtype, optimiser, found, self.inferred)
 
 
-def network_of(subject: nn.Module | Arch | str, input: Shape | None = None, name: str = "") -> CostedNetwork:
-    """A module, an arch, or the arch of that name. Args: `name` what a module is called, its class unless given.
+def network_of(subject: nn.Module | Arch | str, input: Any = None, name: str = "") -> CostedNetwork:
+    """A module, an arch, or the arch of that name. Args: as for `macs`.
 
-    Raises: RvCheckError where it is none of them, or the input is no shape.
+    Raises: RvCheckError where it is none of them, or the input is none.
     """
     arch = arch_of(subject, input)
     if arch is not None:
         return CostedNetwork(arch.name, ArchNetwork(arch), arch.input, arch.params)
     module = module_of(subject)
     from rv_check.modules.network import ModuleNetwork
-    from rv_check.modules.observe import Subject
 
+    asked = asked_module(module, input)
     params = sum(parameter.numel() for parameter in module.parameters())
-    return CostedNetwork(name or type(module).__name__, ModuleNetwork(Subject(module)), input_of(input), params)
+    name = name or type(module).__name__
+    return CostedNetwork(name, ModuleNetwork(asked.subject), asked.size, params, asked.inferred)
 
 
 # Multiply-adds
@@ -76,13 +78,15 @@ def network_of(subject: nn.Module | Arch | str, input: Shape | None = None, name
 class NetworkMacs:
     """Multiply-adds of one image of a network. Its text is the table that `rv-check macs` prints.
 
-    `params`: number of parameters; `counted`: the operations; `rules`: own rules, by kind of operation.
+    `params`: number of parameters; `counted`: the operations; `rules`: own rules, by kind of operation; `inferred`:
+    what the module told of its input, where nobody said it.
     """
 
     name: str
     params: int
     counted: Counted[tuple[Operation, ...]]
     rules: Mapping[str, str] = field(default_factory=dict)
+    inferred: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -141,10 +145,11 @@ class NetworkMacs:
         return "\n".join([*lines, *self.notes()])
 
     def notes(self) -> list[str]:
-        """Lines that say what an own rule counts, what is ignored, and what is not counted."""
+        """Lines that say what was inferred, what an own rule counts, what is ignored, and what is not counted."""
         numbers = {kind: sum(one.kind == kind for one in self.counted.at_least) for kind in self.rules}
         own = [f"{kind} x {numbers[kind]}, by {rule}" for kind, rule in self.rules.items()]
-        return [*(["", f"own rules: {'; '.join(own)}"] if own else []), *notes_of(self.counted)]
+        told = [*([self.inferred] if self.inferred else []), *([f"own rules: {'; '.join(own)}"] if own else [])]
+        return [*(line for text in told for line in ("", text)), *notes_of(self.counted)]
 
     def __str__(self) -> str:
         return self.table()
@@ -182,7 +187,7 @@ def notes_of(found: Counted[Any]) -> list[str]:
 
 def macs(
     subject: nn.Module | Arch | str,
-    input: Shape | None = None,
+    input: Any = None,
     *,
     ignore: Iterable[str] = (),
     rules: Mapping[str, str] | None = None,
@@ -191,9 +196,10 @@ def macs(
     """Multiply-adds of one image of a network, by operation, forward and backward, as `rv-check macs` counts them.
 
     Args: `subject` a module, which is observed as it runs and is not touched, an Arch, or a name that `load` takes;
-    `input` the shape of one image, without the batch axis: that of the arch, and (3, 224, 224) of a module, unless
-    given; `ignore` kinds of operation without a rule that cost nothing; `rules` multiply-adds of others, as
-    {"mylib::op": "y[1] * y[2] * y[3] * weight[1]"}; `name` what a module is called, its class unless given.
+    `input` what goes in, as a shape without the batch axis, a text such as "ids: int64 128 < 30522", or tensors: unless
+    given the arch's image, and of a module its `example_inputs`, else (3, 224, 224), else what it tells; `ignore` kinds
+    of operation without a rule that cost nothing; `rules` multiply-adds of others, as {"mylib::op": "y[1] * y[2] * y[3]
+    * weight[1]"}; `name` what a module is called, its class unless given.
     Returns: a NetworkMacs; its `total` is an error where an operation has no rule, and `at_least` the rest.
     Raises: RvCheckError where the module does not run there, its output does not depend on the input, a rule is none,
     or one of `ignore` and `rules` is of an operation that is not done or has a rule already; SpecError for a bad spec.
@@ -216,6 +222,7 @@ class NetworkMemory:
     dtype: str
     optimiser: str
     counted: Counted[Memory]
+    inferred: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -248,12 +255,13 @@ class NetworkMemory:
             ("values at once in a forward pass without gradients", f"{least}{found.peak:,}"),
         ]
         text = table(("", "bytes"), rows, "lr")
-        return "\n".join([f"{self.name} in {self.dtype}, batch {self.batch}", "", text, *notes_of(self.counted)])
+        told = ["", self.inferred] if self.inferred else []
+        return "\n".join([f"{self.name} in {self.dtype}, batch {self.batch}", "", text, *told, *notes_of(self.counted)])
 
 
 def memory(
     subject: nn.Module | Arch | str,
-    input: Shape | None = None,
+    input: Any = None,
     batch: int = 1,
     dtype: str = "float32",
     optimiser: str = "momentum",

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, get_args
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.load import archs, load, parse_size
+from rv_check.archs.load import archs, load
 from rv_check.cli import options as shared
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
 from rv_check.cli.options import StepOptions
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
         text = partial(compared, found)
     elif options.roofline:
         costs = roofline.costs(network.graph(batch=step.batch), size, own)
-        text = partial(roofline_text, found.name, costs, step, *options.roofline)
+        text = partial(roofline_text, found, costs, step, *options.roofline)
     elif convention:
         text = partial(by_convention, found, convention, options.by)
     else:
@@ -104,8 +104,8 @@ def _network(name: str, size: str | None, kwargs: str | None) -> CostedNetwork:
     """An arch, or a module as it runs. Raises: RvCheckError where it is neither."""
     if not is_module(name, kwargs):
         return network_of(load(name, size))
-    x = parse_size(size, of_module=True) if size is not None else None
-    return network_of(load_module(name, parse_arguments(kwargs)).module, x, name)
+    candidate = load_module(name, parse_arguments(kwargs))
+    return network_of(candidate.module, candidate.input(size), name)
 
 
 def _rules(given: Sequence[str]) -> dict[str, str]:
@@ -167,7 +167,7 @@ def _left_out(found: NetworkMacs) -> list[str]:
     """What the totals of counters leave out, and why."""
     kinds = _without(found)
     if not kinds:
-        return []
+        return found.notes()
     return ["", f"left out of what counters count: {', '.join(kinds)}", *found.notes()]
 
 
@@ -191,7 +191,9 @@ def compared_of_all(every: Sequence[tuple[Arch, Sequence[Operation]]]) -> str:
     return tables.table(("arch", *(rule.name for rule in rules)), rows, "l" + "r" * len(rules))
 
 
-def roofline_text(name: str, costs: Sequence[OperationCost], step: StepOptions, rate: float, bandwidth: float) -> str:
+def roofline_text(
+    found: NetworkMacs, costs: Sequence[OperationCost], step: StepOptions, rate: float, bandwidth: float
+) -> str:
     """The least time of each operation on a device, and which of its two limits decides."""
     rows, total = [], 0.0
     for cost in costs:
@@ -205,7 +207,8 @@ def roofline_text(name: str, costs: Sequence[OperationCost], step: StepOptions, 
     headers = ("module", "op", "MACs", "bytes", "FLOP/byte", "us", "bound by")
     text = tables.table(headers, rows, "llrrrrl")
     device = f"in {step.dtype}, batch {step.batch}, on a device of {rate:g} FLOP/s and {bandwidth:g} bytes/s"
-    return f"{name} {device}: no less than {1e3 * total:.3f} ms\n\n{text}"
+    told = f"\n\n{found.inferred}" if found.inferred else ""
+    return f"{found.name} {device}: no less than {1e3 * total:.3f} ms\n\n{text}{told}"
 
 
 # JSON
