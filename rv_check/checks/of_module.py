@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.load import load
+from rv_check.archs.load import archs, load
 from rv_check.archs.tree import Layer
 from rv_check.checks.arbitration import measured
 from rv_check.checks.check import Check, Outcome
@@ -24,7 +24,7 @@ from rv_check.checks.shared import Memo, shared
 from rv_check.checks.sizes import input_sizes, works
 from rv_check.checks.states import hold_states, shapes_of
 from rv_check.checks.structure import Structure, channels_in_words, compare, larger
-from rv_check.errors import Place, RvCheckError
+from rv_check.errors import Place, RvCheckError, SpecError
 from rv_check.graphs.differences import Slot
 from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import ArchNetwork
@@ -37,6 +37,7 @@ from rv_check.text import shown_shape
 if TYPE_CHECKING:
     from torch import nn
 
+    from rv_check.checks.identify import Identity
     from rv_check.modules.observe import Subject
 
 
@@ -259,12 +260,7 @@ def check(
     notes: list[str] = []
     takes = inputs_taken(module, input)
     if arch is None:
-        from rv_check.checks.identify import identify
-        from rv_check.modules.channels import takes_one_image
-        from rv_check.modules.torch_state import steady
-
-        with steady():
-            identity = identify(takes_one_image(module, takes))
+        identity = _identified(module, takes)
         arch, notes = identity.arch, [f"inferred: {identity.words}"]
     elif isinstance(arch, str):
         arch = load(arch)
@@ -290,17 +286,37 @@ def checks_of_module(level: Level | None = None, fresh: bool = False) -> list[Ch
     return checks_asked("fresh module" if fresh else "module", level)
 
 
-def _rather(module: nn.Module, arch: Arch, takes: Inputs | None) -> list[str]:
-    """What the module is, where it is another arch than asked."""
+def _identified(module: nn.Module, takes: Inputs | None) -> Identity:
+    """The arch that a module is, or is nearest to, whatever channels it takes, at a size at which it runs.
+
+    Raises: RvCheckError where it runs nowhere.
+    """
     from rv_check.checks.identify import identify
-    from rv_check.modules.channels import takes_one_image
+    from rv_check.modules.channels import USUAL, takes_one_image
     from rv_check.modules.torch_state import steady
 
     with steady():
-        try:
-            identity = identify(takes_one_image(module, takes))
-        except RvCheckError:  # it does not run at their inputs, so it is none of them
-            return []
+        module, size = takes_one_image(module, takes)
+        if size == USUAL or len(size) != len(USUAL):
+            return identify(module)
+        return identify(module, [arch.at(size) for arch in archs() if _has(arch, size)])
+
+
+def _has(arch: Arch, size: Shape) -> bool:
+    """Whether an arch can be of that size."""
+    try:
+        _ = arch.at(size).tree
+    except SpecError:
+        return False
+    return True
+
+
+def _rather(module: nn.Module, arch: Arch, takes: Inputs | None) -> list[str]:
+    """What the module is, where it is another arch than asked."""
+    try:
+        identity = _identified(module, takes)
+    except RvCheckError:  # it does not run at their inputs, so it is none of them
+        return []
     if identity.same and identity.arch.name != arch.name:
         return [f"this is {identity.arch.name}: rv-check check ... --as {shlex.quote(identity.arch.name)}"]
     return []

@@ -60,13 +60,16 @@ class OneImage(nn.Module):
         return replace(batch, tensors={**batch.tensors, inputs.main: x}).call(self.module)
 
 
-def takes_one_image(module: nn.Module, takes: Inputs | None) -> nn.Module:
-    """A module as one that takes an image of three channels, as archs do; itself where it is one, or cannot be."""
+def takes_one_image(module: nn.Module, takes: Inputs | None) -> tuple[nn.Module, Shape]:
+    """A module as one that takes an image of three channels, as archs do, and where it runs.
+
+    It is the module itself where it is one, or cannot be. Args: `takes` what goes in, where that is said.
+    """
     if takes is not None and not takes.is_one_image:
         module = OneImage(module, takes)
-        takes = None
-    subject = Subject(module)
-    shape = subject.settle(USUAL)
-    if len(shape) != len(USUAL) or shape[0] == USUAL[0]:
-        return module
-    return with_channels(subject, shape, USUAL[0]) or module
+    subject = Subject(module, takes=takes if takes is not None and takes.is_one_image else None)
+    shape = subject.settle(USUAL, "image")
+    changed = None
+    if len(shape) == len(USUAL) and shape[0] != USUAL[0]:
+        changed = with_channels(subject, shape, USUAL[0])
+    return (module, shape) if changed is None else (changed, (USUAL[0], *shape[1:]))

@@ -123,7 +123,7 @@ def _is_there(folder: Path, name: str) -> bool:
 def _root(path: Path) -> Path:
     """The folder that the outermost package of a file is in: by `__init__.py`, and by the dots of its imports."""
     levels = [node.level for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom)]
-    up = max(levels, default=1)
-    while len(path.parents) > up + 1 and (path.parents[up - 1] / "__init__.py").is_file():
+    up = max([*levels, 1])
+    while len(path.parents) > up + 1 and (path.parents[up] / "__init__.py").is_file():
         up += 1
-    return path.parents[max(up, 1)] if not (path.parents[up - 1] / "__init__.py").is_file() else path.parents[up]
+    return path.parents[min(up, len(path.parents) - 1)]
