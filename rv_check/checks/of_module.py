@@ -161,14 +161,19 @@ class ModuleRun:
         Raises: RvCheckError where the module has no values, or one of the two cannot be made.
         """
         from rv_check.modules.build import build, cut
+        from rv_check.modules.inputs import takes_main_alone
 
         for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
             if tensor.is_meta:
                 raise RvCheckError(f"{name} of the module has no values: it is on the meta device")
 
+        takes = self.subject.takes
+
         def built() -> nn.Module:
             model = build(self.arch_as_taken)
-            return (cut(model, self.until) if self.until else model).to(self.device)
+            model = cut(model, self.until) if self.until else model
+            model = model if takes is None or takes.is_one_image else takes_main_alone(model, takes)
+            return model.to(self.device)
 
         def copied() -> nn.Module:
             return copy_to_run(self.subject, self.input, self.device, self.lent)
@@ -176,7 +181,6 @@ class ModuleRun:
         found = run_theirs("the module cannot be copied", copied)
         expected = run_theirs("the model does not build from its spec", built)
         names = "the model of the spec", "the module"
-        takes = self.subject.takes
         return Pair(expected, found, names, slots, structure.output, constants=structure.constants, takes=takes)
 
     def initial(self, check: Check) -> Outcome:

@@ -563,7 +563,7 @@ def _says_more(one: Mistake, other: Mistake) -> bool:
 def channels_in_words(found: Graph, expected: Shape) -> str:
     """That a module takes other channels than expected: `its first convolution takes 1 channel, expected 3`."""
     first = next((node for node in found.nodes if node.row.weighted), None)
-    what = {"conv": "its first convolution", "linear": "its first linear layer"}.get(first.kind if first else "", "it")
+    what = "its first convolution" if first is not None and first.kind == "conv" else "it"
     own = found.input.shape[1]
     return f"{what} takes {own} channel{'s' if own > 1 else ''}, expected {expected[0]}"
 

@@ -34,7 +34,7 @@ MASK = "bool 128"
 
 
 @dataclass(frozen=True)
-class Inference:
+class InferredInput:
     """What a module takes, by what it tells. `why`: in words, after "since"."""
 
     inputs: Inputs
@@ -44,7 +44,7 @@ class Inference:
         return f"input {self.inputs}, since {self.why}"
 
 
-def infer(module: nn.Module, tried: Inputs, free: Free = "all") -> tuple[Inference | None, str]:
+def infer(module: nn.Module, tried: Inputs, free: Free = "all") -> tuple[InferredInput | None, str]:
     """What a module takes that did not run; None where it does not tell, and then what to write.
 
     Args: `module` a copy on meta; `tried` what went in; `free` what of that nobody said, so that it may be another:
@@ -70,7 +70,7 @@ def infer(module: nn.Module, tried: Inputs, free: Free = "all") -> tuple[Inferen
             continue
         if _runs(module, inputs):
             found = "" if shape in (tried.shape[1:], ()) else ", and of the usual sizes it runs at this one"
-            return Inference(inputs, f"{first}{found}"), ""
+            return InferredInput(inputs, f"{first}{found}"), ""
     return None, f"{first}: say what goes in, {HOW}" if free != "channels" else ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +77,20 @@ class Batch:
 def is_fraction(tensor: Tensor) -> bool:
     """Whether a tensor holds fractions, or complex numbers."""
     return tensor.is_floating_point() or tensor.is_complex()
+
+
+def takes_main_alone(module: nn.Module, inputs: Inputs) -> nn.Module:
+    """A module of one image that is called with all that goes into another one, and takes the main tensor of it."""
+    first, *parts = inputs.main.split(".")
+
+    def chosen(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        value = kwargs[first] if first in kwargs else args[int(first)]
+        for part in parts:
+            value = value[part] if isinstance(value, Mapping) else value[int(part)]
+        return (value,), {}
+
+    module.register_forward_pre_hook(chosen, with_kwargs=True)
+    return module
 
 
 def batch_of(x: Tensor | Batch) -> Batch:

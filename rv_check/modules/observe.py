@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -37,7 +37,7 @@ from rv_check.modules.branches import VARIANTS, Reached, folders_of, is_of_users
 from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, Held, can_be_lent, copy_of
 from rv_check.modules.generic_point import make_alike
-from rv_check.modules.inferred import Free, Inference, infer
+from rv_check.modules.inferred import Free, InferredInput, infer
 from rv_check.modules.inputs import Batch, batch_of, bounded, empty_batch, is_fraction, random_batch, uniform
 from rv_check.modules.reruns import Reruns
 from rv_check.ops.op import Shape
@@ -57,7 +57,7 @@ class Subject:
     def __init__(self, module: nn.Module, *, alike: bool = False, takes: Inputs | None = None):
         self.module = module
         self.takes = bounded(takes, module) if takes is not None else None
-        self.inferred: Inference | None = None  # what the module told of its input
+        self.inferred: InferredInput | None = None  # what the module told of its input
         self.advice = ""  # what to write, where it tells nothing
         self._seen: dict[tuple[At, Form], Graph] = {}  # the last graph
         self.alike = alike  # whether parameters of one size have the same values on real tensors, as another module's
@@ -355,8 +355,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.is_users: dict[CodeType, bool] = {}
         self.reruns = Reruns(self.read, _run.__code__, builder.form)
         self.register(module)
-        self.input, *self.more_inputs = inputs = _input_nodes(data)
-        for tensor, node in zip((data.main, *data.others), inputs, strict=True):
+        self.inputs = _input_nodes(data)
+        self.input = self.inputs[0]
+        for tensor, node in zip((data.main, *data.others), self.inputs, strict=True):
             self.keep(tensor, node)
 
     # What a tensor holds
@@ -551,10 +552,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if tensor.untyped_storage()._cdata not in self.memory:
                 self.keep(tensor, builder.make("part", node, shape=tuple(tensor.shape), index=index))
 
-    @property
-    def inputs(self) -> Set[Node]:
-        return {self.input, *self.more_inputs}
-
     def until_now(self) -> Graph:
         """What was seen so far: the last result that depends on the input stands for the output."""
         last = next((node for node in reversed(self.results) if _sees(node, self.inputs)), self.input)
@@ -566,11 +563,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def graph_of(self, outputs: dict[str, Node]) -> Graph:
         """What was seen, to these ends."""
-        counters = {}
-        for name in self.state:
-            counter = name.rpartition(".")[0] + ".num_batches_tracked"
-            if name.rpartition(".")[2] == "running_mean" and counter.lstrip(".") in self.state:
-                counters[name] = counter.lstrip(".")
+        counters = _counters(self.state)
         self.used.update(outputs.values())
         # A view of what is there is of no effect where nobody uses it.
         computed = (node for node, is_view in self.results.items() if not is_view and node.row.keeps != "view")
@@ -580,7 +573,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         rules = frozenset(self.builder.work.used)
         graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
         asked = tuple(place for place in self.asked if place is not None)
-        return self.builder.finish(replace(graph, asked=asked, more_inputs=tuple(self.more_inputs)))
+        return self.builder.finish(replace(graph, asked=asked, more_inputs=tuple(self.inputs[1:])))
+
+
+def _counters(state: Collection[str]) -> dict[str, str]:
+    """The count of batches of each norm, by its running mean."""
+    names = [name for name in state if name.rpartition(".")[2] == "running_mean"]
+    beside = {name: f"{name.rpartition('.')[0]}.num_batches_tracked".lstrip(".") for name in names}
+    return {name: counter for name, counter in beside.items() if counter in state}
 
 
 def called_in_turn(operator: HigherOrderOperator, args: Sequence[Any]) -> Any:
@@ -764,7 +764,7 @@ class _Handle:
         self.handle.remove()
 
 
-def _sees(node: Node, leaves: Set[Node]) -> bool:
+def _sees(node: Node, leaves: Sequence[Node]) -> bool:
     """Whether a value depends on any of these."""
     seen, stack = set(), [node]
     while stack:
