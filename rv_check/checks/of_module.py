@@ -170,8 +170,8 @@ class ModuleRun:
         takes = self.subject.takes
 
         def built() -> nn.Module:
-            model = build(self.arch_as_taken)
-            model = cut(model, self.until) if self.until else model
+            whole = build(self.arch_as_taken)
+            model: nn.Module = cut(whole, self.until) if self.until else whole
             model = model if takes is None or takes.is_one_image else takes_main_alone(model, takes)
             return model.to(self.device)
 
