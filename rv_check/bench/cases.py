@@ -14,10 +14,11 @@ from typing import Any
 
 from rv_check.archs import load as archs
 from rv_check.archs.arch import Arch
-from rv_check.archs.load import archs_of, load, load_archs, parse_size
+from rv_check.archs.load import archs_of, load, load_archs
 from rv_check.errors import RvCheckError, unknown
 from rv_check.language.definitions import BenchEntry, Family
 from rv_check.language.files import SUFFIXES
+from rv_check.language.inputs import Inputs, parse_inputs
 from rv_check.language.vocabulary import BENCH_AXES, CUDA_ONLY
 from rv_check.modules.named import is_module
 from rv_check.ops.op import Shape
@@ -30,12 +31,16 @@ TOLERANCE = 0.05  # the share by which a case may be slower than its baseline, u
 
 @dataclass(frozen=True)
 class BenchSubject:
-    """What is timed. An arch is built from its spec, or by its reference; otherwise it is a module by that name."""
+    """What is timed. An arch is built from its spec, or by its reference; otherwise it is a module by that name.
+
+    `takes`: what goes into a module, one image unless given.
+    """
 
     name: str
     arch: Arch | None = field(default=None, compare=False)
     by_reference: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict, compare=False)  # the keywords of a class or factory
+    takes: Inputs | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Selection:
     device: str
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     batches: tuple[int, ...] = ()
-    input: Shape | None = None
+    input: Inputs | None = None
     tolerance: float | None = None
     optimiser: str = "momentum"
     warm_cache: bool = False
@@ -160,6 +165,14 @@ def select(
     if len(names) == 1 and names[0].endswith(SUFFIXES) and "::" not in names[0]:
         return _standard([load_archs(Path(names[0]))[0].family], selection, with_reference)
     subjects = [subject for name in names for subject in _subjects(name, arguments or {}, with_reference)]
+    takes = selection.input
+    if takes is not None and not takes.is_one_image:
+        arch = next((subject.name for subject in subjects if subject.arch is not None), None)
+        if arch is not None:
+            raise RvCheckError(
+                f"{arch} is an arch, which takes one image", expected="--input 'C H W', or modules alone"
+            )
+        subjects = [replace(subject, takes=takes) for subject in subjects]
     return _unique(
         Group(tuple(at(subject, point) for subject in dict.fromkeys(subjects)), point, tolerance)
         for point, tolerance in _points(subjects[0].arch, selection)
@@ -240,7 +253,7 @@ def _combinations(
     """Every combination; what the selection says counts before what the spec says."""
     words = [selection.axes.get(axis, axes.get(axis, (default,))) for axis, default in DEFAULTS.items()]
     tolerance = tolerance if selection.tolerance is None else selection.tolerance
-    input = selection.input or size
+    input = size if selection.input is None else selection.input.shape
     how = (selection.optimiser, selection.warm_cache, selection.processes)
     for dtype, format_, mode, pass_ in itertools.product(*words):
         if selection.kind == "cuda" or not (dtype == CUDA_ONLY["dtype"] or mode == CUDA_ONLY["mode"]):
@@ -257,6 +270,6 @@ def at(subject: BenchSubject, point: Point) -> BenchSubject:
     return replace(subject, arch=arch)
 
 
-def parse_input(text: str | None) -> Shape | None:
-    """`3 320 320`. Raises: SpecError."""
-    return None if text is None else parse_size(text)
+def parse_input(text: str | None) -> Inputs | None:
+    """`3 320 320`, or whatever a module takes. Raises: SpecError."""
+    return None if text is None else parse_inputs(text)

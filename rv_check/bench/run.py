@@ -146,7 +146,7 @@ def _make_ready(session: Session, case: BenchCase, clock: Stopwatch) -> Ready:
         counted = cost(case, module)
     except RvCheckError as error:  # it can be timed all the same
         uncounted = str(error)
-    made = make(module, case.point, ranks)
+    made = make(module, case.point, ranks, case.subject.takes)
     warm = warm_up(made.workload, clock, session.plan, device.reserved, ranks.agree)
     most = device.peak(lambda: times(made.workload, clock, 1))
     return Ready(case, made, counted, uncounted, warm, None if most is None else most - (held or 0))
@@ -306,6 +306,6 @@ def scaled(session: Session, group: Group, most: int = MOST) -> tuple[list[Group
 
 def _run_twice(session: Session, group: Group) -> None:
     """All of them side by side, twice, since a training step has all its state after the first one only."""
-    made = [make(module_of(case), case.point) for case in group.cases]
+    made = [make(module_of(case), case.point, takes=case.subject.takes) for case in group.cases]
     for one in made:
         times(one.workload, session.device.stopwatch(group.point.warm_cache), 2)

@@ -19,8 +19,10 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import ArchNetwork
+from rv_check.language.inputs import Inputs, one_image
 from rv_check.modules.build import build
 from rv_check.modules.copies import copy_of
+from rv_check.modules.inputs import Batch, batch_of, random_batch
 from rv_check.modules.named import load_module
 from rv_check.modules.network import ModuleNetwork
 from rv_check.modules.observe import Subject
@@ -47,8 +49,8 @@ def module_of(case: BenchCase) -> nn.Module:
     subject = case.subject
     with seeded(0):
         if subject.arch is None:
-            module, fresh = load_module(subject.name, subject.arguments)
-            return module if fresh else copy_of(module)
+            candidate = load_module(subject.name, subject.arguments)
+            return candidate.module if candidate.fresh else copy_of(candidate.module)
         built: nn.Module = build_reference(subject.arch) if subject.by_reference else build(subject.arch)
         return built
 
@@ -61,12 +63,16 @@ def placed(module: nn.Module, point: Point) -> nn.Module:
     return module
 
 
-def images(point: Point) -> Tensor:
-    """A batch of noise, (N, *input), as the point has it."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(point.batch, *point.input, generator=generator)
-    x = x.to(device=point.device, dtype=HALF.get(point.dtype))
-    return x.to(memory_format=torch.channels_last) if point.format == "channels_last" else x
+def images(point: Point, takes: Inputs | None = None) -> Batch:
+    """A batch of noise, (N, *input), as the point has it. Args: `takes` what goes in, one image unless given."""
+    inputs = one_image(point.input) if takes is None else takes.at(point.input)
+    batch = random_batch(inputs, point.batch, HALF.get(point.dtype, torch.float32), point.device, seed=0)
+    return batch.each(_last) if point.format == "channels_last" else batch
+
+
+def _last(x: Tensor) -> Tensor:
+    """Images with their channels last in memory."""
+    return x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 # Passes
@@ -75,8 +81,10 @@ def images(point: Point) -> Tensor:
 class Pass:
     """A pass of a module over a batch. The outputs of a run are kept until `prepare` lets them go, outside its time."""
 
-    def __init__(self, model: Any, x: Tensor, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext):
-        self.model, self.x, self.autocast = model, x, autocast
+    def __init__(
+        self, model: Any, x: Tensor | Batch, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ):
+        self.model, self.x, self.autocast = model, batch_of(x), autocast
         self.y: Tensor | None = None
 
     def prepare(self) -> None:
@@ -93,7 +101,7 @@ class Pass:
     def forward(self) -> Tensor:
         """What the module gives. Raises: RvCheckError where that is no tensor."""
         with self.autocast():
-            y = self.model(self.x)
+            y = self.x.call(self.model)
         if not isinstance(y, Tensor):
             raise RvCheckError(f"the module gives a {type(y).__name__}", expected="one tensor, to be timed")
         return y
@@ -117,7 +125,9 @@ class Forward(Pass):
 class Backward(Pass):
     """The backward pass alone: gradients of all parameters, from a gradient of the output that is there already."""
 
-    def __init__(self, model: Any, x: Tensor, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext):
+    def __init__(
+        self, model: Any, x: Tensor | Batch, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ):
         super().__init__(model, x, autocast)
         self.gradient: Tensor | None = None
 
@@ -139,7 +149,7 @@ class TrainingStep(Pass):
     def __init__(
         self,
         model: Any,
-        x: Tensor,
+        x: Tensor | Batch,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         optimiser: str = "momentum",
         captured: bool = False,
@@ -147,7 +157,8 @@ class TrainingStep(Pass):
         super().__init__(model, x, autocast)
         more = {"capturable": True} if captured and optimiser == "adam" else {}
         self.optimiser = OPTIMISERS[optimiser](model.parameters(), lr=0.0, **more)
-        self.target = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        images = self.x.main
+        self.target = torch.zeros(len(images), dtype=torch.long, device=images.device)
 
     def prepare(self) -> None:
         self.optimiser.zero_grad(set_to_none=True)
@@ -229,15 +240,11 @@ class Made:
 
     workload: Workload
     module: nn.Module
-    x: Tensor
+    x: Batch
 
 
-def make(
-    module: nn.Module,
-    point: Point,
-    ranks: Ranks = ALONE,
-) -> Made:
-    """The workload of a module at a point, which `ranks` share.
+def make(module: nn.Module, point: Point, ranks: Ranks = ALONE, takes: Inputs | None = None) -> Made:
+    """The workload of a module at a point, which `ranks` share. Args: `takes` what goes in, one image unless given.
 
     Raises: RvCheckError where the module does not run there, with the lines of its own that say why; whatever says
     that memory ran out stays as it is.
@@ -246,7 +253,7 @@ def make(
     module.train(point.pass_ != "inference")
     if point.pass_ != "inference" and not any(parameter.requires_grad for parameter in module.parameters()):
         raise RvCheckError("no parameter of the module takes a gradient", expected="--pass inference")
-    x = images(point)
+    x = images(point, takes)
     called: Any = ranks.wrap(module)
     if point.mode == "compile":
         called = torch.compile(called)
@@ -306,5 +313,5 @@ def cost(case: BenchCase, module: nn.Module) -> PassCost:
 def _network(case: BenchCase, module: nn.Module) -> Network:
     if case.subject.arch is not None:
         return ArchNetwork(case.subject.arch)
-    observed = Subject(copy.deepcopy(module).cpu().float())
+    observed = Subject(copy.deepcopy(module).cpu().float(), takes=case.subject.takes)
     return ModuleNetwork(observed, case.subject.name, does_not="cannot be observed at")

@@ -24,6 +24,7 @@ from rv_check.ops.op import Shape
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from rv_check.modules.inputs import Batch
     from rv_check.modules.limits import Limits, Where
     from rv_check.modules.trace import Places
 
@@ -72,7 +73,8 @@ def measured(
             slots = pairing(found, pair_by, sizes[0], device)
             if slots is None or (in_another_order and any(map(_is_in_parts, slots.values()))):
                 continue
-            is_equal = _Arbitration(pair_by(found, slots), device, loud).find_equal(sizes, whole)
+            modes = (False,) if found.eval_only else (False, True)
+            is_equal = _Arbitration(pair_by(found, slots), device, loud, modes).find_equal(sizes, whole)
         except Exception:  # whatever the module raises, or its state: then nothing is shown, and the differences stand
             continue
         if is_equal:
@@ -98,13 +100,14 @@ def _by_gradients(found: Structure, pair_by: PairBy, x: Shape, device: str) -> d
     """
     if _have_the_same_names(found):
         return None  # a state of one loads into the other, so that each must be where it is called
+    import torch
+
     from rv_check.modules.pairing import pair_by_gradients
 
     known = guess(found) or {}
     pair = pair_by(found, known)
-    return pair_by_gradients(
-        pair.expected, pair.found, x, known, places=pair.places(), constants=pair.constants, device=device
-    )
+    data = pair.batch(x, torch.float64, device)
+    return pair_by_gradients(pair.expected, pair.found, data, known, places=pair.places(), constants=pair.constants)
 
 
 def _is_arbitrable(one: Mistake) -> bool:
@@ -132,12 +135,14 @@ def _have_the_same_names(found: Structure) -> bool:
 class _Arbitration:
     """Two modules, their parameters being paired.
 
-    `loud`: times an image, what makes loud ones of it; `limits`: what their runs showed of each one's limits.
+    `loud`: times an image, what makes loud ones of it; `modes`: whether train mode, each that is compared; `limits`:
+    what their runs showed of each one's limits.
     """
 
     pair: Pair
     device: str
     loud: tuple[float, ...]
+    modes: tuple[bool, ...]
     limits: list[Limits] = field(default_factory=list)
 
     def find_equal(self, sizes: list[Shape], whole: list[Shape]) -> bool:
@@ -151,7 +156,7 @@ class _Arbitration:
         return (
             self.are_close(sizes[0], tolerance=EXACT)
             and self.are_close_where_all_is_loud(sizes[0])
-            and all(self.agree(x, train=train) for x in sizes for train in (False, True))
+            and all(self.agree(x, train=train) for x in sizes for train in self.modes)
             and self.agree(sizes[0], train=False, batch=1)
             and all(self.are_close(x) for x in whole)
             and self.agree_beside_steps(sizes[0])
@@ -159,13 +164,10 @@ class _Arbitration:
             and self.have_the_same_limits(sizes[0])
         )
 
-    def image(self, x: Shape, batch: int = 2, more: int = 0) -> Tensor:
+    def image(self, x: Shape, batch: int = 2, more: int = 0) -> Batch:
         import torch
 
-        from rv_check.modules import generic_point
-
-        seed = generic_point.INPUT + more
-        return generic_point.image(x, batch, torch.float64, self.device, seed=seed)
+        return self.pair.batch(x, torch.float64, self.device, images=batch, more=more)
 
     def agree(self, x: Shape, *, train: bool, batch: int = 2) -> bool:
         """Whether output, gradients and statistics are the same there."""
@@ -188,15 +190,18 @@ class _Arbitration:
 
     def are_close(self, x: Shape, scale: float = 1.0, tolerance: float | None = None) -> bool:
         """Whether the outputs are the same; what limits that reaches is noted."""
-        return self._have_the_same_outputs(scale * self.image(x), noted=True, tolerance=tolerance)
+        data = self.image(x).each_fraction(lambda one: scale * one)
+        return self._have_the_same_outputs(data, noted=True, tolerance=tolerance)
 
     def are_close_where_all_is_loud(self, x: Shape) -> bool:
         """Whether the outputs are the same of all loud images at which both are finite, as exp(x) soon is no more."""
+        import torch
+
         from rv_check.modules import trace
 
         of_finite = []
         for times in self.loud:
-            expected, found = self._outputs(times * self.image(x, MANY), noted=True)
+            expected, found = self._outputs(self.image(x, MANY).each_fraction(partial(torch.mul, times)), noted=True)
             if all(isfinite(trace.largest_value(one)) for one in (*expected.values(), *found.values())):
                 of_finite.append(_are_the_same(expected, found))
         return bool(of_finite) and all(of_finite)
@@ -206,10 +211,10 @@ class _Arbitration:
         self.pair.enlarge(SMALLER)
         return self.are_close(x, SMALLER**times)
 
-    def _have_the_same_outputs(self, data: Tensor, *, noted: bool = False, tolerance: float | None = None) -> bool:
+    def _have_the_same_outputs(self, data: Batch, *, noted: bool = False, tolerance: float | None = None) -> bool:
         return _are_the_same(*self._outputs(data, noted=noted), tolerance=tolerance)
 
-    def _outputs(self, data: Tensor, *, noted: bool = False) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _outputs(self, data: Batch, *, noted: bool = False) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What both give. `noted`: whether the limits that this reaches count as reached."""
         from rv_check.modules import trace
 
@@ -222,13 +227,14 @@ class _Arbitration:
 
     def agree_beside_steps(self, x: Shape) -> bool:
         """Whether all steps have the same numbers on both sides, or what has others agrees right before and behind."""
+
         from rv_check.modules import trace
         from rv_check.modules.limits import near
 
         first, last = self.image(x), self.image(x, more=1)
 
-        def between(share: float) -> Tensor:
-            return first + share * (last - first)
+        def between(share: float) -> Batch:
+            return first.to_other(last, share)
 
         def far(side: int, at: Where, share: float) -> Tensor:
             module, own = self.modules[side]

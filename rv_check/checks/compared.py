@@ -14,6 +14,8 @@ from rv_check.checks.check import Check, Run
 from rv_check.checks.findings import Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.shared import Blocked
+from rv_check.errors import CannotRun
+from rv_check.graphs.network import At
 from rv_check.ops.op import Shape
 from rv_check.text import listed
 
@@ -32,11 +34,12 @@ def copy_to_run(subject: Subject, x: Shape, device: str, lent: ExitStack) -> nn.
     import torch
 
     from rv_check.modules.copies import Borrowed, copy_of
+    from rv_check.modules.inputs import empty_batch
     from rv_check.modules.observe import materialise
 
     module = subject.module
     found = lent.enter_context(Borrowed(module, "cpu")) if subject.is_borrowed else copy_of(module, "cpu")
-    materialise(found, torch.zeros((2, *x)))
+    materialise(found, empty_batch(subject.inputs(At(x)), 2, torch.float32, "cpu"))
     for parameter in found.parameters():
         parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
     return found.to(device)
@@ -44,7 +47,7 @@ def copy_to_run(subject: Subject, x: Shape, device: str, lent: ExitStack) -> nn.
 
 def with_what_never_ran(found: Structure, *subjects: Subject) -> Structure:
     """Where the structures are the same: with the places in the modules' code that nothing led to."""
-    if found.verdict not in ("same", "equivalent"):
+    if found.verdict_behind not in ("same", "equivalent"):
         return found
     places = [place for one in subjects for place in one.never_ran(found.sizes)]
     return replace(found, never_ran=tuple(dict.fromkeys(places)))
@@ -53,6 +56,12 @@ def with_what_never_ran(found: Structure, *subjects: Subject) -> Structure:
 def blocked(run: Run) -> Blocked:
     """The error that the structure differs, so that there is nothing to compare."""
     return Blocked(f"the structure: see {run.name}::structure")
+
+
+def must_train(run: Run, training: bool) -> None:
+    """Raises: CannotRun where train mode is asked for and one of the two does not run there."""
+    if training and run.structure.eval_only:
+        raise CannotRun(f"it is compared in eval mode alone, since {run.structure.eval_only}")
 
 
 def observe(run: Run) -> None:

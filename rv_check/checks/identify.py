@@ -51,7 +51,7 @@ def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity
     seen: dict[Shape, Graph] = {}
     scored: list[tuple[float, Arch]] = []
     for arch in known:
-        x = arch.declared_input
+        x = arch.input
         if x not in seen:
             words = f"the module does not run at {shown_shape(x)}"
             seen[x] = run_theirs(words, lambda x=x: subject.observe(At(x)))  # type: ignore[misc]
@@ -60,7 +60,7 @@ def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity
     scored.sort(key=lambda pair: -pair[0])
     best: tuple[int, Arch] | None = None
     for _, arch in scored[:CANDIDATES]:
-        number = _differences(arch, subject, seen[arch.declared_input])
+        number = _differences(arch, subject, seen[arch.input])
         if best is None or number < best[0]:
             best = (number, arch)
         if number == 0:
@@ -138,7 +138,7 @@ def _weights(node: Node) -> object:
 
 def _differences(arch: Arch, subject: Subject, seen: Graph) -> int:
     """How many differences there are: the fewest of any output of the module."""
-    x = arch.declared_input
+    x = arch.input
     expected = graph_of(arch)
     fewest = min(len(match(expected, seen.only(where)).differences) for where in seen.outputs)
     if fewest:

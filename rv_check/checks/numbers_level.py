@@ -69,10 +69,10 @@ def logits(run: Run, check: Check) -> Outcome:
     """The outputs at the declared input, in float32 with TF32 off, batch of 2."""
     import torch
 
-    from rv_check.modules import generic_point, trace
+    from rv_check.modules import trace
 
     pair = run.matched().at_generic_point(torch.float32)
-    x = generic_point.image(run.input, 2, torch.float32, run.device)
+    x = pair.batch(run.input, torch.float32, run.device)
     what = f"eval mode at {shown_shape(run.input)}, float32"
     expected, found = pair.each(what, lambda module, places: trace.output(module, x, places))
     tolerance = trace.TOLERANCE[torch.float32]
@@ -92,14 +92,12 @@ def runs_nowhere_else(run: Run, check: Check) -> Outcome:
     """A size at which only the expected module runs: VGG without its adaptive pool is VGG at 224 and nowhere else."""
     import torch
 
-    from rv_check.modules import generic_point
-
     pair = run.matched().at_generic_point(torch.float64)
     pair.expected.eval()
     for x in run.sizes_without():
         try:
             with torch.no_grad():
-                pair.expected(generic_point.image(x, 2, torch.float64, run.device))
+                pair.batch(x, torch.float64, run.device).call(pair.expected)
         except Exception:  # whatever it raises: it does not run there either, and nothing is claimed
             continue
         found, expected = "a network of other parameters, or none", f"one that runs, as {pair.names[0]} does"
@@ -117,20 +115,17 @@ def training(run: Run, check: Check) -> Outcome:
 
 def own_weights(run: TwoRun, check: Check) -> Outcome:
     """Every output of two modules with the weights that they have, in eval mode: of two images, and of other sizes."""
-    from rv_check.modules import generic_point, trace
+    from rv_check.modules import trace
     from rv_check.modules.observe import dtype_of
 
     pair = run.as_they_are
     for x in run.sizes_of_both:
-        for seed in (generic_point.INPUT, generic_point.INPUT + 1)[: 2 if x == run.input else 1]:
+        for more in range(2 if x == run.input else 1):
 
-            def outputs(module: nn.Module, places: object, x: Shape = x, seed: int = seed) -> dict[str, torch.Tensor]:
-                data = generic_point.image(x, 2, dtype_of(module), run.device, seed=seed)
-                return trace.outputs(module, data)
+            def outputs(module: nn.Module, places: object, x: Shape = x, more: int = more) -> dict[str, torch.Tensor]:
+                return trace.outputs(module, pair.batch(x, dtype_of(module), run.device, more=more))
 
-            what = (
-                f"eval mode at {shown_shape(x)}, as they are{', another image' if seed > generic_point.INPUT else ''}"
-            )
+            what = f"eval mode at {shown_shape(x)}, as they are{', another image' if more else ''}"
             expected, found = pair.each(what, outputs)
             differences = [
                 trace.compare(f"output {where}".strip(), expected.get(where), found.get(where))
@@ -143,10 +138,10 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool, backward: bool) 
     """Forward and maybe backward of the pair on one batch of 2, in float64, and the first place that differs."""
     import torch
 
-    from rv_check.modules import generic_point, trace
+    from rv_check.modules import trace
 
     pair = run.matched().at_generic_point(torch.float64)
-    data = generic_point.image(x, 2, torch.float64, run.device)
+    data = pair.batch(x, torch.float64, run.device)
     names = trace.shared_modules(pair.expected, pair.found)
     mode = "train" if train else "eval"
     what = f"{mode} mode at {shown_shape(x)}, float64"
@@ -159,7 +154,7 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool, backward: bool) 
         expected = trace.limited(expected, pair.weights)
         found = trace.renamed(found, pair.weights, expected)
     if not train:
-        other = generic_point.image(x, 2, torch.float64, run.device, seed=generic_point.INPUT + 1)
+        other = pair.batch(x, torch.float64, run.device, more=1)
         outputs = pair.each(what, lambda module, places: trace.output(module, other, places))
         again = trace.compare_outputs(*outputs, " for another image")
     differences = [replace(d, decides=d.decides or run.parts_decide) for d in trace.differences(expected, found, train)]

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.load import load
+from rv_check.archs.load import archs, load
 from rv_check.archs.tree import Layer
 from rv_check.checks.arbitration import measured
 from rv_check.checks.check import Check, Outcome
-from rv_check.checks.compared import blocked, copy_to_run, observe, report_of, with_what_never_ran
+from rv_check.checks.compared import blocked, copy_to_run, must_train, observe, report_of, with_what_never_ran
 from rv_check.checks.findings import Level, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ids_of, place_of
@@ -23,17 +23,21 @@ from rv_check.checks.registry import checks_asked, checks_of
 from rv_check.checks.shared import Memo, shared
 from rv_check.checks.sizes import input_sizes, works
 from rv_check.checks.states import hold_states, shapes_of
-from rv_check.checks.structure import Structure, compare, larger
-from rv_check.errors import Place, RvCheckError
+from rv_check.checks.structure import Structure, channels_in_words, compare, larger
+from rv_check.errors import Place, RvCheckError, SpecError
 from rv_check.graphs.differences import Slot
+from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import ArchNetwork
+from rv_check.language.inputs import Inputs
 from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
 from rv_check.optional import need, need_device
+from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from rv_check.checks.identify import Identity
     from rv_check.modules.observe import Subject
 
 
@@ -45,6 +49,7 @@ class ModuleRun:
     arch: Arch
     device: str = "cpu"
     until: str | None = None  # the step of the arch that the module ends at
+    takes: Inputs | None = None  # what goes into the module, where that is said
     lent: ExitStack = field(default_factory=ExitStack, repr=False)  # gives back what is borrowed when it is closed
     check: str = ""  # the one that asks
     memory: Memo = field(default_factory=Memo, repr=False)
@@ -76,15 +81,48 @@ class ModuleRun:
         """The module to observe; one for all, since it remembers what it takes to run it."""
         from rv_check.modules.observe import Subject
 
-        return Subject(self.module, alike=True)
+        return Subject(self.module, alike=True, takes=self.takes)
+
+    @classmethod
+    def of(
+        cls, module: nn.Module, arch: Arch, device: str = "cpu", until: str | None = None, takes: Inputs | None = None
+    ) -> Self:
+        """A module at a size at which it runs: the one that is said, the arch's own, or one that the module tells.
+
+        Raises: RvCheckError where it takes no image.
+        """
+        if takes is not None and len(takes.shape) == len(arch.input):
+            arch = arch.at((arch.input[0], *takes.shape[1:]))
+        return cls(module, arch, device, until, takes)._settled()
+
+    def _settled(self) -> Self:
+        size = self.subject.settle(self.arch.input, "image" if self.takes is None else "channels")
+        if len(size) != len(self.arch.input):
+            raise RvCheckError(
+                f"the module takes {self.subject.takes}, and {self.name} an image of {shown_shape(self.arch.input)}"
+            )
+        return replace(self, arch=self.arch.at((self.arch.input[0], *size[1:])))
+
+    @property
+    def arch_as_taken(self) -> Arch:
+        """The arch at the channels that the module takes."""
+        return self.arch.at(self.subject.inputs(At(self.arch.input)).shape)
 
     @shared("the structure")
     def structure(self) -> Structure:
         """How the module compares with what the spec expects, numbers having the last word. Raises: RvCheckError."""
-        network, sizes = ArchNetwork(self.arch, self.until), [*input_sizes(self.arch), *self._larger_sizes()]
+        from rv_check.modules.network import AsTaken
+
+        network = AsTaken(ArchNetwork(self.arch, self.until), self.subject)
+        sizes = [*input_sizes(self.arch), *self._larger_sizes()]
         found = compare(self.subject, network, self.arch.input, sizes)
         found = measured(found, self.pair_by, lambda: input_sizes(self.arch), self._larger_sizes, self.device)
-        return with_what_never_ran(found, self.subject)
+        found = with_what_never_ran(found, self.subject)
+        if self.arch_as_taken is self.arch:
+            return found
+        own = {"params": self.arch.params, "macs": self.arch.macs}
+        totals = {name: (value, own[name]) for name, (value, _) in found.totals.items()}
+        return replace(found, taken=channels_in_words(found.found, self.arch.input), totals=totals)
 
     def _larger_sizes(self) -> list[Shape]:
         return [x for x in larger(self.arch.input) if works(self.arch, x)]
@@ -103,6 +141,7 @@ class ModuleRun:
     def matched(self, training: bool = False) -> Pair:
         if self.structure.differs(training=training):
             raise blocked(self)
+        must_train(self, training)
         pair = self.pair
         self._state  # noqa: B018 - it raises where the states of the two differ
         return pair
@@ -122,14 +161,19 @@ class ModuleRun:
         Raises: RvCheckError where the module has no values, or one of the two cannot be made.
         """
         from rv_check.modules.build import build, cut
+        from rv_check.modules.inputs import takes_main_alone
 
         for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
             if tensor.is_meta:
                 raise RvCheckError(f"{name} of the module has no values: it is on the meta device")
 
+        takes = self.subject.takes
+
         def built() -> nn.Module:
-            model = build(self.arch)
-            return (cut(model, self.until) if self.until else model).to(self.device)
+            whole = build(self.arch_as_taken)
+            model: nn.Module = cut(whole, self.until) if self.until else whole
+            model = model if takes is None or takes.is_one_image else takes_main_alone(model, takes)
+            return model.to(self.device)
 
         def copied() -> nn.Module:
             return copy_to_run(self.subject, self.input, self.device, self.lent)
@@ -137,7 +181,7 @@ class ModuleRun:
         found = run_theirs("the module cannot be copied", copied)
         expected = run_theirs("the model does not build from its spec", built)
         names = "the model of the spec", "the module"
-        return Pair.of_structure(expected, found, names, structure, slots)
+        return Pair.of_structure(expected, found, names, structure, slots, takes)
 
     def initial(self, check: Check) -> Outcome:
         """The parameters and buffers of the module start as `init:` says, by distribution.
@@ -156,7 +200,7 @@ class ModuleRun:
         values |= dict(self.module.named_buffers(remove_duplicate=False))
         rules = {rule.op: rule for rule in self.arch.family.init}
         wrong: dict[tuple[str, str], list[tuple[str, Start, torch.Tensor]]] = {}
-        for row in self.arch.rows():
+        for row in self.arch_as_taken.rows():
             if not isinstance(row.node, Layer):
                 continue
             op, x = row.node.op, row.node.x
@@ -189,6 +233,7 @@ def check(
     arch: Arch | str | None = None,
     device: str = "cpu",
     *,
+    input: Any = None,
     until: str | None = None,
     level: Level | None = None,
     fresh: bool = False,
@@ -199,15 +244,17 @@ def check(
 
     The module itself is not touched: it is observed and compared as a copy. Without an arch it is identified first.
 
-    Args: `module` any nn.Module that takes (N, C, H, W); `arch` an Arch or a name that `load` takes; `device` where
-    both run, as torch names it; `until` the step of the arch that the module ends at; `level` the highest to check;
-    `fresh` whether it was just built, so that its initial values are held against the spec's; `name` what the report
-    calls the module, its class unless given.
+    Args: `module` any nn.Module; `arch` an Arch or a name that `load` takes; `device` where both run, as torch names
+    it; `input` what goes in, as `inputs_of` takes it: unless given what its `example_inputs` gives, else one image of
+    the arch's size, and where it does not run there what the module tells; `until` the step of the arch that the module
+    ends at; `level` the highest to check; `fresh` whether it was just built, so that its initial values are held
+    against the spec's; `name` what the report calls the module, its class unless given.
     Returns: a Report; `passed` only if every check ran and held, `map` its parameters by the spec's names.
     Raises: RvCheckError where the arch or the device is none, `module` is no module, or it does not run.
     """
     torch = need("torch")
     from rv_check.modules.copies import unwrapped, wrappers_of
+    from rv_check.modules.inputs import inputs_taken
 
     if not isinstance(module, torch.nn.Module):
         what = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
@@ -216,12 +263,9 @@ def check(
     notes = [f"seen through: {one}" for one in wrappers_of(module)]
     module = unwrapped(module)
     was_named = arch is not None
+    takes = inputs_taken(module, input)
     if arch is None:
-        from rv_check.checks.identify import identify
-        from rv_check.modules.torch_state import steady
-
-        with steady():
-            identity = identify(module)
+        identity = _identified(module, takes)
         arch = identity.arch
         notes.append(f"inferred: {identity.words}")
     elif isinstance(arch, str):
@@ -232,13 +276,14 @@ def check(
 
         graph_of(arch, until=until)  # so is a step that is not there
     need_device(device)
-    run = ModuleRun(module, arch, device, until)
+    run = ModuleRun.of(module, arch, device, until, takes)
     with run.lent:
         observe(run)
         report = report_of(run, name, arch.name, checks_of_module(level, fresh), judge, checks_of(arch))
-    report = replace(report, notes=(*notes, *report.notes))
+    inferred = run.subject.inferred
+    report = replace(report, notes=(*notes, *([f"inferred: {inferred}"] if inferred else []), *report.notes))
     if run.structure.mistakes and was_named:
-        report = replace(report, notes=(*_rather(module, arch), *report.notes))
+        report = replace(report, notes=(*_rather(module, arch, takes), *report.notes))
     return report
 
 
@@ -247,24 +292,47 @@ def checks_of_module(level: Level | None = None, fresh: bool = False) -> list[Ch
     return checks_asked("fresh module" if fresh else "module", level)
 
 
-def _rather(module: nn.Module, arch: Arch) -> list[str]:
-    """What the module is, where it is another arch than asked."""
+def _identified(module: nn.Module, takes: Inputs | None) -> Identity:
+    """The arch that a module is, or is nearest to, whatever channels it takes, at a size at which it runs.
+
+    Raises: RvCheckError where it runs nowhere.
+    """
     from rv_check.checks.identify import identify
+    from rv_check.modules.channels import USUAL, takes_one_image
     from rv_check.modules.torch_state import steady
 
     with steady():
-        try:
-            identity = identify(module)
-        except RvCheckError:  # it does not run at their inputs, so it is none of them
-            return []
+        module, size = takes_one_image(module, takes)
+        if size == USUAL or len(size) != len(USUAL):
+            return identify(module)
+        return identify(module, [arch.at(size) for arch in archs() if _has(arch, size)])
+
+
+def _has(arch: Arch, size: Shape) -> bool:
+    """Whether an arch can be of that size."""
+    try:
+        _ = arch.at(size).tree
+    except SpecError:
+        return False
+    return True
+
+
+def _rather(module: nn.Module, arch: Arch, takes: Inputs | None) -> list[str]:
+    """What the module is, where it is another arch than asked."""
+    try:
+        identity = _identified(module, takes)
+    except RvCheckError:  # it does not run at their inputs, so it is none of them
+        return []
     if identity.same and identity.arch.name != arch.name:
         return [f"this is {identity.arch.name}: rv-check check ... --as {shlex.quote(identity.arch.name)}"]
     return []
 
 
-def assert_conforms(module: nn.Module, arch: Arch | str, device: str = "cpu", *, until: str | None = None) -> None:
+def assert_conforms(
+    module: nn.Module, arch: Arch | str, device: str = "cpu", *, input: Any = None, until: str | None = None
+) -> None:
     """`check`, for a test. Raises: AssertionError, with the findings, unless every check ran and held."""
     __tracebackhide__ = True  # pytest then shows the line of the test
-    report = check(module, arch, device, until=until)
+    report = check(module, arch, device, input=input, until=until)
     if not report.passed:
         raise AssertionError(str(report))

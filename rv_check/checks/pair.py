@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from rv_check.archs.arch import Arch
+from rv_check.language.inputs import Inputs, one_image
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.reference import build_reference
+from rv_check.ops.op import Shape
 from rv_check.optional import need_device
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from rv_check.checks.structure import Structure
     from rv_check.graphs.differences import Slot
+    from rv_check.modules.inputs import Batch
     from rv_check.modules.trace import Places
 
 T = TypeVar("T")
@@ -28,7 +31,8 @@ class Pair:
 
     `map` says where the expected parameters and buffers are in the found module, None: by the same names; `outputs` and
     `outputs_in_training` where in what the found one returns each compared output stands, by where the expected one has
-    it; `constants` the names of what stays as it is, of the expected module and of the found one.
+    it; `constants` the names of what stays as it is, of the expected module and of the found one; `takes` what goes in,
+    one image unless given.
     """
 
     expected: nn.Module
@@ -38,6 +42,7 @@ class Pair:
     outputs: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     outputs_in_training: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     constants: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+    takes: Inputs | None = None
     _done: set[str] = field(default_factory=set)
 
     @classmethod
@@ -61,15 +66,24 @@ class Pair:
         names: tuple[str, str],
         structure: Structure,
         slots: Mapping[str, Slot],
+        takes: Inputs | None,
     ) -> Pair:
         """The two whose structures were compared, with parameters and buffers that correspond as `slots` says."""
         outputs = structure.outputs(training=False), structure.outputs(training=True)
-        return cls(expected, found, names, slots, *outputs, structure.constants)
+        return cls(expected, found, names, slots, *outputs, structure.constants, takes)
 
     def places(self, *, training: bool = False) -> tuple[Places, Places]:
         """Where the outputs stand that are compared, in what the expected module returns and in what the found one."""
         outputs = self.outputs_in_training if training else self.outputs
         return tuple(outputs), tuple(outputs.values())
+
+    def batch(self, x: Shape, dtype: torch.dtype, device: str, *, images: int = 2, more: int = 0) -> Batch:
+        """Random tensors that go into both. Args: `x` the shape of an image; `more` another one, by number."""
+        from rv_check.modules.generic_point import INPUT
+        from rv_check.modules.inputs import random_batch
+
+        inputs = one_image(x) if self.takes is None else self.takes.at(x)
+        return random_batch(inputs, images, dtype, device, INPUT + more)
 
     @property
     def is_fresh(self) -> bool:

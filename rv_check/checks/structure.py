@@ -16,14 +16,14 @@ from rv_check.archs.arch import Arch, small_inputs
 from rv_check.checks.returned import Surprises, of_steps, step_it_ends_at, steps_in, surprises_of
 from rv_check.checks.states import few
 from rv_check.costs.operations import macs_of
-from rv_check.errors import Place, RvCheckError
+from rv_check.errors import Place, RvCheckError, SpecError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.differences import Slot, piece_of
 from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.graph import Graph, shape_after
 from rv_check.graphs.match import Match, match
 from rv_check.graphs.network import At, Network
-from rv_check.graphs.of_arch import ArchNetwork, graph_of
+from rv_check.graphs.of_arch import graph_of
 from rv_check.graphs.outputs import Returned
 from rv_check.modules.guard import run_theirs
 from rv_check.ops.kinds import LEAVES
@@ -106,6 +106,8 @@ class MeasuredEqual:
 class Structure:
     """How a module's structure compares with the expected one.
 
+    `taken`: in words, that the module takes other channels than expected, where it does; everything else is then
+    compared at its own; `eval_only`: what one of the two raises in train mode, so that nothing is compared there.
     `returned`: which of the module's outputs is which of the expected ones; `surprises`: what it returns otherwise;
     `until`: the step of the expected network that it ends at, where that is not the last one; `one_image`: what goes
     wrong with a batch of one image; `why_real`: why it was run on real tensors; `never_ran`: places in the code of
@@ -127,6 +129,8 @@ class Structure:
     one_image: str = ""
     never_ran: tuple[Place, ...] = ()
     measured: MeasuredEqual | None = None
+    taken: str = ""
+    eval_only: str = ""
 
     @property
     def differences(self) -> tuple[Mistake, ...]:
@@ -272,6 +276,11 @@ class Structure:
     @property
     def verdict(self) -> StructureVerdict:
         """The kind of difference that it is, for the whole."""
+        return "different" if self.taken else self.verdict_behind
+
+    @property
+    def verdict_behind(self) -> StructureVerdict:
+        """The same of all that is behind the channels of the input."""
         if self.mistakes or self.one_image or any(self.all_surprises) or self.until:
             return "different"
         if self.elsewhere:
@@ -295,7 +304,7 @@ class _StructureComparison:
     def observed(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
         """What the module does there. Raises: RvCheckError where it does not run."""
         mode = " in train mode" if at.training else ""
-        what = f"the module does not run{mode} at {shown_shape(at.input)}"
+        what = f"the module does not run{mode} at {self.subject.inputs(at)}"
         return run_theirs(what, lambda: self.subject.observe(at, form))
 
     def matched(self, expected: Graph, found: Graph) -> Match:
@@ -337,6 +346,18 @@ class _StructureComparison:
             steps_in(best, self.returned),
             next((e.name for e, o in best.pairs.items() if set(o.rules) - set(e.rules)), ""),
         )
+
+    def why_eval_only(self) -> str:
+        """What one of the two raises in train mode; "" where both run there. Raises: SpecError."""
+        at = At(self.input, training=True)
+        for run in (self.network.graph, self.observed):
+            try:
+                run(at)
+            except SpecError:
+                raise
+            except RvCheckError as error:
+                return error.message + (f" ({error.details[-1]})" if error.details else "")
+        return ""
 
     def in_training(self, own: AtOwnSize, known_surprises: Surprises) -> InTraining:
         """What shows in train mode only."""
@@ -468,18 +489,21 @@ def compare(
     if not found.outputs:
         raise RvCheckError("the module returns no tensor")
     found.must_see_input()
-    macs = _macs_as_run(subject.observe, x, found), _macs_as_run(network.graph, x, expected)
-    totals = {"params": (_params(found), _params(expected)), "macs": macs}
-    until = step_it_ends_at(expected, found) if isinstance(network, ArchNetwork) and network.until is None else ""
-    if isinstance(network, ArchNetwork) and until:
-        network = replace(network, until=until)
+    totals = totals_of(found, expected)
+    totals["macs"] = _macs_as_run(subject.observe, x, found), _macs_as_run(network.graph, x, expected)
+    until = step_it_ends_at(expected, found) if network.has_steps else ""
+    if until:
+        network = network.cut(until)
         expected = network.graph(at)
     returned = Returned.of(expected, found)
     comparison = _StructureComparison(subject, network, x, sides, returned)
     own = comparison.at_own_size(expected, found)
     surprises = surprises_of(returned, expected, found, own.steps)
-    training = comparison.in_training(own, surprises)
-    structure = Structure(x, expected, found, returned, surprises, totals, subject.why_real, until, own, training)
+    eval_only = comparison.why_eval_only()
+    training = None if eval_only else comparison.in_training(own, surprises)
+    structure = Structure(
+        x, expected, found, returned, surprises, totals, subject.why_real, until, own, training, eval_only=eval_only
+    )
     if structure.differs(training=False):
         return structure
     answers = comparison.at_other_sizes(others)
@@ -574,6 +598,14 @@ def _says_more(one: Mistake, other: Mistake) -> bool:
     return one.kind == other.kind == "arguments" and one.step == other.step and parts[0] > parts[1]
 
 
+def channels_in_words(found: Graph, expected: Shape) -> str:
+    """That a module takes other channels than expected: `its first convolution takes 1 channel, expected 3`."""
+    first = next((node for node in found.nodes if node.row.weighted), None)
+    what = "its first convolution" if first is not None and first.kind == "conv" else "it"
+    own = found.input.shape[1]
+    return f"{what} takes {own} channel{'s' if own > 1 else ''}, expected {expected[0]}"
+
+
 def larger(x: Shape) -> list[Shape]:
     """An input that is larger by a few strides: up to its own size, a head of convolutions is one of linear layers."""
     return [(x[0], *(side + LARGER_BY_PX for side in x[1:]))] if len(x) == 3 else []
@@ -607,6 +639,11 @@ def _macs_as_run(observe: Callable[[At, Form], Graph], x: Shape, graph: Graph) -
         return sum(macs_of(node) or 0 for node in run.ran or run.nodes)  # a graph that was cut has no other
     except Exception:  # whatever it raises with one image alone, which is a finding of its own
         return _macs(graph)
+
+
+def totals_of(found: Graph, expected: Graph) -> dict[str, tuple[int, int]]:
+    """Parameters and multiply-adds of two graphs."""
+    return {"params": (_params(found), _params(expected)), "macs": (_macs(found), _macs(expected))}
 
 
 def _params(graph: Graph) -> int:

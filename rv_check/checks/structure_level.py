@@ -19,11 +19,15 @@ def structure(run: Run, check: Check) -> Outcome:
     """The op graph, observed at several sizes, in eval and train mode, is the spec's; else every mistake once."""
     found = run.structure
     at = ", ".join(map(shown_shape, found.sizes)) or shown_shape(found.input)
-    if found.verdict in ("same", "equivalent"):
+    if found.taken:
+        first = next((node.name for node in found.expected.nodes if node.row.weighted), "")
+        yield check.failed(run, found.taken, kind="channels", step=first or None, place=run.place_of(first))
+    if found.verdict_behind in ("same", "equivalent"):
+        modes = "eval and train mode" if not found.eval_only else "eval mode"
         how = f", written otherwise: {'; '.join(found.rules)}" if found.rules else ""
         if found.measured:
             titles = "; ".join(one.title for one in found.differences[:3])
-            how += f"; by no rule, but measured to be equal in eval and train mode: {titles}"
+            how += f"; by no rule, but measured to be equal in {modes}: {titles}"
         real = f" (on real tensors, since on meta it raises {found.why_real})" if found.why_real else ""
         if found.branches is not None:
             how += _seen(found.found, found.branches)
@@ -36,7 +40,9 @@ def structure(run: Run, check: Check) -> Outcome:
             how += f"; nothing uses its buffer{'s'[: len(found.idle_buffers) - 1]} {few(found.idle_buffers)}"
         if found.idle:
             how += f"; on neither side is anything computed from {few(found.idle)}"
-        message = f"the same graph of {found.operations} operations at {at}, in eval and train mode{real}{how}"
+        alone = f" alone, since {found.eval_only}" if found.eval_only else ""
+        behind = "behind it " if found.taken else ""
+        message = f"{behind}the same graph of {found.operations} operations at {at}, in {modes}{alone}{real}{how}"
         yield check.passed(run, message)
         return
     if found.until and not found.mistakes:

@@ -64,8 +64,11 @@ def form_of(options: argparse.Namespace) -> str:
 
 
 def input_size(parser: argparse._ActionsContainer) -> None:
-    """--input, as `parse_size` reads it."""
-    words = "the input size; unless given that of the arch, and 3 224 224 of a module"
+    """--input, as `parse_size` reads it, and of a module `parse_inputs`."""
+    words = (
+        "what goes in: an image, or whatever a module takes, as '3 64 64, mask: bool 64 64'; unless given that of the "
+        "arch, what the module's file says by example_inputs(), 3 224 224, or what the module tells"
+    )
     parser.add_argument("--input", metavar="'C H W'", help=words)
 
 

@@ -96,7 +96,7 @@ def _unknown(graph: Graph) -> list[Node]:
 
 def _of_parameters(graph: Graph, names: Set[str], size: int) -> int:
     """The bytes of parameters, each counted once, whatever names it has."""
-    own = graph.input.dtype
+    own = graph.dtype
     return sum(
         prod(graph.state[name]) * _type_of(graph.dtypes.get(name, own), own, size)[1]
         for name in names
@@ -226,7 +226,7 @@ class _KeptValues:
 
     def element_of(self, tensor: State | Node) -> int:
         """The bytes of an element of a parameter, a buffer, or a value that stands for one."""
-        own = self.graph.input.dtype
+        own = self.graph.dtype
         if isinstance(tensor, Node):
             return self.element(tensor)
         return _type_of(self.graph.dtypes.get(tensor.name, own), own, self.size)[1]
@@ -307,11 +307,11 @@ def _types(graph: Graph, size: int) -> dict[Node, tuple[bool, int]]:
             continue
         found = [types[feed] for feed in node.feeds if feed in types and (feed.shape or feed.kind != "constant")]
         if node.dtype:
-            types[node] = _type_of(node.dtype, graph.input.dtype, size)
+            types[node] = _type_of(node.dtype, graph.dtype, size)
         elif node.row.element_bytes is not None:
             types[node] = (False, node.row.element_bytes)
-        elif node.kind == "cast":
-            types[node] = _type_of(str(node.attributes["dtype"]), graph.input.dtype, size)
+        elif node.kind == "cast" or (node.kind == "input" and "dtype" in node.attributes):
+            types[node] = _type_of(str(node.attributes["dtype"]), graph.dtype, size)
         elif not found or any(role == "weight" for role, _ in node.states):
             types[node] = max([*found, (True, size)])
         else:
@@ -410,7 +410,7 @@ def least_peak(graph: Graph, size: int = 4, lost: Collection[str] = ()) -> int:
             root = _root(value)
             last[root] = max(last.get(root, 0), at)
     types = _types(graph, size)
-    live, peak = {graph.input: prod(graph.input.shape) * size}, 0
+    live, peak = {node: prod(node.shape) * types.get(node, (True, size))[1] for node in graph.inputs}, 0
     for at, node in enumerate(order):
         if _root(node) is node and node.kind not in lost:
             live[node] = _stored(node) * types[node][1]

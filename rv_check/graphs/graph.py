@@ -299,6 +299,7 @@ class Graph:
     dtypes: Mapping[str, str] = field(default_factory=dict)  # the types of parameters and buffers, where observed
     constants: Mapping[str, Values] = field(default_factory=dict)  # those that are only read, and are no weights
     nodes: Sequence[Node] = ()  # the operations of `outputs` and `unread`, each after what it uses, unless given
+    more_inputs: tuple[Node, ...] = ()  # the other tensors that go in, each with its name
     ran: Sequence[Node] = ()  # as run: all that was done but copies, also for what Python reads, in the order of time
 
     def __post_init__(self) -> None:
@@ -307,14 +308,24 @@ class Graph:
 
     @property
     def sees_input(self) -> bool:
-        """Whether any output depends on the input."""
-        return self.input in self.live
+        """Whether any output depends on an input."""
+        return not {*self.inputs}.isdisjoint(self.live)
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """All tensors that go in."""
+        return (self.input, *self.more_inputs)
+
+    @property
+    def dtype(self) -> str:
+        """The type that the network computes in, where it was observed: that of its weights, else that of its input."""
+        return next((dtype for dtype in self.dtypes.values() if "float" in dtype), self.input.dtype)
 
     def must_see_input(self) -> None:
         """Raises: RvCheckError where the output is the same whatever the input is, with where the input was lost."""
         if self.sees_input:
             return
-        sees, last = {self.input}, None
+        sees, last = {*self.inputs}, None
         for node in self.ran or self.nodes:
             if not sees.isdisjoint(node.feeds):
                 sees.add(node)

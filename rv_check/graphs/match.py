@@ -59,6 +59,8 @@ class _Matching:
         self.expected, self.found = expected, found
         self.expected_flow, self.found_flow = flow(expected, late=late), flow(found, late=late)
         self.pairs: dict[Node, Node] = {expected.input: found.input}
+        named = {node.name: node for node in found.more_inputs}
+        self.pairs.update((node, named[node.name]) for node in expected.more_inputs if node.name in named)
         self.pairs.update(align(self.expected_flow, self.found_flow))
         self.back = {o: e for e, o in self.pairs.items()}
         pair_fed_alike(self.expected_flow, self.found_flow, self.pairs, self.back)
@@ -191,6 +193,8 @@ class _Matching:
         shown = self.back.get(node, node)
         if behind and shown.inputs:
             return f"{said(shown)} after {said(shown.inputs[0])}"
+        if shown.kind == "input" and "of" in shown.attributes:
+            return f"the input {shown.name}"
         return show(shown.attributes["value"]) if shown.kind == "constant" else said(shown)
 
     def ends(self) -> list[Difference]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
@@ -32,5 +32,12 @@ class Network(Protocol):
     def name(self) -> str:
         """What a report calls it."""
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether it may be cut at one, as a whole arch may be."""
+
     def graph(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
         """Its graph there. Raises: RvCheckError where it does not run there."""
+
+    def cut(self, step: str) -> Self:
+        """The network up to that step. Raises: RvCheckError where it has no steps."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rv_check.archs.arch import Arch
@@ -27,12 +27,21 @@ class ArchNetwork:
         """The name as the arch is written."""
         return self.arch.name
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether it is whole."""
+        return self.until is None
+
     def graph(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
         """Its graph there.
 
         Raises: SpecError where the arch cannot be expanded there, RvCheckError where it has no step `until`.
         """
         return _Reading(self.arch.at(at.input), at, self.until, Builder(form)).graph()
+
+    def cut(self, step: str) -> ArchNetwork:
+        """The network up to that step."""
+        return replace(self, until=step)
 
 
 def graph_of(

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
-import sys
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rv_check.errors import Problem, RvCheckError
 from rv_check.language.files import SUFFIXES
 from rv_check.modules.guard import run_theirs
+from rv_check.modules.imported import imported
 from rv_check.optional import need
 from rv_check.text import nearest, quote
 
 if TYPE_CHECKING:
     from torch import nn
 
+EXAMPLE = "example_inputs"  # the function of a file that says what goes into its modules
 FORMS = "file.py:Name or package.module:Name"
 PRETRAINED = Problem(
     "pretrained=True is deprecated in torchvision since 0.13: it means IMAGENET1K_V1 for ever",
@@ -35,10 +34,20 @@ def is_module_name(name: str) -> bool:
 
 
 class Candidate(NamedTuple):
-    """A module that somebody named, and whether it was built just now."""
+    """A module that somebody named, whether it was built just now, and the `example_inputs` that stand beside it."""
 
     module: nn.Module
     fresh: bool
+    example: Callable[[], Any] | None = None
+
+    def input(self, given: str | None) -> Any:
+        """What goes in: as somebody typed it, or as the file says; None where neither does.
+
+        Raises: RvCheckError where `example_inputs` fails.
+        """
+        if given is not None or self.example is None:
+            return given
+        return run_theirs(f"{EXAMPLE}() gives no input", self.example)
 
 
 def load_module(name: str, arguments: Mapping[str, Any] | None = None) -> Candidate:
@@ -47,19 +56,20 @@ def load_module(name: str, arguments: Mapping[str, Any] | None = None) -> Candid
     Raises: RvCheckError, which says what went wrong, with the user's own frames where it is their code.
     """
     arguments = arguments or {}
-    value = named_value(name, "module")
+    namespace, value = _named(name, "module")
+    example = getattr(namespace, EXAMPLE, None)
     torch = need("torch")
     if isinstance(value, torch.nn.Module):
         if arguments:
             raise RvCheckError(f"{name} is a module, built already", expected="no arguments for it")
-        return Candidate(value, fresh=False)
+        return Candidate(value, fresh=False, example=example)
     if not callable(value):
         raise RvCheckError(f"{name} is a {type(value).__name__}", expected="a torch.nn.Module, or what makes one")
     _see_that_it_takes(name, value, arguments)
     made = run_theirs(f"{name}() cannot be built", lambda: _explained(lambda: value(**arguments)))
     if not isinstance(made, torch.nn.Module):
         raise RvCheckError(f"{name}() gives a {type(made).__name__}", expected="a torch.nn.Module")
-    return Candidate(made, fresh=True)
+    return Candidate(made, fresh=True, example=example)
 
 
 def _explained(action: Callable[[], Any]) -> Any:
@@ -78,15 +88,20 @@ def _explained(action: Callable[[], Any]) -> Any:
 
 def named_value(name: str, what: str) -> Any:
     """What stands in a file or module by that name, which should be a module or a class. Raises: RvCheckError."""
+    return _named(name, what)[1]
+
+
+def _named(name: str, what: str) -> tuple[ModuleType, Any]:
+    """The file or module, and what stands in it by that name. Raises: RvCheckError."""
     where, _, attribute = name.rpartition(":")
     if not where or not attribute:
         raise RvCheckError(f"{quote(name)} is no {what}", expected=FORMS)
     need("torch")
-    namespace = run_theirs(f"{where} cannot be imported", lambda: _explained(lambda: _import(where)))
+    namespace = run_theirs(f"{where} cannot be imported", lambda: _explained(lambda: imported(where)))
     if not hasattr(namespace, attribute):
         near = nearest(attribute, [n for n in vars(namespace) if not n.startswith("_")])
         raise RvCheckError(f"{where} has no {quote(attribute)}", near=near)
-    return getattr(namespace, attribute)
+    return namespace, getattr(namespace, attribute)
 
 
 def _see_that_it_takes(name: str, factory: Any, arguments: Mapping[str, Any]) -> None:
@@ -101,29 +116,6 @@ def _see_that_it_takes(name: str, factory: Any, arguments: Mapping[str, Any]) ->
         message = f"{name}{signature} cannot be called {how}: {error}"
         hint = "--kwargs '{\"name\": value}', or a function without arguments that makes the module"
         raise RvCheckError(message, expected=hint) from None
-
-
-def _import(where: str) -> ModuleType:
-    """The file, with its folder first on the path as `python file.py` has it, or the module seen from here."""
-    path = Path(where)
-    if path.suffix != ".py":
-        _first_on_path(Path.cwd())
-        return importlib.import_module(where)
-    if not path.is_file():
-        raise RvCheckError("there is no such file")
-    _first_on_path(path.resolve().parent)
-    spec = importlib.util.spec_from_file_location(f"rv_check_candidate_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # so that dataclasses and pickling in the file find their module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _first_on_path(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
 
 
 def parse_arguments(text: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -32,12 +32,15 @@ from rv_check.graphs.builder import Builder, Form, Site
 from rv_check.graphs.explain import Maker
 from rv_check.graphs.graph import Caller, Fused, Graph, Node, TensorShape, Values
 from rv_check.graphs.network import At
+from rv_check.language.inputs import Inputs, one_image
 from rv_check.modules import aten, meta
 from rv_check.modules.autograd import Autograd, by_one_kernel, functions_told
 from rv_check.modules.branches import VARIANTS, Reached, folders_of, is_of_users
 from rv_check.modules.constants import Constant, constants_of
 from rv_check.modules.copies import Borrowed, Held, can_be_lent, copy_of
-from rv_check.modules.generic_point import INPUT, make_alike
+from rv_check.modules.generic_point import make_alike
+from rv_check.modules.inferred import Free, InferredInput, infer
+from rv_check.modules.inputs import Batch, batch_of, bounded, empty_batch, is_fraction, random_batch, uniform
 from rv_check.modules.makers import makers_of
 from rv_check.modules.reruns import Reruns
 from rv_check.ops.kinds import kind_of
@@ -52,10 +55,15 @@ class Subject:
 
     One that cannot be copied, or whose copy still runs the original's parameters, as a patched method may, is borrowed.
     Where two are compared that are run on real tensors, they are `alike`, so that what depends on values is the same.
+    What goes in is said by `takes`. Where nobody says it, one image does, or what the module tells once it does not.
     """
 
-    def __init__(self, module: nn.Module, *, alike: bool = False):
+    def __init__(self, module: nn.Module, *, alike: bool = False, takes: Inputs | None = None):
         self.module = module
+        self.takes = bounded(takes, module) if takes is not None else None
+        self.inferred: InferredInput | None = None  # what the module told of its input
+        self.advice = ""  # what to write, where it tells nothing
+        self._seen: dict[tuple[At, Form], Graph] = {}  # the last graph
         self.alike = alike  # whether parameters of one size have the same values on real tensors, as another module's
         self.why_real = ""  # what the module raised on meta
         self.is_borrowed = False
@@ -69,7 +77,42 @@ class Subject:
         self.frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
 
     def observe(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
-        """The graph of what the module does there. Raises: what the module raises, on real tensors too."""
+        """The graph of what the module does there.
+
+        Raises: what the module raises, on real tensors too, with notes of what to write where it takes something else.
+        """
+        if (at, form) not in self._seen:
+            self._seen.clear()
+            try:
+                self._seen[at, form] = self._observed(at, form)
+            except Exception as error:  # whatever the module raises
+                if self.advice and not hasattr(error, "__notes__"):
+                    error.add_note(self.advice)
+                raise
+        return self._seen[at, form]
+
+    def settle(self, size: Shape, free: Free = "all") -> Shape:
+        """The shape to look at it with: of this size where it runs there, else that of what it takes, or tells.
+
+        Where nothing is known it is this size, and it does not run there. Args: `free` what it may tell besides what
+        was said: nothing, the channels of an image, what image it is, or all.
+        """
+        try:
+            self.observe(At(size))
+        except Exception:  # whatever the module raises: it may take something else
+            if self.inferred is None and not self.is_borrowed:
+                with suppress(NotACopy):
+                    self.inferred, self.advice = infer(self.copy("meta"), self.inputs(At(size)), free)
+                self.takes = self.inferred.inputs if self.inferred is not None else self.takes
+            return self.takes.shape if self.takes is not None else size
+        return self.inputs(At(size)).shape
+
+    def inputs(self, at: At) -> Inputs:
+        """What goes in there. A module of other channels than are asked for keeps its own."""
+        return one_image(at.input) if self.takes is None else self.takes.at(at.input)
+
+    def _observed(self, at: At, form: Form) -> Graph:
+        """The graph, seen anew. Raises: as `observe`."""
 
         def on(device: str) -> Graph:
             return self._on(device, at, Builder(form))
@@ -99,7 +142,7 @@ class Subject:
         reached = Reached(folders_of(self.module))
         for at in looks:
             with suppress(Exception), reached:  # whatever the module raises: it has been asked before
-                self.observe(at)
+                self._observed(at, Form.AT_ANY_SIZE)
             if not any(reached.never_ran()):
                 return []  # what is called runs as a whole, so that nothing else is called elsewhere
         return sorted(set(reached.never_ran()), key=lambda place: (str(place.document.path), place.line, place.column))
@@ -122,23 +165,23 @@ class Subject:
         with Borrowed(self.module, device) as module:
             if self.alike and device != "meta":
                 make_alike(module)
-            return record(module, at, Builder(builder.form), frozenset(), device, self._raised)
+            return record(module, at, Builder(builder.form), frozenset(), device, self._raised, inputs=self.inputs(at))
 
     def _of_the_copy(self, module: nn.Module, at: At, builder: Builder, device: str) -> Graph:
         """What the copy does. Raises: as `record`; NotACopy where it writes into what the original holds."""
         originals = {id(copy): tensor for tensor, copy in self._copied}
         held = Held(self.module)
         try:
-            return record(module, at, builder, self._own, device, self._raised, originals)
+            return record(module, at, builder, self._own, device, self._raised, originals, self.inputs(at))
         finally:
             if held.has_changed:  # a hook may be a function that knows the original by another way than as its part
                 held.put_back()
                 raise NotACopy("a hook or function of the copy writes into the original")
 
-    def _data_of(self, module: nn.Module, device: str) -> Tensor:
+    def _data_of(self, module: nn.Module, device: str) -> Batch:
         first = self._first
         assert first is not None
-        return torch.zeros((first.batch, *first.input), device=device, dtype=dtype_of(module))
+        return empty_batch(self.inputs(first), first.batch, dtype_of(module), device)
 
     def _constants(self, device: str, at: At, moved: Set[str]) -> Mapping[str, Values]:
         """The constants of the module. What it writes in train mode is none in eval mode either."""
@@ -178,11 +221,13 @@ def record(
     default: str = "meta",
     raised: Callable[[Graph], None] = lambda seen: None,
     originals: Mapping[int, Tensor] | None = None,
+    inputs: Inputs | None = None,
 ) -> Graph:
     """Run a module that is ours to run, and return the graph of what it did.
 
     Args: `default` the device of a module without tensors; `raised` is told what was seen until the module raised;
-    `originals` the tensors, with values, that others in the module are copies of, by the copies' ids.
+    `originals` the tensors, with values, that others in the module are copies of, by the copies' ids; `inputs` what
+    goes in, one image unless given.
 
     Raises: what the module raises; NotACopy where it uses one of the tensors in `foreign`, by their ids.
     """
@@ -192,7 +237,7 @@ def record(
     dtype = dtype_of(module)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
-        data = image_of(at, dtype, device)
+        data = data_at(at, inputs, dtype, device)
         materialise(module, data)
         # What needs a gradient is known where autograd runs, as it does in training.
         stack.enter_context(torch.set_grad_enabled(builder.form is Form.AS_RUN and at.training))
@@ -215,33 +260,24 @@ def record(
     return recorder.graph(output)
 
 
-def image_of(at: At, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-    """What a module is given there: the same numbers each time, since what it does may depend on them."""
-    data = torch.zeros((at.batch, *at.input), dtype=dtype, device=device)
-    if data.is_meta:
-        return data
-    image = torch.empty(data.shape).uniform_(-1, 1, generator=torch.Generator().manual_seed(INPUT))
-    return data.copy_(VARIANTS[at.image][1](image))
-
-
 def dtype_of(module: nn.Module) -> torch.dtype:
     """The type of numbers that a module computes in."""
     tensors = (*module.parameters(), *module.buffers())
     return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
 
-def materialise(module: nn.Module, data: Tensor) -> None:
+def materialise(module: nn.Module, data: Tensor | Batch) -> None:
     """Run a module once where it makes its parameters when it first runs."""
     if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
         training = module.training
         with torch.no_grad():
-            module.eval()(data)
+            batch_of(data).call(module.eval())
         module.train(training)
 
 
-def _run(module: nn.Module, data: Tensor) -> Any:
+def _run(module: nn.Module, data: Batch) -> Any:
     """The call that the search for the user's own line of code ends at."""
-    return module(data)
+    return data.call(module)
 
 
 def _without_compiling() -> AbstractContextManager[Any]:
@@ -264,6 +300,26 @@ def tensors_of(output: Any, where: str = "") -> Iterator[tuple[str, Tensor]]:
     elif dataclasses.is_dataclass(output) and not isinstance(output, type):
         for field in dataclasses.fields(output):
             yield from tensors_of(getattr(output, field.name), f"{where}.{field.name}")
+
+
+def data_at(at: At, inputs: Inputs | None, dtype: torch.dtype, device: torch.device | str = "cpu") -> Batch:
+    """What a module is given there: the same numbers each time, since what it does may depend on them."""
+    inputs = inputs if inputs is not None else one_image(at.input)
+    if torch.device(device).type == "meta":
+        return empty_batch(inputs, at.batch, dtype, device)
+    return random_batch(inputs, at.batch, dtype, device, draw=uniform).each_fraction(VARIANTS[at.image][1])
+
+
+def _input_nodes(data: Batch) -> list[Node]:
+    """The values that go in, the main one first; of the others it is known which argument they are."""
+    main = data.inputs.main
+    nodes = []
+    for where in (main, *data.inputs.others):
+        tensor = data.tensors[where]
+        known = {} if is_fraction(tensor) else {"dtype": str(tensor.dtype)}
+        known |= {} if where == main else {"of": where}
+        nodes.append(Node("input", (), tuple(tensor.shape), known, name="input" if where == main else where))
+    return nodes
 
 
 class _Storage:
@@ -344,7 +400,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     supports_higher_order_operators = True
 
     def __init__(
-        self, module: nn.Module, data: Tensor, builder: Builder, foreign: Set[int], originals: Mapping[int, Tensor]
+        self, module: nn.Module, data: Batch, builder: Builder, foreign: Set[int], originals: Mapping[int, Tensor]
     ):
         super().__init__()  # type: ignore[no-untyped-call]
         self.builder = builder
@@ -368,8 +424,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.reruns = Reruns(self.read, _run.__code__, builder.form)
         self.register(module)
         self.autograd = Autograd(builder.form, self.parameters - self.frozen)
-        self.input = Node("input", shape=tuple(data.shape), name="input")
-        self.keep(data, self.input)
+        self.inputs = _input_nodes(data)
+        self.input = self.inputs[0]
+        for tensor, node in zip((data.main, *data.others), self.inputs, strict=True):
+            self.keep(tensor, node)
 
     # What a tensor holds
 
@@ -495,7 +553,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = meta.run(func, args, kwargs)
         if stem in ("_to_copy", "to") and isinstance(result, Tensor) and result.dtype == args[0].dtype:
             arguments["dtype"] = None  # it may be named, and be the one that the tensor has
-        if depends_on_values(func, stem, args) and any(_sees(self.read(one), self.input) for one in tensors_in(args)):
+        if depends_on_values(func, stem, args) and any(_sees(self.read(one), self.inputs) for one in tensors_in(args)):
             self.by_image[self.where.line()] = None
         self.note(stem, arguments, written, result)
         return result
@@ -543,7 +601,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def until_now(self) -> Graph:
         """What was seen so far: the last result that depends on the input stands for the output."""
-        last = next((node for node in reversed(self.results) if _sees(node, self.input)), self.input)
+        last = next((node for node in reversed(self.results) if _sees(node, self.inputs)), self.input)
         return self.graph_of({"": last})
 
     def graph(self, output: Any) -> Graph:
@@ -552,23 +610,27 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def graph_of(self, outputs: dict[str, Node]) -> Graph:
         """What was seen, to these ends."""
-        counters = {}
-        for name in self.state:
-            counter = name.rpartition(".")[0] + ".num_batches_tracked"
-            if name.rpartition(".")[2] == "running_mean" and counter.lstrip(".") in self.state:
-                counters[name] = counter.lstrip(".")
+        counters = _counters(self.state)
         self.used.update(outputs.values())
         # A view of what is there is of no effect where nobody uses it.
         computed = (node for node, is_view in self.results.items() if not is_view and node.row.keeps != "view")
         idle = [node for node in computed if node not in self.used]
-        unread = [node for node in idle if _sees(node, self.input)]
+        unread = [node for node in idle if _sees(node, self.inputs)]
         parameters, moved = frozenset(self.parameters), frozenset(self.moved)
         rules = frozenset(self.builder.work.used)
         graph = Graph(self.input, outputs, self.state, parameters, counters, rules, self.aliases, unread, moved=moved)
         asked, by_image = (tuple(filter(None, places)) for places in (self.asked, self.by_image))
+        more = tuple(self.inputs[1:])
         frozen = frozenset(self.frozen)
-        graph = replace(graph, asked=asked, by_image=by_image, frozen=frozen, dtypes=self.dtypes)
+        graph = replace(graph, asked=asked, by_image=by_image, frozen=frozen, dtypes=self.dtypes, more_inputs=more)
         return self.builder.finish(graph)
+
+
+def _counters(state: Collection[str]) -> dict[str, str]:
+    """The count of batches of each norm, by its running mean."""
+    names = [name for name in state if name.rpartition(".")[2] == "running_mean"]
+    beside = {name: f"{name.rpartition('.')[0]}.num_batches_tracked".lstrip(".") for name in names}
+    return {name: counter for name, counter in beside.items() if counter in state}
 
 
 def tensors_in(args: Sequence[Any]) -> Iterator[Tensor]:
@@ -791,12 +853,12 @@ class _Handle:
         self.handle.remove()
 
 
-def _sees(node: Node, leaf: Node) -> bool:
-    """Whether a value depends on another."""
+def _sees(node: Node, leaves: Sequence[Node]) -> bool:
+    """Whether a value depends on any of these."""
     seen, stack = set(), [node]
     while stack:
         top = stack.pop()
-        if top is leaf:
+        if top in leaves:
             return True
         if top not in seen:
             seen.add(top)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from rv_check.graphs.differences import Slot
 from rv_check.modules import trace
-from rv_check.modules.generic_point import generic_point, image, make_alike, to_type
-from rv_check.ops.op import Shape
+from rv_check.modules.generic_point import generic_point, make_alike, to_type
+from rv_check.modules.inputs import Batch
 
 SAME = 1e-6  # how far gradients of one parameter may be apart, relative to the largest; others differ by far more
 
@@ -23,21 +23,19 @@ SAME = 1e-6  # how far gradients of one parameter may be apart, relative to the 
 def pair_by_gradients(
     expected: nn.Module,
     found: nn.Module,
-    x: Shape,
+    data: Batch,
     guess: Mapping[str, Slot],
     *,
     places: tuple[trace.Places, trace.Places] = (trace.WHOLE, trace.WHOLE),
     constants: tuple[Collection[str], Collection[str]] = (frozenset(), frozenset()),
-    device: str = "cpu",
 ) -> dict[str, Slot] | None:
     """Where the parameters of one module are in another, in eval mode, and the buffers, by what a training step leaves.
 
     None where outputs or gradients show no such pairing. Both modules are left with other values.
 
-    Args: `x` the shape of an input, without the batch axis; `guess` what is believed, kept where gradients do not
-    decide; `places` where in what each returns the outputs stand; `constants` what stays as it is.
+    Args: `data` what goes in, in float64; `guess` what is believed, kept where gradients do not decide; `places` where
+    in what each returns the outputs stand; `constants` what stays as it is.
     """
-    data = image(x, 2, torch.float64, device)
     modules = tuple(zip((expected, found), places, strict=True))
     for module, kept in zip((expected, found), constants, strict=True):
         generic_point(module, constants=kept)

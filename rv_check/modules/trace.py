@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rv_check.errors import RvCheckError
 from rv_check.graphs.differences import Slot
 from rv_check.modules.generic_point import CHANCE, put, there
+from rv_check.modules.inputs import Batch, batch_of
 from rv_check.modules.observe import tensors_of
 from rv_check.modules.torch_state import exact_float32, seeded
 
@@ -98,7 +99,8 @@ class Trace:
     """What one run of a module left: outputs by their places, those of modules by their names in the order of calls,
     gradients, and buffers.
 
-    `backward`: whether there was a backward pass; without one there are no gradients to compare.
+    `input_gradients`: those of the other tensors that went in, by what they are called; `backward`: whether there was a
+    backward pass; without one there are no gradients to compare.
     """
 
     outputs: dict[str, Tensor]
@@ -107,11 +109,12 @@ class Trace:
     gradients: dict[str, Tensor | None]
     buffers: dict[str, Tensor]
     backward: bool = True
+    input_gradients: dict[str, Tensor | None] = field(default_factory=dict)
 
 
 def run(
     model: nn.Module,
-    x: Tensor,
+    x: Tensor | Batch,
     train: bool,
     modules: Collection[str],
     places: Places = WHOLE,
@@ -127,14 +130,14 @@ def run(
     kept: dict[str, Tensor] = {}
     named = [(name, module) for name, module in model.named_modules() if name in modules]
     handles = [module.register_forward_hook(_keep(kept, name)) for name, module in named]
-    x = x.clone().requires_grad_()
+    data = batch_of(x).clone().each_fraction(Tensor.requires_grad_)
     state = model.state_dict()
     before = {name: state[name].clone() for name, _ in model.named_buffers() if name in state}
     model.train(train)
     model.zero_grad(set_to_none=True)
     try:
         with seeded(seed), exact_float32():
-            outputs = forward(model, x, places)
+            outputs = forward(model, data, places)
             if backward:
                 _backward(list(outputs.values()), seed)
     finally:
@@ -145,8 +148,9 @@ def run(
     buffers = {name: state[name].clone() for name in before}
     for name, buffer in before.items():
         state[name].copy_(buffer)
+    others = {where: data.tensors[where].grad for where in data.inputs.others}
     outputs = {place: y.detach() for place, y in outputs.items()}
-    return Trace(outputs, kept, x.grad, gradients, buffers, backward)
+    return Trace(outputs, kept, data.main.grad, gradients, buffers, backward, others)
 
 
 def _backward(outputs: Sequence[Tensor], seed: int) -> None:
@@ -163,34 +167,35 @@ def _backward(outputs: Sequence[Tensor], seed: int) -> None:
         torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
 
 
-def forward(model: nn.Module, x: Tensor, places: Places = WHOLE) -> dict[str, Tensor]:
+def forward(model: nn.Module, x: Tensor | Batch, places: Places = WHOLE) -> dict[str, Tensor]:
     """The outputs for `x`, by their places in what the model returns: `.logits`, `[0]`, or "" for all of it.
 
     Raises: RvCheckError where there is no tensor, and where `x` is not what it was before.
     """
-    given = x.clone()
-    returned = model(given)
+    data = batch_of(x)
+    given = data.clone()
+    returned = given.call(model)
     tensors = dict(tensors_of(returned))
     for place in places:
         if place not in tensors:
             raise RvCheckError(
                 f"it returns a {type(returned).__name__}, expected a tensor{' at ' + place if place else ''}"
             )
-    if not torch.equal(given, x):
+    if not given.equals(data):
         raise RvCheckError("it changes its input in place, expected an input that stays as it is")
     return {place: tensors[place] for place in places}
 
 
-def output(model: nn.Module, x: Tensor, places: Places = WHOLE, seed: int = CHANCE) -> dict[str, Tensor]:
+def output(model: nn.Module, x: Tensor | Batch, places: Places = WHOLE, seed: int = CHANCE) -> dict[str, Tensor]:
     """The outputs in eval mode, without gradients, and with the same chance each time. Raises: as `forward`."""
     with torch.no_grad(), seeded(seed), exact_float32():
         return forward(model.eval(), x, places)
 
 
-def outputs(model: nn.Module, x: Tensor, seed: int = CHANCE) -> dict[str, Tensor]:
+def outputs(model: nn.Module, x: Tensor | Batch, seed: int = CHANCE) -> dict[str, Tensor]:
     """All tensors of the output in eval mode, by where they stand, as `output`. Raises: RvCheckError for none."""
     with torch.no_grad(), seeded(seed), exact_float32():
-        found = {where: tensor.clone() for where, tensor in tensors_of(model.eval()(x.clone()))}
+        found = {where: tensor.clone() for where, tensor in tensors_of(batch_of(x).clone().call(model.eval()))}
     if not found:
         raise RvCheckError("it returns no tensor")
     return found
@@ -213,7 +218,7 @@ class _Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def types_within(model: nn.Module, x: Tensor) -> set[torch.dtype]:
+def types_within(model: nn.Module, x: Tensor | Batch) -> set[torch.dtype]:
     """The types of floating point that a module computes in, whatever type its input is of. Raises: as `forward`."""
     precision = _Precision()
     with precision:
@@ -282,6 +287,8 @@ def _gradients(expected: Trace, found: Trace) -> Iterator[TensorDifference]:
         at = compare(f"gradient of {name}", expected.gradients.get(name), found.gradients.get(name), floor)
         yield replace(at, module=name.rpartition(".")[0])
     yield compare("gradient of the input", expected.input_gradient, found.input_gradient)
+    for where, gradient in expected.input_gradients.items():
+        yield compare(f"gradient of the input {where}", gradient, found.input_gradients.get(where))
 
 
 def shared_modules(a: nn.Module, b: nn.Module) -> set[str]:

@@ -172,9 +172,14 @@ class CandidateCollector(CheckCollector):
             raise Blocked(f"the module: see {self.name}::{self._failed}")
         if self._run is None:
             need("torch")
+            from rv_check.modules.inputs import inputs_taken
+
             try:
-                module, self.fresh = load_module(self.entry.module, self.entry.kwargs)
-                run = ModuleRun(module, self.arch, self.config.getoption("--rv-device"), self.entry.until)
+                candidate = load_module(self.entry.module, self.entry.kwargs)
+                self.fresh = candidate.fresh
+                takes = inputs_taken(candidate.module, candidate.input(self.entry.input))
+                arch, device = self.arch, self.config.getoption("--rv-device")
+                run = ModuleRun.of(candidate.module, arch, device, self.entry.until, takes)
                 observe(run)
             except CannotRun:
                 raise
@@ -192,6 +197,7 @@ class CandidateCollector(CheckCollector):
         entry = self.entry
         parts = [entry.module, "--as", entry.arch]
         parts += ["--kwargs", json.dumps(entry.kwargs)] if entry.kwargs else []
+        parts += ["--input", entry.input] if entry.input else []
         parts += ["--until", entry.until] if entry.until else []
         return shlex.join(["rv-check", "check", *parts])
 

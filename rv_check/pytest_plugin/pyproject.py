@@ -20,10 +20,11 @@ class Entry(NamedTuple):
     arch: str
     kwargs: dict[str, Any]
     until: str | None
+    input: str | None
     place: Place
 
 
-KEYS = ("module", "as", "kwargs", "until")
+KEYS = ("module", "as", "kwargs", "until", "input")
 
 
 def load_candidates(path: Path) -> list[Entry]:
@@ -137,12 +138,8 @@ def _entry(name: str, fields: Any, place: Place) -> Entry | Problem:
             return Problem(
                 f"candidate {quote(name)} has no key {quote(key)}", place, ", ".join(KEYS), nearest(key, KEYS)
             )
-    module, arch, kwargs, until = (
-        fields.get("module", name),
-        fields.get("as"),
-        fields.get("kwargs", {}),
-        fields.get("until"),
-    )
+    module, arch, kwargs = fields.get("module", name), fields.get("as"), fields.get("kwargs", {})
+    until, input = fields.get("until"), fields.get("input")
     if not isinstance(arch, str):
         return Problem(f"candidate {quote(name)} does not say what it should be", place, 'as = "resnet50"')
     if not isinstance(module, str) or not is_module_name(module):
@@ -151,4 +148,6 @@ def _entry(name: str, fields: Any, place: Place) -> Entry | Problem:
         return Problem(
             f"kwargs or until of candidate {quote(name)}", place, "a table of arguments, and the name of a step"
         )
-    return Entry(name, module, arch, kwargs, until, place)
+    if not isinstance(input, str | None):
+        return Problem(f"input of candidate {quote(name)}", place, 'a text, as in "1 28 28"')
+    return Entry(name, module, arch, kwargs, until, input, place)

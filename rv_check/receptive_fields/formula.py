@@ -92,14 +92,15 @@ def _passed_by_all(graph: Graph) -> Iterator[Node]:
         for feed in node.feeds:
             readers[feed] += 1
     open_: dict[Node, int] = {}
+    seeing = {graph.input}  # what depends on the main input, which alone is followed
     for node in live:
         for feed in node.feeds:
             if feed in open_:
                 open_[feed] -= 1
                 if not open_[feed] and feed not in outputs:
                     del open_[feed]
-        sees = node is graph.input or any(not feed.fixed for feed in node.feeds)
-        if sees and not node.fixed and node.kind != "random":
+        if node is graph.input or not seeing.isdisjoint(node.feeds):
+            seeing.add(node)
             open_[node] = readers[node]
             if len(open_) == 1 and node is not graph.input:
                 yield node

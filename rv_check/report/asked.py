@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.load import load
+from rv_check.archs.load import load, parse_size
 from rv_check.errors import RvCheckError
 from rv_check.ops.op import Shape
 from rv_check.optional import need
@@ -13,10 +14,12 @@ from rv_check.optional import need
 if TYPE_CHECKING:
     from torch import nn
 
+    from rv_check.modules.observe import Subject
+
 IMAGE = (3, 224, 224)  # the input of a module, unless given
 
 
-def arch_of(subject: Any, input: Shape | None) -> Arch | None:
+def arch_of(subject: Any, input: Any) -> Arch | None:
     """The arch, or that of this name, at the input; None where it is something else.
 
     Raises: RvCheckError for an unknown name, and where the input is no shape; SpecError for a bad spec.
@@ -40,10 +43,40 @@ def module_of(subject: Any) -> nn.Module:
 
 
 def input_of(input: Any) -> Shape:
-    """The shape of an image, that of most unless given. Raises: RvCheckError where it is none."""
-    shape = IMAGE if input is None else input
-    is_shape = isinstance(shape, tuple | list) and shape and all(type(size) is int and size > 0 for size in shape)
-    if not is_shape:
+    """The shape of an image, as an arch takes it. Raises: RvCheckError where it is none, SpecError for a bad text."""
+    if isinstance(input, str):
+        return parse_size(input)
+    if not (isinstance(input, tuple | list) and input and all(type(size) is int and size > 0 for size in input)):
         expected = "the shape of one image without the batch axis, as (3, 224, 224)"
         raise RvCheckError(f"input is {input!r}", expected=expected)
-    return tuple(shape)
+    return tuple(input)
+
+
+@dataclass(frozen=True)
+class AskedModule:
+    """A module that something is asked about: as it is observed, at its own input.
+
+    `size`: the shape of its main tensor; `inferred`: in words, what it told of its input where nobody said it.
+    """
+
+    subject: Subject
+    size: Shape
+
+    @property
+    def inferred(self) -> str:
+        """What it told of its input, in words; "" where somebody said it, or the usual one does."""
+        return f"inferred: {self.subject.inferred}" if self.subject.inferred else ""
+
+
+def asked_module(module: nn.Module, input: Any = None) -> AskedModule:
+    """A module at what goes in, as `inputs_of` takes it: where nobody says it an image, or what the module tells.
+
+    Raises: RvCheckError where that is no input.
+    """
+    from rv_check.modules.inputs import inputs_taken
+    from rv_check.modules.observe import Subject
+
+    takes = inputs_taken(module, input)
+    subject = Subject(module, takes=takes)
+    size = IMAGE if takes is None else takes.shape
+    return AskedModule(subject, subject.settle(size, "all" if takes is None else "nothing"))

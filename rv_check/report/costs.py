@@ -18,7 +18,7 @@ from rv_check.graphs.graph import Graph
 from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import ArchNetwork
 from rv_check.ops.op import Shape
-from rv_check.report.asked import arch_of, input_of, module_of
+from rv_check.report.asked import arch_of, asked_module, module_of
 from rv_check.report.tables import table
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class CostedNetwork:
     network: Network
     image: Shape
     params: int
+    inferred: str = ""  # what the module told of its input
 
     def graph(self, *, training: bool = False, batch: int = 1) -> Graph:
         """What it does, operation by operation. Raises: RvCheckError."""
@@ -51,7 +52,7 @@ class CostedNetwork:
             training, why = counted(self.graph(training=True), own), ""
         except RvCheckError as error:  # it may be made for eval mode alone, or ask for targets
             training, why = forward, str(error.problems[0].message)
-        return NetworkMacs(self.name, self.params, forward, rules, training, why, graph.by_image)
+        return NetworkMacs(self.name, self.params, forward, rules, training, why, graph.by_image, self.inferred)
 
     def memory(
         self, training: Graph, evaluation: Graph, own: OwnRules, batch: int, dtype: str, optimiser: str
@@ -59,23 +60,24 @@ class CostedNetwork:
         """Its bytes, by its graphs of a batch. Raises: RvCheckError for an unknown type or optimiser."""
         found = bytes_of.counted_memory(training, evaluation, dtype, optimiser, own.ignored)
         by_image = tuple(dict.fromkeys((*training.by_image, *evaluation.by_image)))
-        return NetworkMemory(self.name, batch, dtype, optimiser, found, by_image)
+        return NetworkMemory(self.name, batch, dtype, optimiser, found, by_image, self.inferred)
 
 
-def network_of(subject: nn.Module | Arch | str, input: Shape | None = None, name: str = "") -> CostedNetwork:
-    """A module, an arch, or the arch of that name. Args: `name` what a module is called, its class unless given.
+def network_of(subject: nn.Module | Arch | str, input: Any = None, name: str = "") -> CostedNetwork:
+    """A module, an arch, or the arch of that name. Args: as for `macs`.
 
-    Raises: RvCheckError where it is none of them, or the input is no shape.
+    Raises: RvCheckError where it is none of them, or the input is none.
     """
     arch = arch_of(subject, input)
     if arch is not None:
         return CostedNetwork(arch.name, ArchNetwork(arch), arch.input, arch.params)
     module = module_of(subject)
     from rv_check.modules.network import ModuleNetwork
-    from rv_check.modules.observe import Subject
 
+    asked = asked_module(module, input)
     params = sum(parameter.numel() for parameter in module.parameters())
-    return CostedNetwork(name or type(module).__name__, ModuleNetwork(Subject(module)), input_of(input), params)
+    name = name or type(module).__name__
+    return CostedNetwork(name, ModuleNetwork(asked.subject), asked.size, params, asked.inferred)
 
 
 # Multiply-adds
@@ -87,7 +89,8 @@ class NetworkMacs:
 
     `params`: number of parameters; `counted`: the operations; `rules`: own rules, by kind of operation; `training`: the
     operations in train mode, which the backward pass is that of; `not_trained`: why these are those of eval mode;
-    `by_image`: the places where what is done, and so the count, depends on the values of the image.
+    `by_image`: the places where what is done, and so the count, depends on the values of the image; `inferred`: what
+    the module told of its input, where nobody said it.
     """
 
     name: str
@@ -97,6 +100,7 @@ class NetworkMacs:
     training: Counted[tuple[Operation, ...]]
     not_trained: str = ""
     by_image: tuple[Place, ...] = ()
+    inferred: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -161,10 +165,11 @@ class NetworkMacs:
         return "\n".join([*lines, *self.notes(), *note_of_image(self.by_image)])
 
     def notes(self) -> list[str]:
-        """Lines that say what an own rule counts, what is ignored, and what is not counted."""
+        """Lines that say what was inferred, what an own rule counts, what is ignored, and what is not counted."""
         numbers = {kind: sum(one.kind == kind for one in self.counted.at_least) for kind in self.rules}
         own = [f"{kind} x {numbers[kind]}, by {rule}" for kind, rule in self.rules.items()]
-        return [*(["", f"own rules: {'; '.join(own)}"] if own else []), *notes_of(self.counted)]
+        told = [*([self.inferred] if self.inferred else []), *([f"own rules: {'; '.join(own)}"] if own else [])]
+        return [*(line for text in told for line in ("", text)), *notes_of(self.counted)]
 
     def __str__(self) -> str:
         return self.table()
@@ -211,7 +216,7 @@ def note_of_image(places: Sequence[Place]) -> list[str]:
 
 def macs(
     subject: nn.Module | Arch | str,
-    input: Shape | None = None,
+    input: Any = None,
     *,
     ignore: Iterable[str] = (),
     rules: Mapping[str, str] | None = None,
@@ -220,9 +225,10 @@ def macs(
     """Multiply-adds of one image of a network, by operation, forward and backward, as `rv-check macs` counts them.
 
     Args: `subject` a module, which is observed as it runs and is not touched, an Arch, or a name that `load` takes;
-    `input` the shape of one image, without the batch axis: that of the arch, and (3, 224, 224) of a module, unless
-    given; `ignore` kinds of operation without a rule that cost nothing; `rules` multiply-adds of others, as
-    {"mylib::op": "y[1] * y[2] * y[3] * weight[1]"}; `name` what a module is called, its class unless given.
+    `input` what goes in, as a shape without the batch axis, a text such as "ids: int64 128 < 30522", or tensors: unless
+    given the arch's image, and of a module its `example_inputs`, else (3, 224, 224), else what it tells; `ignore` kinds
+    of operation without a rule that cost nothing; `rules` multiply-adds of others, as {"mylib::op": "y[1] * y[2] * y[3]
+    * weight[1]"}; `name` what a module is called, its class unless given.
     Returns: a NetworkMacs; its `total` is an error where an operation has no rule, and `at_least` the rest.
     Raises: RvCheckError where the module does not run there, its output does not depend on the input, a rule is none,
     or one of `ignore` and `rules` is of an operation that is not done or has a rule already; SpecError for a bad spec.
@@ -249,6 +255,7 @@ class NetworkMemory:
     optimiser: str
     counted: Counted[Memory]
     by_image: tuple[Place, ...] = ()
+    inferred: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -281,13 +288,14 @@ class NetworkMemory:
             ("values at once in a forward pass without gradients", f"{least}{found.peak:,}"),
         ]
         text = table(("", "bytes"), rows, "lr")
-        notes = [*notes_of(self.counted), *note_of_image(self.by_image)]
+        told = ["", self.inferred] if self.inferred else []
+        notes = [*told, *notes_of(self.counted), *note_of_image(self.by_image)]
         return "\n".join([f"{self.name} in {self.dtype}, batch {self.batch}", "", text, *notes])
 
 
 def memory(
     subject: nn.Module | Arch | str,
-    input: Shape | None = None,
+    input: Any = None,
     batch: int = 1,
     dtype: str = "float32",
     optimiser: str = "momentum",

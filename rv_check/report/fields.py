@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rv_check.archs.arch import Arch
 from rv_check.errors import RvCheckError
@@ -13,7 +13,7 @@ from rv_check.ops.op import Shape
 from rv_check.receptive_fields import formula
 from rv_check.receptive_fields.formula import FieldLine
 from rv_check.receptive_fields.measured import observed
-from rv_check.report.asked import arch_of, input_of, module_of
+from rv_check.report.asked import arch_of, asked_module, module_of
 from rv_check.report.tables import table
 from rv_check.text import shown_shape
 
@@ -40,12 +40,14 @@ class NetworkFields:
     """The receptive fields of steps of a network. Its text is the table that `rv-check receptive-field` prints.
 
     `input`: the shape of one image; `lines`: the steps in order, each with its `name`, what it does (`op`), the shape
-    that it gives (`out`) and its `field`, a ReceptiveField. Raises: RvCheckError where there are none.
+    that it gives (`out`) and its `field`, a ReceptiveField; `inferred`: what a module told of its input, where nobody
+    said it. Raises: RvCheckError where there are none.
     """
 
     name: str
     input: Shape
     lines: tuple[FieldLine, ...]
+    inferred: str = ""
 
     def __post_init__(self) -> None:
         if not self.lines:
@@ -77,6 +79,7 @@ class NetworkFields:
         align = "lll" + "r" * (len(headers) - 4) + "l"
         told = [f"{self.name}  input {shown_shape(self.input)}  (pixels; pixel 0 is at 0)"]
         told += map(str.rstrip, table(headers, rows, align).splitlines())
+        told += [f"\n{self.inferred}"] if self.inferred else []
         told += [f"\n{GLOBAL}"] if any(line.field.is_global for line in self.lines) else []
         told += [f"\n{PHASES}"] if any(line.field.kinds > 1 for line in self.lines) else []
         return "\n".join(told)
@@ -96,7 +99,7 @@ def _notes(line: FieldLine) -> list[str]:
 
 def receptive_field(
     subject: nn.Module | Arch | str,
-    input: Shape | None = None,
+    input: Any = None,
     *,
     depth: int | None = None,
     step: str | None = None,
@@ -105,9 +108,9 @@ def receptive_field(
     """What the units of a network see, in pixels of the input, by formula, as `rv-check receptive-field` says it.
 
     Args: `subject` a module, which is observed as it runs and is not touched, an Arch, or a name that `load` takes;
-    `input` the shape of one image, without the batch axis: that of the arch, and (3, 224, 224) of a module, unless
-    given; `depth` all parts so many names deep, unless given the stages; `step` that step or part alone; `name` what a
-    module is called, its class unless given.
+    `input` what goes in, as for `macs`: the field is in the main one of several tensors; `depth` all parts so many
+    names deep, unless given the stages; `step` that step or part alone; `name` what a module is called, its class
+    unless given.
     Raises: RvCheckError where the module does not run there, an operation cannot be followed, or there is no such step;
     SpecError for a bad spec.
     """
@@ -115,11 +118,9 @@ def receptive_field(
     if arch is not None:
         return NetworkFields(arch.name, arch.input, tuple(lines_of_arch(arch, depth, step)))
     module = module_of(subject)
-    from rv_check.modules.observe import Subject
-
-    image = input_of(input)
-    graph = observed(Subject(module), image)
-    return NetworkFields(name or type(module).__name__, image, tuple(lines_of_graph(graph, depth, step)))
+    asked = asked_module(module, input)
+    lines = tuple(lines_of_graph(observed(asked.subject, asked.size), depth, step))
+    return NetworkFields(name or type(module).__name__, asked.size, lines, asked.inferred)
 
 
 def lines_of_arch(arch: Arch, depth: int | None = None, step: str | None = None) -> list[FieldLine]:

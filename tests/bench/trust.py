@@ -60,7 +60,7 @@ def overhead(device: Device, options: argparse.Namespace) -> Iterator[str]:
     """An identity in each pass that a module without parameters has, and the bare call."""
     point = Point(device.name, "float32", "contiguous", "eager", "inference", 1, (1,))
     made = workloads.make(nn.Identity(), point)
-    x = made.x
+    x = made.x.main
     module, bare = made.module, Calls(lambda: None)
     ours, nothing = side_by_side(device, [made.workload, bare], TimingPlan(seconds=1))
     yield f"overhead: an empty call between two readings of the clock: {1e6 * summary(nothing).median:.2f} us"

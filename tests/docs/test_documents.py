@@ -125,7 +125,8 @@ def test_errors_are_shown_where_they_are_meant_to_be() -> None:
     pages = {
         page_id(path) for path in PAGES if re.search(r"^(rv-check: |Traceback |\S+: error: )", text_of(path), re.M)
     }
-    assert pages == {"docs/specs.md"}  # it shows the message of a misspelt argument
+    # The message of a misspelt argument, and that of a module that takes two.
+    assert pages == {"docs/specs.md", "docs/checking.md"}
 
 
 def test_every_command_has_a_page() -> None:
@@ -193,11 +194,12 @@ def test_candidates_and_blocks(tmp_path: Path) -> None:
     """The tables of the page name two modules, two classes, and what they should be."""
     path = tmp_path / "pyproject.toml"
     path.write_text(shown_file("pytest.md", "pyproject.toml"))
-    first, second = load_candidates(path)
+    first, second, third = load_candidates(path)
+    assert (third.name, third.input) == ("grey", "1 224 224")
     assert (first.module, first.arch, first.place.line) == ("mynet.py:net", "resnet18", 3)
     assert (second.name, second.kwargs, second.until) == ("small", {"num_classes": 10}, "layer4")
     one, two = load_blocks(path)
-    assert (one.cls, one.contract, one.place.line) == ("blocks.py:MyBlock", "residual_block", 7)
+    assert (one.cls, one.contract, one.place.line) == ("blocks.py:MyBlock", "residual_block", 8)
     assert (two.name, two.input) == ("wide", "256 56 56")
     assert find_contract(one.contract).name == "residual_block"
     assert find_contract(two.contract).has_body

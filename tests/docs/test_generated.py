@@ -53,7 +53,7 @@ def test_public_names() -> None:
     """Each has a section with its signature and docstring."""
     text = "\n".join(generated.public())
     assert re.findall(r"^### (\w+)$", text, re.MULTILINE) == rv_check.__all__
-    assert "def assert_same(\n    new: nn.Module,\n    old: nn.Module,\n    input: Shape = (3, 224, 224)," in text
+    assert "def assert_same(\n    new: nn.Module,\n    old: nn.Module,\n    input: Any = None," in text
     assert "`depth`\n: The number of weighted layers on the main path." in text
 
 

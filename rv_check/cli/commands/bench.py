@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -24,6 +24,7 @@ from rv_check.cli import options as shared
 from rv_check.cli.console import DID_NOT_HOLD, HELD, WRONG_QUESTION, Answer, Console
 from rv_check.costs.memory import OPTIMISERS
 from rv_check.errors import RvCheckError
+from rv_check.language.inputs import Inputs
 from rv_check.language.vocabulary import BENCH_AXES
 from rv_check.modules.named import load_module, parse_arguments
 from rv_check.optional import need
@@ -141,7 +142,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer | None:
         groups = groups_on(device.name, ranks.size)
         if options.largest_batch and device.name == "cpu":
             raise RvCheckError("--largest-batch is for CUDA: the CPU's memory has no end that can be run into safely")
-        _see_modules(groups, arguments)
+        groups = _with_modules(groups, arguments, size, console)
         session = bench_run.Session(
             device,
             *_started(device, output),
@@ -180,11 +181,35 @@ def _output(name: str | None, resume: bool) -> Path | None:
     return path
 
 
-def _see_modules(groups: Sequence[Group], arguments: Mapping[str, Any]) -> None:
-    """A wrong name is told before anything is timed. Raises: RvCheckError."""
+def _with_modules(
+    groups: Sequence[Group], arguments: Mapping[str, Any], size: Inputs | None, console: Console
+) -> list[Group]:
+    """The groups with what goes into their modules, where nobody said it. A wrong name is told before anything is
+    timed.
+
+    Raises: RvCheckError.
+    """
+    from rv_check.report.asked import asked_module
+
+    takes: dict[str, Inputs | None] = {}
     for subject in dict.fromkeys(subject for group in groups for subject in group.subjects):
         if subject.arch is None:
-            load_module(subject.name, arguments)
+            candidate = load_module(subject.name, arguments)
+            if size is None:
+                asked = asked_module(candidate.module, candidate.input(None))
+                takes[subject.name] = asked.subject.takes
+                if asked.inferred:
+                    console.note(f"{subject.name}: {asked.inferred}")
+    return [_taken(group, takes) for group in groups]
+
+
+def _taken(group: Group, takes: Mapping[str, Inputs | None]) -> Group:
+    """A group with what goes into its modules, at the size of the first where there is no arch that has one."""
+    subjects = tuple(replace(one, takes=takes.get(one.name) or one.takes) for one in group.subjects)
+    first = next((one.takes for one in subjects if one.takes is not None), None)
+    if first is None or any(one.arch is not None for one in subjects):
+        return replace(group, subjects=subjects)
+    return replace(group, subjects=subjects, point=replace(group.point, input=first.shape))
 
 
 @contextlib.contextmanager

@@ -14,14 +14,14 @@ from rv_check.archs.load import load
 from rv_check.checks.findings import Finding, Report
 from rv_check.cli.common import check_archs, judging, of_module, question_of
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
-from rv_check.cli.options import ARCH_OR_MODULE, Evidence, evidence, evidence_of, jobs, json_of, keywords
+from rv_check.cli.options import ARCH_OR_MODULE, Evidence, evidence, evidence_of, input_size, jobs, json_of, keywords
 from rv_check.errors import RvCheckError
 from rv_check.modules.named import FORMS, is_module, load_module, parse_arguments
 from rv_check.report import findings
 from rv_check.text import quote
 from rv_check.writing import writable
 
-OF_MODULES = ("kwargs", "until", "only", "map", "save_map")
+OF_MODULES = ("kwargs", "input", "until", "only", "map", "save_map")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--as", dest="arch", metavar="ARCH", help="the arch that the module should be; found out if not given"
     )
     keywords(parser)
+    input_size(parser)
     parser.add_argument("--until", metavar="STEP", help="the module ends at this step of the arch, as in layer4")
     parser.add_argument("--only", metavar="STEP", help="only the differences in structure at this step and below it")
     parser.add_argument("--map", action="store_true", help="print the module's name of each parameter and buffer")
@@ -68,14 +69,15 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
 
     with judging(question, console) as (judge, progress):
         progress.at(f"importing {subject}")
-        module, fresh = load_module(subject, arguments)
+        candidate = load_module(subject, arguments)
         found = check(
-            module,
+            candidate.module,
             arch,
             asked.device,
+            input=candidate.input(options.input),
             until=options.until,
             level="structure" if options.only else asked.level,
-            fresh=fresh,
+            fresh=candidate.fresh,
             judge=judge,
             name=subject,
         )
@@ -85,7 +87,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
         found = found.only(options.only)
     if path is not None:
         _save_map(found, path, console)
-    again = _again(subject, options.arch, {"kwargs": options.kwargs, "until": options.until})
+    again = _again(subject, options.arch, {"kwargs": options.kwargs, "input": options.input, "until": options.until})
     return of_module(found, again, options.map)
 
 

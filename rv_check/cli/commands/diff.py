@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rv_check.archs.load import load, parse_size
+from rv_check.archs.load import load
 from rv_check.checks.of_two import OWN_WEIGHTS, compare_archs, compare_modules
 from rv_check.cli.common import judging, of_module, question_of
 from rv_check.cli.console import Answer, Console
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     modules = [is_module_name(name) for name in (options.a, options.b)]
     if asked.level == "spec":
         raise RvCheckError("--level spec compares nothing", expected="--level structure or numbers, or none")
-    if options.input is not None and not all(modules):
+    if options.input is not None and not any(modules):
         raise RvCheckError("--input is for two modules: an arch has an input of its own")
     own_weights = None
     if options.own_weights:
@@ -49,16 +49,19 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
         return of_module(compare_archs(load(options.a), load(options.b)))
     arguments = parse_arguments(options.kwargs)
     chosen = [load(name) for name, is_module in zip((options.a, options.b), modules, strict=True) if not is_module]
-    size = parse_size(options.input, of_module=True) if options.input is not None else (3, 224, 224)
     question = question_of(asked, chosen)
     from rv_check.checks.of_module import check
 
     with judging(question, console) as (judge, _):
-        loaded = [load_module(name, arguments).module for name in (options.a, options.b) if is_module_name(name)]
+        loaded = [load_module(name, arguments) for name in (options.a, options.b) if is_module_name(name)]
+        inputs = [one.input(options.input) for one in loaded]
         if chosen:
             name = options.b if modules[1] else options.a
-            return of_module(check(loaded[0], chosen[0], asked.device, level=asked.level, judge=judge, name=name))
-        new, old = loaded[1], loaded[0]
+            module, arch = loaded[0].module, chosen[0]
+            found = check(module, arch, asked.device, input=inputs[0], level=asked.level, judge=judge, name=name)
+            return of_module(found)
+        new, old = loaded[1].module, loaded[0].module
+        size = next((one for one in inputs if one is not None), None)
         names = (options.b, options.a)
         return of_module(
             compare_modules(

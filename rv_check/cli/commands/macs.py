@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, get_args
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.load import archs, load, parse_size
+from rv_check.archs.load import archs, load
 from rv_check.cli import options as shared
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
 from rv_check.cli.options import StepOptions
@@ -113,8 +113,8 @@ def _network(name: str, size: str | None, kwargs: str | None) -> CostedNetwork:
     """An arch, or a module as it runs. Raises: RvCheckError where it is neither."""
     if not is_module(name, kwargs):
         return network_of(load(name, size))
-    x = parse_size(size, of_module=True) if size is not None else None
-    return network_of(load_module(name, parse_arguments(kwargs)).module, x, name)
+    candidate = load_module(name, parse_arguments(kwargs))
+    return network_of(candidate.module, candidate.input(size), name)
 
 
 def _rules(given: Sequence[str]) -> dict[str, str]:
@@ -178,7 +178,7 @@ def _left_out(found: NetworkMacs) -> list[str]:
     """What the totals of counters leave out, and why."""
     kinds = _without(found)
     if not kinds:
-        return []
+        return found.notes()
     return ["", f"left out of what counters count: {', '.join(kinds)}", *found.notes()]
 
 
@@ -218,7 +218,8 @@ def roofline_text(
     headers = ("module", "op", "MACs", "bytes", "FLOP/byte", "us", "bound by")
     text = tables.table(headers, rows, "llrrrrl")
     device = f"in {step.dtype}, batch {step.batch}, on a device of {rate:g} FLOP/s and {bandwidth:g} bytes/s"
-    notes = "".join(f"\n{line}" for line in note_of_image(found.by_image))
+    told = [*(["", found.inferred] if found.inferred else []), *note_of_image(found.by_image)]
+    notes = "".join(f"\n{line}" for line in told)
     return f"{found.name} {device}: no less than {1e3 * total:.3f} ms\n\n{text}{notes}"
 
 

@@ -9,20 +9,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.load import load, parse_size
+from rv_check.archs.load import load
 from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.cli import options as shared
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
 from rv_check.errors import RvCheckError
 from rv_check.graphs.graph import Graph
 from rv_check.modules.named import is_module, load_module, parse_arguments
-from rv_check.ops.op import Shape
 from rv_check.receptive_fields import formula, inputs, pictures
 from rv_check.receptive_fields import measured as measured_fields
 from rv_check.receptive_fields import published as published_fields
 from rv_check.receptive_fields.formula import FieldLine
 from rv_check.receptive_fields.measured import MeasuredField
 from rv_check.report import layers, tables
+from rv_check.report.asked import asked_module
 from rv_check.report.fields import FieldColumn, NetworkFields, lines_of_arch, lines_of_graph, number
 from rv_check.text import quote
 
@@ -97,8 +97,8 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     parts = []
     if name is not None:
         network = _network(name, options.input, options.kwargs)
-        found = NetworkFields(name, network.input, tuple(network.lines(options.depth, options.step)))
-        lines = found.lines
+        lines = tuple(network.lines(options.depth, options.step))
+        found = NetworkFields(name, network.input, lines, network.inferred)
         measured = network.measured(lines) if options.measure else [None] * len(lines)
         runs = Runs(options.runs, options.seed, options.statistics) if options.effective or picture else None
         effective = _effective(network, lines, runs) if runs is not None else []
@@ -214,16 +214,14 @@ def _network(name: str, size: str | None, kwargs: str | None) -> _FieldNetwork:
     """An arch, or a module that is run once. Raises: RvCheckError."""
     if not is_module(name, kwargs):
         return _OfArch(load(name, size))
-    return _OfModule(
-        name, parse_size(size, of_module=True) if size is not None else (3, 224, 224), parse_arguments(kwargs)
-    )
+    return _OfModule(name, size, parse_arguments(kwargs))
 
 
 class _OfArch:
     """An arch: its table is static, torch comes with the rest."""
 
     def __init__(self, arch: Arch):
-        self.arch, self.input = arch, arch.input
+        self.arch, self.input, self.inferred = arch, arch.input, ""
 
     def lines(self, depth: int | None, step: str | None = None) -> list[FieldLine]:
         return lines_of_arch(self.arch, depth, step)
@@ -247,13 +245,13 @@ class _OfArch:
 class _OfModule:
     """A module: all of it comes from its op graph."""
 
-    def __init__(self, name: str, input: Shape, arguments: Mapping[str, Any]):
-        from rv_check.modules.observe import Subject
-
-        self.name, self.input, self.arguments = name, input, arguments
+    def __init__(self, name: str, input: str | None, arguments: Mapping[str, Any]):
+        self.name, self.arguments = name, arguments
         candidate = load_module(name, arguments)
         self.module, self.fresh = candidate.module, candidate.fresh
-        self.graph: Graph = measured_fields.observed(Subject(self.module), input)
+        asked = asked_module(self.module, candidate.input(input))
+        self.input, self.inferred = asked.size, asked.inferred
+        self.graph: Graph = measured_fields.observed(asked.subject, asked.size)
 
     def lines(self, depth: int | None, step: str | None = None) -> list[FieldLine]:
         return lines_of_graph(self.graph, depth, step)

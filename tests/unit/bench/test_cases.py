@@ -19,6 +19,7 @@ from rv_check.bench.cases import (
     shard,
 )
 from rv_check.errors import RvCheckError
+from rv_check.language.inputs import one_image
 
 SPEC = """\
 family: net(width)
@@ -82,7 +83,7 @@ def test_cuda_has_cases_of_its_own(spec: str) -> None:
 
 def test_the_command_line_counts_before_the_spec(spec: str) -> None:
     """An axis that is given replaces the spec's; two entries that become one case are timed once."""
-    selection = Selection("cpu", {"pass": ("backward",)}, (4,), (3, 48, 48), 0.01)
+    selection = Selection("cpu", {"pass": ("backward",)}, (4,), one_image((3, 48, 48)), 0.01)
     groups = select([f"{spec}::small"], selection)
     assert ids(groups) == ["small backward float32 contiguous eager batch 4 3x48x48 cpu"]
     assert groups[0].tolerance == 0.01
@@ -129,7 +130,7 @@ def test_shards_are_a_partition() -> None:
 
 def test_an_arch_at_the_input_of_the_point(spec: str) -> None:
     """What it costs is what it costs there."""
-    (group,) = select([f"{spec}::small"], Selection("cpu", {"pass": ("inference",)}, (1,), (3, 10, 10)))
+    (group,) = select([f"{spec}::small"], Selection("cpu", {"pass": ("inference",)}, (1,), one_image((3, 10, 10))))
     arch = at(group.subjects[0], group.point).arch
     assert arch is not None
     assert arch.macs == 4 * 27 * 8 * 8  # 3x3 over 3 channels, 8x8 outputs, 4 filters
@@ -146,7 +147,15 @@ def test_an_arch_at_the_input_of_the_point(spec: str) -> None:
         (lambda: parse_batches("x"), "--batch is 'x'"),
         (lambda: parse_shard("3/2"), "--shard is '3/2'\n  expected: which of how many"),
         (lambda: parse_shard("0/2"), "--shard is '0/2'"),
-        (lambda: parse_input("3 32"), "input is '3 32'"),
+        (lambda: parse_input("3 x 32"), "input is '3 x 32'"),
+        (
+            lambda: select(["resnet18"], Selection("cpu", input=one_image((3, 32)))),
+            "conv needs an input C H W, found 3 32",
+        ),
+        (
+            lambda: select(["resnet18"], Selection("cpu", input=parse_input("3 8 8, 3 8 8"))),
+            "resnet18 is an arch, which takes one image",
+        ),
         (lambda: select([], Selection("cpu", {"dtype": ("tf32",)})), "tf32 is of CUDA devices only\n  expected: on"),
         (lambda: select(["resnet18"], Selection("cpu", {"mode": ("graph",)})), "graph is of CUDA devices only"),
         (lambda: select(["resnet19"], CPU), "unknown arch 'resnet19'"),

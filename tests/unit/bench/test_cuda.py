@@ -95,7 +95,7 @@ def test_a_graph_runs_at_the_inference_of_the_module() -> None:
         made.workload.run()
         torch.cuda.synchronize()
         with torch.inference_mode():
-            assert torch.allclose(made.workload.inner.y, made.module(made.x), rtol=1e-4, atol=1e-5)
+            assert torch.allclose(made.workload.inner.y, made.x.call(made.module), rtol=1e-4, atol=1e-5)
 
 
 def test_tf32_is_used_only_where_it_is_asked_for() -> None:
@@ -174,7 +174,7 @@ def test_peak_memory_holds_weights_and_activations() -> None:
             clock = device.stopwatch(warm_cache=True)
             times(made.workload, clock, 2)
             peaks.append(device.peak(lambda made=made, clock=clock: times(made.workload, clock, 1)) - before)
-        least = 2 * sum(parameter.numel() * 4 for parameter in made.module.parameters()) + made.x.numel() * 4
+        least = 2 * sum(parameter.numel() * 4 for parameter in made.module.parameters()) + made.x.main.numel() * 4
         assert peaks[-1] >= least
         del made
         device.recover()

@@ -16,6 +16,8 @@ from rv_check.checks.findings import Report
 from rv_check.checks.of_two import assert_same, compare_modules
 from rv_check.errors import RvCheckError
 from rv_check.graphs.explain import Mistake
+from rv_check.language.inputs import one_image
+from rv_check.modules.inputs import random_batch
 from rv_check.modules.limits import Limits, near
 from rv_check.modules.pairing import pair_by_gradients
 
@@ -244,7 +246,8 @@ def test_what_is_called_the_same_is_the_same() -> None:
 
 def test_pairing() -> None:
     """Each parameter is paired with the one that has its gradient; there is no pairing of different networks."""
-    slots = pair_by_gradients(Gated(), Interpolated(OTHER_NAMES), (3, 6), {})
+    data = random_batch(one_image((3, 6)), 2, torch.float64, "cpu")
+    slots = pair_by_gradients(Gated(), Interpolated(OTHER_NAMES), data, {})
     assert slots is not None
     assert {name: slot.name for name, slot in slots.items()} == {
         "gate.weight": "w.weight",
@@ -252,7 +255,7 @@ def test_pairing() -> None:
         "value.weight": "v.weight",
         "value.bias": "v.bias",
     }
-    assert pair_by_gradients(Gated(), Reversed(OTHER_NAMES), (3, 6), {}) is None
+    assert pair_by_gradients(Gated(), Reversed(OTHER_NAMES), data, {}) is None
 
 
 class Experts(nn.Module):

@@ -775,7 +775,6 @@ RAISES: list[tuple[str, Callable[[], nn.Module], str]] = [
     ("an exception", Raising, "the module does not run at 3 32 32: RuntimeError: mat1 and mat2"),
     ("another argument", TwoArguments, "forward() missing 1 required positional argument: 'mask'"),
     ("no end", Endless, "the module does not run at 3 32 32: RecursionError: "),
-    ("in training", TrainOnly, "the module does not run in train mode at 3 32 32: ValueError: no labels"),
     ("no tensor", NoTensor, "the module returns no tensor"),
     ("a part that is gone", lambda: without(Net()), "AttributeError: 'Net' object has no attribute 'fc'"),
 ]
@@ -795,6 +794,20 @@ def test_error_a_module_that_does_not_run(make: Callable[[], nn.Module], words: 
     assert words in str(raised.value)
     with pytest.raises(RvCheckError):
         assert_conforms(make(), world.arch())
+
+
+def test_one_that_runs_in_eval_mode_only(world: World) -> None:
+    """It is compared in eval mode, which is said; train mode is skipped with its reason, and that is no pass."""
+    report = check(TrainOnly(), world.arch())
+    words = "the module does not run in train mode at 3 32 32: ValueError: no labels"
+    found = {finding.check: finding for finding in report.findings}
+    assert not report.passed
+    assert not report.failed
+    assert f"in eval mode alone, since {words}" in found["structure"].message
+    assert (found["eval"].status, found["train"].status) == ("passed", "skipped")
+    assert words in str(found["train"].reason)
+    with pytest.raises(AssertionError):
+        assert_conforms(TrainOnly(), world.arch())
 
 
 def test_error_shows_the_lines_of_the_module(world: World) -> None:

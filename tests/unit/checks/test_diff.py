@@ -239,16 +239,31 @@ def when(training: bool, batch: int) -> type[Net]:
     return Raising
 
 
-@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("side", [0, 1], ids=["the new one", "the old one"])
-def test_error_one_that_does_not_run(training: bool, side: int) -> None:
-    """Either of them, in either mode: a wrong question, with the user's lines."""
+def test_error_one_that_does_not_run(side: int) -> None:
+    """Either of them: a wrong question, with the user's lines."""
     pair: list[nn.Module] = [Net(), Net()]
-    pair[side] = when(training, 0)()
+    pair[side] = when(False, 0)()
     with pytest.raises(RvCheckError) as raised:
         compare_modules(pair[0], pair[1], IMAGE)
     assert "ValueError: here" in str(raised.value)
     assert "tests/unit/checks/test_diff.py" in str(raised.value)
+
+
+@pytest.mark.parametrize("sides", [(0,), (1,), (0, 1)], ids=["the new one", "the old one", "both"])
+def test_one_that_runs_in_eval_mode_only(sides: tuple[int, ...]) -> None:
+    """The two are compared in eval mode, which is said with the user's line; what was not seen is no pass."""
+    pair: list[nn.Module] = [Net(), Net()]
+    for side in sides:
+        pair[side] = when(True, 0)()
+    report = compare_modules(pair[0], pair[1], IMAGE)
+    found = {finding.check: finding for finding in report.findings}
+    assert not report.passed
+    assert not report.failed
+    assert "in eval mode alone, since" in found["structure"].message
+    assert "ValueError: here" in found["structure"].message
+    assert "tests/unit/checks/test_diff.py" in found["structure"].message
+    assert (found["eval"].status, found["train"].status) == ("passed", "skipped")
 
 
 def test_a_batch_of_one_that_neither_takes() -> None:

@@ -614,9 +614,7 @@ WRONG: list[tuple[str, Callable[[Path, str], list[str]], str]] = [
     ("a diff at no input", lambda m, n: ["diff", f"{m}:Net", f"{m}:Net", "--input", "big"], "input is 'big'"),
     ("a diff of what does not run", lambda m, n: ["diff", f"{m}:Net", f"{m}:Exploding"], "ValueError: boom"),
     ("a diff with what does not run", lambda m, n: ["diff", f"{m}:Exploding", f"{m}:Net"], "ValueError: boom"),
-    ("a diff with what does not train", lambda m, n: ["diff", f"{m}:Training", f"{m}:Net"], "KeyError: 'labels'"),
     ("what does not run", lambda m, n: [f"{m}:Exploding", "--as", n], "does not run at 3 32 32: ValueError: boom"),
-    ("what does not train", lambda m, n: [f"{m}:Training", "--as", n], "in train mode at 3 32 32: KeyError: 'labels'"),
     ("what is not identified", lambda m, n: [f"{m}:Exploding"], "does not run at 3 224 224: ValueError: boom"),
     ("what cannot be built", lambda m, n: ["check", f"{m}:raising", "--as", n], "cannot be built: KeyError: 'weights'"),
 ]

@@ -63,13 +63,13 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_module_is_loaded(nets: Path) -> None:
     """A class and a factory are called, with arguments by name, and what they give is new; what is there is not."""
-    module, fresh = load_module(f"{nets}:Net")
+    module, fresh, _ = load_module(f"{nets}:Net")
     assert (module.out_features, fresh) == (3, True)
-    module, fresh = load_module(f"{nets}:Net", {"outer": 5})
+    module, fresh, _ = load_module(f"{nets}:Net", {"outer": 5})
     assert (module.out_features, fresh) == (5, True)
-    module, fresh = load_module(f"{nets}:make", {"outer": 6, "any": 1})
+    module, fresh, _ = load_module(f"{nets}:make", {"outer": 6, "any": 1})
     assert (module.out_features, fresh) == (6, True)
-    module, fresh = load_module(f"{nets}:made")
+    module, fresh, _ = load_module(f"{nets}:made")
     assert isinstance(module, torch.nn.Module)
     assert not fresh
 

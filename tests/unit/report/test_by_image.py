@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import rv_check
 from rv_check.cli.main import main
 from rv_check.graphs.network import At
-from rv_check.modules.observe import image_of
+from rv_check.modules.observe import data_at
 
 MAPS = (3, 32, 32)
 
@@ -42,7 +42,7 @@ class Detector(nn.Module):
 def test_a_count_of_one_image() -> None:
     """It is that of the image that is made, and the places are those that it decides: boxes, a branch, a mask."""
     net = Detector().eval()
-    boxes = len(net(image_of(At(MAPS, 1), torch.float32)))
+    boxes = len(net(data_at(At(MAPS, 1), None, torch.float32).main))
     found = rv_check.macs(net, MAPS)
     assert found.total == 3 * 16 * 5 * 64 + boxes * 5 * 7
     assert boxes < 64
