@@ -15,7 +15,7 @@ from rv_check.archs.tree import Layer
 from rv_check.checks.arbitration import measured
 from rv_check.checks.check import Check, Outcome
 from rv_check.checks.compared import blocked, copy_to_run, observe, report_of, with_what_never_ran
-from rv_check.checks.findings import Level, Report
+from rv_check.checks.findings import IDENTITY, Finding, Level, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ids_of, place_of
 from rv_check.checks.pair import Pair
@@ -34,6 +34,7 @@ from rv_check.optional import need, need_device
 if TYPE_CHECKING:
     from torch import nn
 
+    from rv_check.checks.identify import Identity
     from rv_check.modules.observe import Subject
 
 
@@ -197,7 +198,8 @@ def check(
 ) -> Report:
     """Whether a module is the network of a spec: its structure, then its numbers in eval and train mode.
 
-    The module itself is not touched: it is observed and compared as a copy. Without an arch it is identified first.
+    The module itself is not touched: it is observed and compared as a copy. Without an arch it is identified first;
+    one that is near to none is held against none, and the one finding, `identity`, says what it is.
 
     Args: `module` any nn.Module that takes (N, C, H, W); `arch` an Arch or a name that `load` takes; `device` where
     both run, as torch names it; `until` the step of the arch that the module ends at; `level` the highest to check;
@@ -215,15 +217,16 @@ def check(
     name = name or type(module).__name__
     notes = [f"seen through: {one}" for one in wrappers_of(module)]
     module = unwrapped(module)
-    was_named = arch is not None
+    identity = None
     if arch is None:
         from rv_check.checks.identify import identify
         from rv_check.modules.torch_state import steady
 
         with steady():
             identity = identify(module)
+        if not identity.near:
+            return _unknown(name, identity, notes)
         arch = identity.arch
-        notes.append(f"inferred: {identity.words}")
     elif isinstance(arch, str):
         arch = load(arch)
     _ = arch.tree  # a bad spec is a wrong question
@@ -236,10 +239,12 @@ def check(
     with run.lent:
         observe(run)
         report = report_of(run, name, arch.name, checks_of_module(level, fresh), judge, checks_of(arch))
-    report = replace(report, notes=(*notes, *report.notes))
-    if run.structure.mistakes and was_named:
-        report = replace(report, notes=(*_rather(module, arch), *report.notes))
-    return report
+    differs = bool(run.structure.mistakes)
+    if identity is not None:
+        notes.append(f"inferred: {identity.words(same=not differs)}")
+    elif differs:
+        notes[:0] = _rather(module, arch)
+    return replace(report, notes=(*notes, *report.notes))
 
 
 def checks_of_module(level: Level | None = None, fresh: bool = False) -> list[Check]:
@@ -247,19 +252,24 @@ def checks_of_module(level: Level | None = None, fresh: bool = False) -> list[Ch
     return checks_asked("fresh module" if fresh else "module", level)
 
 
+def _unknown(name: str, identity: Identity, notes: Sequence[str]) -> Report:
+    """The report on a module that is near to no arch: it is held against none."""
+    finding = Finding(name, IDENTITY, "structure", "failed", identity.words(same=False))
+    return Report(name, None, (finding,), notes=(*notes, "--as ARCH holds it against one all the same"))
+
+
 def _rather(module: nn.Module, arch: Arch) -> list[str]:
     """What the module is, where it is another arch than asked."""
-    from rv_check.checks.identify import identify
+    from rv_check.checks.identify import has_structure, identify
     from rv_check.modules.torch_state import steady
 
     with steady():
         try:
-            identity = identify(module)
+            other = identify(module).arch
+            is_other = other.name != arch.name and has_structure(module, other)
         except RvCheckError:  # it does not run at their inputs, so it is none of them
             return []
-    if identity.same and identity.arch.name != arch.name:
-        return [f"this is {identity.arch.name}: rv-check check ... --as {shlex.quote(identity.arch.name)}"]
-    return []
+    return [f"this is {other.name}: rv-check check ... --as {shlex.quote(other.name)}"] if is_other else []
 
 
 def assert_conforms(module: nn.Module, arch: Arch | str, device: str = "cpu", *, until: str | None = None) -> None:
