@@ -18,6 +18,7 @@ from rv_check.graphs.graph import Graph, Node, State, TensorShape
 from rv_check.ops.kinds import kind_of
 
 Way = tuple[Node, ...]  # operations from one landmark to the next
+LOOSE = 0.75  # what a layer is worth that has another kernel
 LONGEST_WAY = 24  # operations of a way that are looked at, the last ones
 
 
@@ -52,8 +53,8 @@ class Keys:
     def bound(self, other: Keys) -> float:
         """What the likeness of two networks is at most, as far as landmarks tell without their order."""
         most = max(self.exact.total(), other.exact.total())
-        common = (self.exact & other.exact).total() + (self.loose & other.loose).total()
-        return common / 2 / most if most else 0.0
+        exact, loose = (self.exact & other.exact).total(), (self.loose & other.loose).total()
+        return (LOOSE * loose + (1 - LOOSE) * exact) / most if most else 0.0
 
 
 def keys_of(arch: Arch) -> Keys:

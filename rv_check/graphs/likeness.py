@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 
 from rv_check.graphs.graph import Node, State
-from rv_check.graphs.landmarks import Landmarks
+from rv_check.graphs.landmarks import LOOSE, Landmarks
 
 Change = tuple[float, Hashable]  # what a kind of change weighs, and what it is
 
@@ -40,7 +40,7 @@ def likeness(expected: Landmarks, found: Landmarks) -> float:
             changes.update(_between(*ways))
     changes.update(min((list(_between(expected.ends[0], end)) for end in found.ends), key=_weigh))
     weighs = sum(weight * (0.5 + 0.5 * min(1.0, times / most)) for (weight, _), times in changes.items())
-    return round(max(0.0, 1 - (most - (len(pairs) + alike) / 2 + weighs) / most), 9)
+    return round(max(0.0, (LOOSE * len(pairs) + (1 - LOOSE) * alike - weighs) / most), 9)
 
 
 def _weigh(changes: Sequence[Change]) -> float:
@@ -49,7 +49,8 @@ def _weigh(changes: Sequence[Change]) -> float:
 
 def _of_layers(expected: Node, found: Node) -> Iterator[Change]:
     """What differs between two layers whose weights have the same width."""
-    for name in sorted({*expected.attributes, *found.attributes} - {"out", "kernel"}):
+    follows = "padding" if expected.attributes.get("kernel") != found.attributes.get("kernel") else ""
+    for name in sorted({*expected.attributes, *found.attributes} - {"out", "kernel", follows}):
         values = expected.attributes.get(name), found.attributes.get(name)
         if values[0] != values[1] and expected.kind == found.kind:
             yield OTHER_WINDOW, (name, values)
