@@ -84,10 +84,11 @@ def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity
     for most, arch in bounds[:MOST_LOOKS]:
         if scored and most < scored[0][0]:
             break
-        scored.append((likeness(_landmarks(arch), graphs.landmarks(arch.declared_input)), arch))
+        there = graphs.landmarks(arch.declared_input) if most >= NEAR else seen
+        scored.append((likeness(_landmarks(arch), there), arch))
         scored.sort(key=lambda pair: -pair[0])
     best = [arch for score, arch in scored if score == scored[0][0]]
-    arch = graphs.like_in_training(best) if len(best) > 1 else best[0]
+    arch = graphs.like_in_training(best) if len(best) > 1 and scored[0][0] >= NEAR else best[0]
     params = sum(parameter.numel() for parameter in module.parameters())
     layers = weights(seen)
     description = f"{params:,} parameters in {layers} layer{'s' * (layers != 1)}, {looks_like(seen)}"
@@ -163,7 +164,7 @@ class _Graphs:
         return self.marks[at]
 
     def like_in_training(self, archs: list[Arch]) -> Arch:
-        """The most like in train mode, of archs that are equally like in eval mode; the first where it tells nothing."""
+        """The most like in train mode, of archs that are equally like in eval mode; the first of several."""
 
         def score(arch: Arch) -> float:
             return likeness(Landmarks(graph_of(arch, training=True)), self.landmarks(arch.input, training=True))
@@ -207,8 +208,8 @@ def _fitted(arch: Arch, seen: Landmarks) -> Iterator[Arch]:
     if "classes" in given:
         choices["classes"] += seen.classes
     if "width" in given:
-        choices["width"] += _widths(arch, seen)
-    for values in itertools.product(*choices.values()):
+        choices["width"] += _width(arch, given["width"], seen)
+    for values in itertools.product(*map(dict.fromkeys, choices.values())):
         changed = tuple((name, one) for name, one in zip(choices, values, strict=True) if one != given[name])
         other = _with(arch, changed) if changed else arch
         if other is not None:
@@ -226,12 +227,10 @@ def _flags(block: Partial) -> list[Partial]:
     return [Partial(block.target, tuple((filled | {name: value}).items())) for name, value in flags.items()]
 
 
-def _widths(arch: Arch, seen: Landmarks) -> list[int]:
+def _width(arch: Arch, width: Value, seen: Landmarks) -> list[Value]:
     """The width that makes the first layer of the arch as wide as that of the module, where there is one."""
-    default = arch.family.arguments["width"]
-    width = default.evaluate(definition_scope(arch.family, {})) if default is not None else None
-    layers = (row.node.op for row in arch.rows() if isinstance(row.node, Layer))
-    own = next((layer.out for layer in layers if layer.kind.weighted), None)
+    layers = (row.node for row in arch.rows() if isinstance(row.node, Layer))
+    own = next((layer.op.params(layer.x)["weight"][0] for layer in layers if layer.op.kind.weighted), None)
     if not isinstance(width, int) or own is None or seen.stem is None or width * seen.stem % own:
         return []
     return [width * seen.stem // own]

@@ -20,6 +20,7 @@ from rv_check.ops.kinds import kind_of
 Way = tuple[Node, ...]  # operations from one landmark to the next
 LOOSE = 0.75  # what a layer is worth that has another kernel
 LONGEST_WAY = 24  # operations of a way that are looked at, the last ones
+MOST_CLASSES = 4  # numbers of classes that a network may have, of several outputs
 
 
 @dataclass(frozen=True)
@@ -98,27 +99,27 @@ class Landmark:
 class Landmarks:
     """The landmarks of a graph. What no output uses is none.
 
-    `layers`: those that are weighted layers; `products`: of two matrices that are no weights; `ends`: the ways to the outputs; `classes`: how many values for an image
-    the outputs have that are no maps.
+    `layers`: those that are weighted layers; `products`: how many of two matrices, none of them a weight; `ends`: the
+    ways to the outputs; `classes`: how many values for an image the outputs give that are no maps.
     """
 
     def __init__(self, graph: Graph):
         self.all: list[Landmark] = []
         self.layers: list[Node] = []
-        self._at = {graph.input: 0}  # a landmark's place in the order
         self._source = {graph.input: graph.input}  # of each operation, the landmark that it comes from
         self._way: dict[Node, Way] = {graph.input: ()}  # and how
+        self._at = {graph.input: 0}  # the place of a landmark in the order
         live = set(graph.live)
         passed = [node for node in flow(graph) if node in live and not node.fixed]
         for node in passed:
             self._pass(node)
-        last = max((at for at, one in enumerate(self.all) if weighs(one.node)), default=-1)
+        last = max((at for at, one in enumerate(self.all) if is_layer(one.node)), default=-1)
         del self.all[last + 2 :]  # an addition may end the last block; what comes then is made of the answer
-        self.products = sum(node.row.multiplies == "matrices" and not weighs(node) for node in passed)
         self.keys = Keys.of([landmark.key for landmark in self.all])
-        ends = graph.outputs.values()
-        self.ends = tuple(self._way.get(node, ()) for node in ends)
-        self.classes = sorted({node.shape[1] for node in ends if len(node.shape) == 2}, reverse=True)
+        self.products = sum(node.row.multiplies == "matrices" and not is_layer(node) for node in passed)
+        outputs = graph.outputs.values()
+        self.ends = tuple(self._way.get(node, ()) for node in outputs)
+        self.classes = sorted({node.shape[1] for node in outputs if len(node.shape) == 2}, reverse=True)[:MOST_CLASSES]
 
     def _pass(self, node: Node) -> None:
         feeds = [feed for feed in dict.fromkeys(node.feeds) if feed in self._source]
@@ -128,13 +129,13 @@ class Landmarks:
         if keys:
             ways = tuple(self._way[feed] for feed in feeds)
             self.all += [Landmark(keys[0], node, ways), *(Landmark(key, node) for key in keys[1:])]
-            self._at[node], self._source[node], self._way[node] = len(self.all), node, ()
-            return
-        way = tuple(dict.fromkeys(one for feed in feeds for one in self._way[feed]))
-        self._source[node] = next(iter(sources), node)
+            self._source[node], self._way[node] = node, ()
+        else:
+            way = tuple(dict.fromkeys(one for feed in feeds for one in self._way[feed]))
+            only_moves = node.row.moves and node.row.sees != "window"  # a pad or a cut changes what is seen
+            self._source[node] = next(iter(sources), node)
+            self._way[node] = way if only_moves else (*way, node)[-LONGEST_WAY:]
         self._at.setdefault(self._source[node], len(self.all))
-        only_moves = node.row.moves and node.row.sees != "window"  # a pad or a cut changes what is seen
-        self._way[node] = way if only_moves else (*way, node)[-LONGEST_WAY:]
 
     @property
     def stem(self) -> int | None:
@@ -142,7 +143,7 @@ class Landmarks:
         return weight_of(self.layers[0])[0] if self.layers else None
 
     def _keys(self, node: Node, sources: int) -> list[Key]:
-        if weighs(node):
+        if is_layer(node):
             self.layers.append(node)
             return [Key.of_layer(weight_of(node))]
         return _of_join(node.kind, node.shape[1] if len(node.shape) > 1 else 0, sources)
@@ -154,7 +155,7 @@ def _of_join(kind: str, channels: int, sources: int) -> list[Key]:
     return [Key(key, key)] * (sources - 1 if kind_of(kind).commutes else min(1, sources - 1))
 
 
-def weighs(node: Node) -> bool:
+def is_layer(node: Node) -> bool:
     """Whether it is a weighted layer."""
     return node.row.weighted and "weight" in node.tensors
 
@@ -178,15 +179,23 @@ def looks_like(landmarks: Landmarks) -> str:
     joins = dict.fromkeys(one.node for one in landmarks.all if one.node not in layers)
     kinds = Counter(node.kind for node in joins)
     if landmarks.products > 1:  # of queries with keys, and of what comes of it with values
-        return f"looks like a transformer: attention {landmarks.products // 2} times"
+        return f"looks like a transformer: attention {_times(landmarks.products // 2)}"
     if not layers:
         return "without a layer that rv-check knows"
     if not convs:
         return "looks like a perceptron"
-    words = f"{len(convs)} convolution{'s' if len(convs) > 1 else ''}"
+    words = _counted(len(convs), "convolution")
     words += f", {depthwise} of them depthwise" if depthwise else ""
     if kinds["concat"] > kinds["sum"]:
-        return f"looks like a network whose branches are concatenated {kinds['concat']} times: {words}"
+        return f"looks like a network whose branches are concatenated {_times(kinds['concat'])}: {words}"
     if kinds["sum"]:
-        return f"looks like a residual network: {words}, {kinds['sum']} sums"
+        return f"looks like a residual network: {words}, {_counted(kinds['sum'], 'sum')}"
     return f"looks like a stack of layers: {words}"
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"

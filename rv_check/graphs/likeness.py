@@ -1,4 +1,4 @@
-"""How like two networks are, as a share: a look at what they are recognised by, before they are held against each other.
+"""How like two networks are, as a share: a look at what they are recognised by, ahead of all that is exact.
 
 What stands between the landmarks of a network (norms, activations, pools) and the arguments of its layers are changed
 by one line of code in all places at once. So each kind of change counts once, and a little more where it was made
@@ -10,7 +10,7 @@ often: a network with another norm everywhere stays the one that it was, and one
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from rv_check.graphs.graph import Node, State
 from rv_check.graphs.landmarks import LOOSE, Landmarks
@@ -43,7 +43,7 @@ def likeness(expected: Landmarks, found: Landmarks) -> float:
     return round(max(0.0, (LOOSE * len(pairs) + (1 - LOOSE) * alike - weighs) / most), 9)
 
 
-def _weigh(changes: Sequence[Change]) -> float:
+def _weigh(changes: Iterable[Change]) -> float:
     return sum(weight for weight, _ in changes)
 
 

@@ -262,7 +262,9 @@ EVERYWHERE = (
         "norms of the batch in eval mode, too",
         everywhere(nn.BatchNorm2d, lambda norm: nn.BatchNorm2d(norm.num_features, track_running_stats=False)),
     ),
-    Change("a norm of layers behind every convolution", everywhere(nn.Conv2d, with_norm, lambda old: old.in_channels > 3)),
+    Change(
+        "a norm of layers behind every convolution", everywhere(nn.Conv2d, with_norm, lambda old: old.in_channels > 3)
+    ),
     Change("leaky relus", everywhere(nn.ReLU, lambda old: nn.LeakyReLU(0.1))),
     Change("gelus", everywhere(nn.ReLU, lambda old: nn.GELU())),
     Change("silus", everywhere(nn.ReLU, lambda old: nn.SiLU())),
@@ -284,7 +286,9 @@ ONCE = (
     Change("a bias of one convolution, or none", once(nn.Conv2d, _biased)),
     Change("one 5x5 for a 3x3", once(nn.Conv2d, larger, is_3x3)),
     Change("one dilated 3x3", once(nn.Conv2d, lambda old: conv(old, padding=2, dilation=2), is_3x3)),
-    Change("one 3x3 more", once(nn.Conv2d, lambda old: nn.Sequential(old, nn.Conv2d(*[old.out_channels] * 2, 3, 1, 1)))),
+    Change(
+        "one 3x3 more", once(nn.Conv2d, lambda old: nn.Sequential(old, nn.Conv2d(*[old.out_channels] * 2, 3, 1, 1)))
+    ),
     Change("one convolution by reflection", once(nn.Conv2d, reflected, is_3x3)),
     Change("another norm in one place", once(NORMS, group_norm)),
     Change("one norm less", once(NORMS, identity)),
