@@ -73,26 +73,31 @@ def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity
     Args: `known` the archs to choose from; all that have short names unless given.
     Raises: RvCheckError where it runs at the declared input of none of them.
     """
-    subject = Subject(module)
     known = list(known if known is not None else all_archs())
-    graphs = _Graphs(subject)
-    first = graphs.any_of(dict.fromkeys(arch.declared_input for arch in known))
-    seen = Landmarks(first)
+    looks = _Looks(module)
+    seen = looks.first(dict.fromkeys(arch.declared_input for arch in known))
     bounds = [(seen.keys.bound(_keys(arch)), arch) for one in known for arch in _fitted(one, seen)]
     bounds.sort(key=lambda pair: -pair[0])
     scored: list[tuple[float, Arch]] = []
     for most, arch in bounds[:MOST_LOOKS]:
-        if scored and most < scored[0][0]:
+        if scored and most < max(score for score, _ in scored):
             break
-        there = graphs.landmarks(arch.declared_input) if most >= NEAR else seen
+        there = looks.at(At(arch.declared_input), seen) if most >= NEAR else seen
         scored.append((likeness(_landmarks(arch), there), arch))
-        scored.sort(key=lambda pair: -pair[0])
-    best = [arch for score, arch in scored if score == scored[0][0]]
-    arch = graphs.like_in_training(best) if len(best) > 1 and scored[0][0] >= NEAR else best[0]
+    highest = max(score for score, _ in scored)
+    best = [arch for score, arch in scored if score == highest]
+    arch = best[0]
+    if len(best) > 1 and highest >= NEAR:
+
+        def in_training(arch: Arch) -> float:
+            at = At(arch.declared_input, training=True)
+            return likeness(Landmarks(graph_of(arch, training=True)), looks.at(at, seen))
+
+        arch = max(best, key=in_training)
     params = sum(parameter.numel() for parameter in module.parameters())
     layers = weights(seen)
     description = f"{params:,} parameters in {layers} layer{'s' * (layers != 1)}, {looks_like(seen)}"
-    return Identity(arch, scored[0][0], len(known), description)
+    return Identity(arch, highest, len(known), description)
 
 
 def has_structure(module: nn.Module, arch: Arch) -> bool:
@@ -108,38 +113,36 @@ def has_structure(module: nn.Module, arch: Arch) -> bool:
     return False
 
 
-class _Graphs:
-    """What a module does at the inputs of archs, each looked at once."""
+class _Looks:
+    """The landmarks of a module at the inputs of archs, each looked for once."""
 
-    def __init__(self, subject: Subject):
-        self.subject = subject
-        self.seen: dict[At, Graph | RvCheckError] = {}
-        self.marks: dict[At, Landmarks] = {}
-        self.fallback: Graph | None = None
+    def __init__(self, module: nn.Module):
+        self.subject = Subject(module)
+        self.seen: dict[At, Landmarks | RvCheckError] = {}
 
-    def any_of(self, inputs: Iterable[Shape]) -> Graph:
-        """The graph at the first of these inputs at which it runs. Raises: RvCheckError, that of the first input."""
-        errors = []
+    def first(self, inputs: Iterable[Shape]) -> Landmarks:
+        """Those at the first of these inputs at which it runs. Raises: RvCheckError, that of the first input."""
+        looks = []
         for x in inputs:
-            try:
-                self.fallback = self.at(At(x))
-                return self.fallback
-            except RvCheckError as error:
-                errors.append(error)
-        raise errors[0]
+            looks.append(self._look(At(x)))
+            if isinstance(looks[-1], Landmarks):
+                return looks[-1]
+        assert isinstance(looks[0], RvCheckError)
+        raise looks[0]
 
-    def at(self, at: At) -> Graph:
-        """Raises: RvCheckError where it does not run there."""
+    def at(self, at: At, otherwise: Landmarks) -> Landmarks:
+        """Those there; others, where it does not run there."""
+        found = self._look(at)
+        return found if isinstance(found, Landmarks) else otherwise
+
+    def _look(self, at: At) -> Landmarks | RvCheckError:
         if at not in self.seen:
             words = f"the module does not run at {shown_shape(at.input)}"
             try:
-                self.seen[at] = run_theirs(words, lambda: self._observe(at))
+                self.seen[at] = Landmarks(run_theirs(words, lambda: self._observe(at)))
             except RvCheckError as error:
                 self.seen[at] = error
-        found = self.seen[at]
-        if isinstance(found, RvCheckError):
-            raise found
-        return found
+        return self.seen[at]
 
     def _observe(self, at: At) -> Graph:
         """The graph there; where it raises, that at an image with as many channels as the first convolution takes."""
@@ -150,26 +153,6 @@ class _Graphs:
             if channels in (None, at.input[0]):
                 raise
             return self.subject.observe(replace(at, input=(channels, *at.input[1:])))
-
-    def landmarks(self, x: Shape, *, training: bool = False) -> Landmarks:
-        """Those at an input; where it does not run there, those at the first at which it does."""
-        at = At(x, training=training)
-        if at not in self.marks:
-            try:
-                graph = self.at(at)
-            except RvCheckError:
-                assert self.fallback is not None
-                graph = self.fallback
-            self.marks[at] = Landmarks(graph)
-        return self.marks[at]
-
-    def like_in_training(self, archs: list[Arch]) -> Arch:
-        """The most like in train mode, of archs that are equally like in eval mode; the first of several."""
-
-        def score(arch: Arch) -> float:
-            return likeness(Landmarks(graph_of(arch, training=True)), self.landmarks(arch.input, training=True))
-
-        return max(archs, key=score)
 
 
 def _channels(module: nn.Module) -> int | None:

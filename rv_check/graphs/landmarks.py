@@ -23,6 +23,11 @@ LONGEST_WAY = 24  # operations of a way that are looked at, the last ones
 MOST_CLASSES = 4  # numbers of classes that a network may have, of several outputs
 
 
+def share(number: float, of: int) -> float:
+    """From 0 to 1, rounded so that equal shares are equal however they were added up."""
+    return round(max(0.0, number / of), 9) if of else 0.0
+
+
 @dataclass(frozen=True)
 class Key:
     """What a landmark is known by.
@@ -55,7 +60,7 @@ class Keys:
         """What the likeness of two networks is at most, as far as landmarks tell without their order."""
         most = max(self.exact.total(), other.exact.total())
         exact, loose = (self.exact & other.exact).total(), (self.loose & other.loose).total()
-        return (LOOSE * loose + (1 - LOOSE) * exact) / most if most else 0.0
+        return share(LOOSE * loose + (1 - LOOSE) * exact, most)
 
 
 def keys_of(arch: Arch) -> Keys:
@@ -128,7 +133,7 @@ class Landmarks:
         keys = self._keys(node, len(sources))
         if keys:
             ways = tuple(self._way[feed] for feed in feeds)
-            self.all += [Landmark(keys[0], node, ways), *(Landmark(key, node) for key in keys[1:])]
+            self.all.extend([Landmark(keys[0], node, ways), *(Landmark(key, node) for key in keys[1:])])
             self._source[node], self._way[node] = node, ()
         else:
             way = tuple(dict.fromkeys(one for feed in feeds for one in self._way[feed]))

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from rv_check.graphs.graph import Node, State
-from rv_check.graphs.landmarks import LOOSE, Landmarks
+from rv_check.graphs.landmarks import LOOSE, Landmarks, share
 
 Change = tuple[float, Hashable]  # what a kind of change weighs, and what it is
 
@@ -29,7 +29,7 @@ def likeness(expected: Landmarks, found: Landmarks) -> float:
     """How like two networks are, from 0 to 1; at most the bound of their keys."""
     most = max(len(expected.all), len(found.all))
     if not most:
-        return 0.0
+        return 0.0  # there is nothing that either is recognised by
     pairs = common([one.key.loose for one in expected.all], [one.key.loose for one in found.all])
     alike = len(common([one.key.exact for one in expected.all], [one.key.exact for one in found.all]))
     changes: Counter[Change] = Counter()
@@ -40,7 +40,7 @@ def likeness(expected: Landmarks, found: Landmarks) -> float:
             changes.update(_between(*ways))
     changes.update(min((list(_between(expected.ends[0], end)) for end in found.ends), key=_weigh))
     weighs = sum(weight * (0.5 + 0.5 * min(1.0, times / most)) for (weight, _), times in changes.items())
-    return round(max(0.0, (LOOSE * len(pairs) + (1 - LOOSE) * alike - weighs) / most), 9)
+    return share(LOOSE * len(pairs) + (1 - LOOSE) * alike - weighs, most)
 
 
 def _weigh(changes: Iterable[Change]) -> float:
