@@ -25,6 +25,7 @@ from rv_check.graphs.match import match
 from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import graph_of
 from rv_check.language.definitions import Block
+from rv_check.modules.copies import unwrapped
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.observe import Subject
 from rv_check.ops.op import Shape
@@ -105,7 +106,7 @@ def has_structure(module: nn.Module, arch: Arch) -> bool:
 
     Raises: RvCheckError where it does not run there.
     """
-    subject, x = Subject(module), At(arch.input)
+    subject, x = Subject(unwrapped(module)), At(arch.input)
     for form in (Form.AT_ANY_SIZE, Form.AT_THIS_SIZE):
         expected, found = graph_of(arch, form=form), run_theirs("the module", partial(subject.observe, x, form))
         if any(match(expected, found.only(where)).same for where in found.outputs):
@@ -117,7 +118,7 @@ class _Looks:
     """The landmarks of a module at the inputs of archs, each looked for once."""
 
     def __init__(self, module: nn.Module):
-        self.subject = Subject(module)
+        self.subject = Subject(unwrapped(module))
         self.seen: dict[At, Landmarks | RvCheckError] = {}
 
     def first(self, inputs: Iterable[Shape]) -> Landmarks:
