@@ -168,6 +168,20 @@ def _ratio_table(name: str) -> str:
     return f"{markdown(('what', 'against', 'ratio', 'of the rounds'), _once(rows))}\n\n{made_by(name)}"
 
 
+def naming() -> str:
+    """What it takes to say which network a module is, in time and in work."""
+    headers = ("network", "said to be", "likeness", "seconds", "runs", "looks", "landmarks")
+    rows = [
+        (one["network"], one["said"], f"{int(100 * one['likeness'])} %", f"{one['seconds']:.1f}", *_counts_of(one))
+        for one in _result("naming")
+    ]
+    return f"{markdown(headers, rows)}\n\n{made_by('naming')}"
+
+
+def _counts_of(one: dict[str, Any]) -> list[str]:
+    return [f"{one[what]:,}" for what in ("runs", "looks", "landmarks")]
+
+
 # Words
 
 
@@ -306,6 +320,7 @@ MEASURED: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
         f"{ONE_THREAD} python tests/bench/structure.py --clock cpu --only warm --archs resnet50",
         _measure_ratios,
     ),
+    "naming": (f"{ONE_THREAD} python tests/bench/naming.py", _measure_ratios),
     "counts": (f"{ONE_THREAD} python docs/tables.py --measure counts", _measure_counts),
 }
 TABLES: dict[str, Callable[[], str]] = {
@@ -320,6 +335,7 @@ TABLES: dict[str, Callable[[], str]] = {
         bench,
         ratios,
         structure,
+        naming,
         counts,
     )
 }

@@ -54,15 +54,27 @@ def _typed(text: str) -> Text:
 
 
 def archs() -> list[Arch]:
-    """Every shipped arch, in the order of the files; the same ones as long as these stay. Raises: SpecError."""
+    """Every standard arch, in the order of the files; the same ones as long as these stay. Raises: SpecError."""
+    return list(_archs_of_versions(spec_files.shipped_folder(), _versions()))
+
+
+def all_archs() -> list[Arch]:
+    """Every arch that has a short name, the standard ones first, then the variants. Raises: SpecError."""
     folder = spec_files.shipped_folder()
-    files = (*spec_files.family_files(folder), *spec_files.block_files(folder))
-    return list(_archs_of_versions(tuple((path, *spec_files.version(path)) for path in files)))
+    return [*archs(), *_archs_of_versions(folder / spec_files.VARIANTS, _versions())]
 
 
-@functools.lru_cache(maxsize=1)
-def _archs_of_versions(files: tuple[tuple[Path, int, int], ...]) -> tuple[Arch, ...]:
-    return tuple(arch for family in families() for arch in archs_of(family))
+def _versions() -> tuple[tuple[Path, int, int], ...]:
+    """Every file that a shipped arch may be made of, with its version."""
+    shipped = spec_files.shipped_folder()
+    folders = shipped, shipped / spec_files.VARIANTS
+    paths = [path for folder in folders for path in (*_family_files(folder), *spec_files.block_files(folder))]
+    return tuple((path, *spec_files.version(path)) for path in paths)
+
+
+@functools.lru_cache(maxsize=2)
+def _archs_of_versions(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> tuple[Arch, ...]:
+    return tuple(arch for family in _families_in(folder) for arch in archs_of(family))
 
 
 def archs_of(family: Family) -> list[Arch]:
@@ -74,9 +86,22 @@ def archs_of(family: Family) -> list[Arch]:
 
 
 def families() -> list[Family]:
-    """The shipped families, in the order of the files. Raises: SpecError."""
-    found = [library.load(path) for path in spec_files.family_files(spec_files.shipped_folder())]
+    """The standard families, in the order of the files. Raises: SpecError."""
+    return _families_in(spec_files.shipped_folder())
+
+
+def variants() -> list[Family]:
+    """The families of other skeletons whose archs have short names, too. Raises: SpecError."""
+    return _families_in(spec_files.shipped_folder() / spec_files.VARIANTS)
+
+
+def _families_in(folder: Path) -> list[Family]:
+    found = [library.load(path) for path in _family_files(folder)]
     return [definition for definition in found if isinstance(definition, Family)]
+
+
+def _family_files(folder: Path) -> list[Path]:
+    return spec_files.family_files(folder) if folder.is_dir() else []
 
 
 def load_archs(path: Path) -> list[Arch]:
@@ -108,10 +133,10 @@ def _family(path: Path) -> Family:
 
 
 def _shipped_family(arch: str) -> Family:
-    shipped = families()
-    found = [family for family in shipped if arch in family.archs]
+    found = [family for family in families() if arch in family.archs]
+    found = found or [family for family in variants() if arch in family.archs]
     if not found:
-        raise unknown("arch", arch, [name for family in shipped for name in family.archs])
+        raise unknown("arch", arch, [name for family in (*families(), *variants()) for name in family.archs])
     if len(found) > 1:
         files = " and ".join(shown_path(family.path) for family in found)
         raise RvCheckError(f"there are two archs {quote(arch)}: in {files}", expected=f"path/to/file.yaml::{arch}")

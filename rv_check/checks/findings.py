@@ -15,6 +15,8 @@ STATUSES: tuple[Status, ...] = ("passed", "failed", "skipped", "blocked")
 Level = Literal["spec", "structure", "numbers"]
 LEVELS: tuple[Level, ...] = ("spec", "structure", "numbers")  # cheapest first
 
+IDENTITY = "identity"  # the check that says which arch a module is, where it is near to none
+
 
 def up_to(level: Level | None) -> tuple[Level, ...]:
     """The level and the cheaper ones; all of them where none is given."""
@@ -167,8 +169,15 @@ class Report:
         return reached
 
     @property
+    def unknown(self) -> str:
+        """What a module is that is near to no arch, in words; "" of every other subject."""
+        return next((f.message for f in self.findings if f.check == IDENTITY), "")
+
+    @property
     def verdict(self) -> str:
         """`resnet18 against torchvision.models.resnet18: holds (5 passed)`."""
+        if self.unknown:
+            return f"{self.subject} is {self.unknown}"
         words = "holds" if self.passed else "does not hold" if self.failed else "is not shown in full"
         counts = {status: sum(f.status == status for f in self.findings) for status in STATUSES}
         counted = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
@@ -176,7 +185,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [self.verdict]
-        for finding in self.findings:
+        for finding in () if self.unknown else self.findings:
             if finding.status != "passed":
                 lines += [f"  {line}" for line in finding.lines()]
         lines += [f"  {note}" for note in self.notes]

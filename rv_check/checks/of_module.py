@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rv_check.archs.arch import Arch
-from rv_check.archs.load import archs, load
+from rv_check.archs.load import all_archs, load
 from rv_check.archs.tree import Layer
 from rv_check.checks.arbitration import measured
 from rv_check.checks.check import Check, Outcome
 from rv_check.checks.compared import blocked, copy_to_run, must_train, observe, report_of, with_what_never_ran
-from rv_check.checks.findings import Level, Report
+from rv_check.checks.findings import IDENTITY, Finding, Level, Report
 from rv_check.checks.judge import Judge
 from rv_check.checks.of_arch import ids_of, place_of
 from rv_check.checks.pair import Pair
@@ -242,7 +242,8 @@ def check(
 ) -> Report:
     """Whether a module is the network of a spec: its structure, then its numbers in eval and train mode.
 
-    The module itself is not touched: it is observed and compared as a copy. Without an arch it is identified first.
+    The module itself is not touched: it is observed and compared as a copy. Without an arch it is identified first;
+    one that is near to none is held against none, and the one finding, `identity`, says what it is.
 
     Args: `module` any nn.Module; `arch` an Arch or a name that `load` takes; `device` where both run, as torch names
     it; `input` what goes in, as `inputs_of` takes it: unless given what its `example_inputs` gives, else one image of
@@ -262,12 +263,12 @@ def check(
     name = name or type(module).__name__
     notes = [f"seen through: {one}" for one in wrappers_of(module)]
     module = unwrapped(module)
-    was_named = arch is not None
-    takes = inputs_taken(module, input)
+    takes, identity = inputs_taken(module, input), None
     if arch is None:
         identity = _identified(module, takes)
+        if not identity.near:
+            return _unknown(name, identity, notes)
         arch = identity.arch
-        notes.append(f"inferred: {identity.words}")
     elif isinstance(arch, str):
         arch = load(arch)
     _ = arch.tree  # a bad spec is a wrong question
@@ -280,11 +281,13 @@ def check(
     with run.lent:
         observe(run)
         report = report_of(run, name, arch.name, checks_of_module(level, fresh), judge, checks_of(arch))
+    differs = bool(run.structure.mistakes)
+    if identity is not None:
+        notes.append(f"inferred: {identity.words(same=not differs)}")
+    elif differs:
+        notes[:0] = _rather(module, arch, takes)
     inferred = run.subject.inferred
-    report = replace(report, notes=(*notes, *([f"inferred: {inferred}"] if inferred else []), *report.notes))
-    if run.structure.mistakes and was_named:
-        report = replace(report, notes=(*_rather(module, arch, takes), *report.notes))
-    return report
+    return replace(report, notes=(*notes, *([f"inferred: {inferred}"] if inferred else []), *report.notes))
 
 
 def checks_of_module(level: Level | None = None, fresh: bool = False) -> list[Check]:
@@ -298,14 +301,20 @@ def _identified(module: nn.Module, takes: Inputs | None) -> Identity:
     Raises: RvCheckError where it runs nowhere.
     """
     from rv_check.checks.identify import identify
-    from rv_check.modules.channels import USUAL, takes_one_image
     from rv_check.modules.torch_state import steady
 
     with steady():
-        module, size = takes_one_image(module, takes)
-        if size == USUAL or len(size) != len(USUAL):
-            return identify(module)
-        return identify(module, [arch.at(size) for arch in archs() if _has(arch, size)])
+        return identify(*_with_archs(module, takes))
+
+
+def _with_archs(module: nn.Module, takes: Inputs | None) -> tuple[nn.Module, list[Arch]]:
+    """A module as one that takes one image, and the archs at a size at which it runs."""
+    from rv_check.modules.channels import USUAL, takes_one_image
+
+    module, size = takes_one_image(module, takes)
+    if size == USUAL or len(size) != len(USUAL):
+        return module, all_archs()
+    return module, [arch.at(size) for arch in all_archs() if _has(arch, size)]
 
 
 def _has(arch: Arch, size: Shape) -> bool:
@@ -317,15 +326,25 @@ def _has(arch: Arch, size: Shape) -> bool:
     return True
 
 
+def _unknown(name: str, identity: Identity, notes: Sequence[str]) -> Report:
+    """The report on a module that is near to no arch: it is held against none."""
+    finding = Finding(name, IDENTITY, "structure", "failed", identity.words(same=False))
+    return Report(name, None, (finding,), notes=(*notes, "--as ARCH holds it against one all the same"))
+
+
 def _rather(module: nn.Module, arch: Arch, takes: Inputs | None) -> list[str]:
     """What the module is, where it is another arch than asked."""
-    try:
-        identity = _identified(module, takes)
-    except RvCheckError:  # it does not run at their inputs, so it is none of them
-        return []
-    if identity.same and identity.arch.name != arch.name:
-        return [f"this is {identity.arch.name}: rv-check check ... --as {shlex.quote(identity.arch.name)}"]
-    return []
+    from rv_check.checks.identify import has_structure, identify
+    from rv_check.modules.torch_state import steady
+
+    with steady():
+        try:
+            module, known = _with_archs(module, takes)
+            other = identify(module, known).arch
+            is_other = other.name != arch.name and has_structure(module, other)
+        except RvCheckError:  # it does not run at their inputs, so it is none of them
+            return []
+    return [f"this is {other.name}: rv-check check ... --as {shlex.quote(other.name)}"] if is_other else []
 
 
 def assert_conforms(

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from rv_check.archs.load import families, load
+from rv_check.archs.load import families, load, variants
 from rv_check.claims.of_arch import ArchQuantities
 from rv_check.claims.of_module import module_quantities
 from rv_check.claims.reading import NamedNetwork, network_named
@@ -119,7 +119,7 @@ class Quantities:
     @cached_property
     def known(self) -> list[str]:
         """The names of networks: those that the file gives, and those of the shipped archs."""
-        return [*self.aliases, *(arch for family in families() for arch in family.archs)]
+        return [*self.aliases, *(arch for family in (*families(), *variants()) for arch in family.archs)]
 
     def named(self, text: Text) -> NamedNetwork | None:
         """The network of a name, with arguments if it has any, as `resnet50(classes=10)`; None where none is known.

@@ -21,6 +21,7 @@ from rv_check.ops.op import Op
 from rv_check.text import quote, shown_path
 
 SUFFIXES = (".yaml", ".yml")
+VARIANTS = "variants"  # the folder among the shipped specs whose archs have short names, too
 SUGGESTED = 50  # files of a folder that are looked at to suggest a name
 SNIFFED_BYTES = 4096
 Target = type[Op] | Block

@@ -51,6 +51,8 @@ def module_text(report: Report, again: str = "") -> str:
     """What a module is or is not: the answer first, then what the levels saw, then every difference."""
     lines = [heading(report), ""]
     lines += [f"  {note}" for note in report.notes] + ([""] if report.notes else [])
+    if report.unknown:
+        return "\n".join(map(quote_plain, lines[:-1]))
     rows = [("params, MACs", *_totals(report))] if report.totals else []
     for level in LEVELS:
         found = [f for f in report.findings if f.level == level]
@@ -72,6 +74,8 @@ APART = {"init": "another initialisation", "trainable": "frozen parameters"}  # 
 
 def heading(report: Report) -> str:
     """The answer in one line."""
+    if report.unknown:
+        return report.verdict
     subject, against = report.subject, report.against
     failed = [f for f in report.findings if f.status == "failed"]
     blocked = any(f.status == "blocked" for f in report.findings)

@@ -12,7 +12,7 @@ def workflow_commands(report: Report) -> list[str]:
         if finding.status != "failed":
             continue
         place = finding.call or finding.place
-        title = f"{report.subject} is not {report.against}"
+        title = f"{report.subject} is not {report.against or 'an arch that is known'}"
         path, line = (place.document.shown, place.line) if place is not None else ("", 0)
         lines.append(workflow_command(path, line, title, finding.title))
     return lines

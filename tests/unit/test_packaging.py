@@ -33,15 +33,16 @@ def test_wheel_holds_the_specs(wheel: Path) -> None:
 
 
 def test_wheel_works_from_an_empty_directory(wheel: Path, tmp_path: Path) -> None:
-    """`rv-check show resnet50`, from the unpacked wheel alone, reads the specs in it."""
+    """`rv-check show resnet50`, from the unpacked wheel alone, reads the specs in it; variants are listed, too."""
     site, empty = tmp_path / "site", tmp_path / "empty"
     zipfile.ZipFile(wheel).extractall(site)
     empty.mkdir()
     code = (
         f"import sys; sys.path.insert(0, {str(site)!r}); import rv_check.language.files as l;"
         f"assert str(l.shipped_folder()).startswith({str(site)!r}), l.shipped_folder();"
-        "from rv_check.cli.main import main; sys.exit(main(['show', 'resnet50', '--depth', '1']))"
+        "from rv_check.cli.main import main; sys.exit(main(['list']) or main(['show', 'resnet50', '--depth', '1']))"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=empty, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "25,557,032" in done.stdout
+    assert "  preact18" in done.stdout.splitlines()

@@ -22,7 +22,7 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.network import At
 from rv_check.modules.network import ModuleNetwork
-from rv_check.modules.observe import Subject, image_of
+from rv_check.modules.observe import Subject, data_at
 from rv_check.receptive_fields.formula import graph_field
 from rv_check.receptive_fields.measured import observed
 from tests.unit.checks.test_nothing_harmed import equal, told
@@ -106,7 +106,7 @@ def kept(row: Row) -> str:
     torch.manual_seed(0)
     module = in_mode(made(row.old, row.input), training=True)
     at = At(row.input, 2, training=True)
-    image = image_of(at, module_type(module)) if graphs[0].by_image else data(module, row.input)
+    image = data_at(at, None, module_type(module)).main if graphs[0].by_image else data(module, row.input)
     expected = measured_for_backward(module, image)
     return "yes" if found == expected else f"{WRONG}{found:,} bytes, expected {expected:,}"
 

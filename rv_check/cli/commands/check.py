@@ -81,9 +81,9 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
             judge=judge,
             name=subject,
         )
-    if options.only and arch is None:
+    if options.only and arch is None and found.against is not None:
         _see_step(load(str(found.against)), options.only)
-    if options.only:
+    if options.only and found.against is not None:
         found = found.only(options.only)
     if path is not None:
         _save_map(found, path, console)

@@ -1,4 +1,4 @@
-"""The command `rv-check list`: the shipped archs, blocks and families.
+"""The command `rv-check list`: the shipped archs, variants of them, blocks and families.
 
 --json is one object of schema rv-check/list/1.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from rv_check.archs.load import families
+from rv_check.archs.load import families, variants
 from rv_check.cli.console import Answer, Console
 from rv_check.cli.options import json_of
 from rv_check.language import files, library
@@ -25,8 +25,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> Answer:
-    """Families with their archs, then blocks."""
-    found = families()
+    """Families with their archs, the standard ones first, then blocks."""
+    found = [*families(), *variants()]
     blocks = [library.load(path) for path in files.block_files(files.shipped_folder())]
     return Answer(partial(as_json, found, blocks), partial(text, found, blocks))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rv_check.archs import arch as arch_module
-from rv_check.archs.load import archs, load, load_archs
-from rv_check.errors import SpecError
+from rv_check.archs.load import all_archs, archs, load, load_archs
+from rv_check.errors import RvCheckError, SpecError
 from rv_check.language import files
 
 
@@ -37,6 +37,16 @@ def test_shipped_archs_are_the_same_until_a_file_changes(tmp_path: Path, monkeyp
         os.utime(folder / name, ns=(1, 1))  # whatever the clock's steps are
         assert archs()[0] is not known[0]
         assert params("vgg11") < params_before
+
+
+def test_variants_have_short_names() -> None:
+    """Behind the standard archs, and the same as by their path."""
+    names = [arch.name for arch in all_archs()]
+    assert names[: len(archs())] == [arch.name for arch in archs()]
+    assert len(set(names)) == len(names)
+    assert load("resnet56").params == load(f"{files.shipped_folder()}/variants/cifar.yaml::resnet56").params == 853_018
+    with pytest.raises(RvCheckError, match="unknown arch 'preact19'"):
+        load("preact19")
 
 
 def test_at_another_size_it_is_the_same_arch_again() -> None:

@@ -20,6 +20,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 import rv_check
 from rv_check import RvCheckError, SpecError, assert_conforms, build, check, load
 from rv_check.archs.arch import small_inputs
+from rv_check.archs.load import all_archs
 from rv_check.checks.findings import Finding, Report
 from rv_check.checks.of_two import compare_modules
 from rv_check.checks.sizes import input_sizes
@@ -971,12 +972,27 @@ def v1_of(call: str) -> nn.Module:
     return net
 
 
-def test_what_is_none_of_the_known() -> None:
-    """The nearest is named, as such, and what differs from it."""
-    report = check(Net())
+def test_what_is_near_to_one_of_the_known() -> None:
+    """It is named, as such, with how near, and what differs from it."""
+    net = build("resnet18(width=8)")
+    setattr(net, "2", nn.GELU())  # the first activation
+    report = check(net, level="structure")
     assert report.failed
-    assert report.notes[0].startswith("inferred: none of ")
-    assert "archs; the nearest is resnet18(classes=10, width=4)" in report.notes[0]
+    assert report.against == "resnet18(width=8)"
+    count = len(all_archs())
+    assert report.notes == (
+        f"inferred: none of {count} archs; the nearest is resnet18(width=8), width as in the module, at 99 %",
+    )
+
+
+def test_what_is_none_of_the_known() -> None:
+    """What is near to none is held against none: it is said what it is, and how far from the nearest."""
+    report = check(Net())
+    words = "1,150 parameters in 5 layers, looks like a residual network: 4 convolutions, 1 sum"
+    told = f"none of the archs I know: {words}; nearest vgg13_bn(width=4) at 12 %"
+    assert [finding.message for finding in report.findings] == [told]
+    assert (report.failed, report.against, report.unknown) == (True, None, told)
+    assert str(report).splitlines() == [f"Net is {told}", "  --as ARCH holds it against one all the same"]
 
 
 def test_error_what_does_not_run_is_not_identified() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rv_check.archs.load import all_archs
 from rv_check.cli import jobs
 from rv_check.cli.bar import Bar
 from rv_check.cli.main import main
@@ -280,7 +281,7 @@ def test_check_is_what_a_module_alone_asks_for(capsys: Captured, module: Path, n
 
 
 def test_a_module_is_identified(capsys: Captured, tmp_path: Path) -> None:
-    """Without an arch the answer says which it is, with status 0; or which is nearest, with status 1."""
+    """Without an arch the answer says which it is, with status 0; or which is nearest and how near, with status 1."""
     path = tmp_path / "mine.py"
     text = "from rv_check import build\ndef net(): return build({!r})\n"
     path.write_text(text.format("resnet18(width=8, classes=7)"))
@@ -293,7 +294,21 @@ def test_a_module_is_identified(capsys: Captured, tmp_path: Path) -> None:
     status, out, _ = ask(capsys, f"{path}:net", "--level", "structure")
     assert status == 1
     assert out.startswith(f"{path}:net is not resnet18(width=8): ")
-    assert "  inferred: none of 23 archs; the nearest is resnet18(width=8), width as in the module" in out.splitlines()
+    nearest = f"none of {len(all_archs())} archs; the nearest is resnet18(width=8), width as in the module, at 89 %"
+    assert f"  inferred: {nearest}" in out.splitlines()
+
+
+@pytest.mark.parametrize("only", [(), ("--only", "layer1"), ("--map",)])
+def test_what_is_near_to_none(only: tuple[str, ...], capsys: Captured, tmp_path: Path) -> None:
+    """It is said to be none, in one line, with status 1: it is held against nothing."""
+    path = tmp_path / "mine.py"
+    path.write_text("from torch import nn\ndef net(): return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))\n")
+    status, out, _ = ask(capsys, f"{path}:net", *only)
+    assert status == 1
+    words = "30,730 parameters in 1 layer, looks like a perceptron"
+    assert out.splitlines()[0] == f"{path}:net is none of the archs I know: {words}"
+    status, out, _ = ask(capsys, f"{path}:net", "--json", *only)
+    assert (status, json.loads(out)["against"]) == (1, None)
 
 
 def test_what_it_is_instead(capsys: Captured, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
 from rv_check.graphs.network import At
-from rv_check.modules.observe import Subject, dtype_of, image_of
+from rv_check.modules.observe import Subject, data_at, dtype_of
 from rv_check.ops.kinds import KINDS
 from tests.unit.measured_memory import measured_for_backward
 from tests.zoo.rows import Net
@@ -61,7 +61,7 @@ def counted(case: Case) -> int:
 def measured(case: Case) -> int:
     """The bytes that autograd keeps, of the image that is counted."""
     net = case.net().train()
-    return measured_for_backward(net, image_of(case.at(), dtype_of(net)))
+    return measured_for_backward(net, data_at(case.at(), None, dtype_of(net)).main)
 
 
 def written(target: Tensor, place: Any, value: Any) -> Tensor:

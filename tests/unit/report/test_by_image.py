@@ -135,8 +135,9 @@ def test_a_network_that_does_not_train_says_so() -> None:
 
     found = rv_check.macs(Asks(), (8,))
     assert (found.total, found.backward) == (96, 64 + 2 * 32)
-    assert "that is of eval mode: the module does not run at 8: AssertionError: targets should not be none" in str(
-        found
+    assert (
+        "that is of eval mode: the module does not run at 8 in train mode: AssertionError: targets should not be none"
+        in str(found)
     )
 
 
