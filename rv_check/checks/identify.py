@@ -95,9 +95,8 @@ def identify(module: nn.Module, known: Iterable[Arch] | None = None) -> Identity
             return likeness(Landmarks(graph_of(arch, training=True)), looks.at(at, seen))
 
         arch = max(best, key=in_training)
-    params = sum(parameter.numel() for parameter in module.parameters())
     layers = weights(seen)
-    description = f"{params:,} parameters in {layers} layer{'s' * (layers != 1)}, {looks_like(seen)}"
+    description = f"{seen.params:,} parameters in {layers} layer{'s' * (layers != 1)}, {looks_like(seen)}"
     return Identity(arch, highest, len(known), description)
 
 

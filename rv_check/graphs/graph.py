@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import Any, Literal, Protocol
 
 from rv_check.errors import Place, RvCheckError
@@ -315,6 +316,11 @@ class Graph:
     def inputs(self) -> tuple[Node, ...]:
         """All tensors that go in."""
         return (self.input, *self.more_inputs)
+
+    @property
+    def params(self) -> int:
+        """Numbers in its parameters, one that has two names counted once."""
+        return sum(prod(self.state[name]) for name in self.parameters - self.aliases.keys())
 
     @property
     def dtype(self) -> str:

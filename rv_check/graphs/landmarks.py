@@ -105,7 +105,8 @@ class Landmarks:
     """The landmarks of a graph. What no output uses is none.
 
     `layers`: those that are weighted layers; `products`: how many of two matrices, none of them a weight; `ends`: the
-    ways to the outputs; `classes`: how many values for an image the outputs give that are no maps.
+    ways to the outputs; `classes`: how many values for an image the outputs give that are no maps; `params`: numbers in
+    the parameters.
     """
 
     def __init__(self, graph: Graph):
@@ -122,6 +123,7 @@ class Landmarks:
         del self.all[last + 2 :]  # an addition may end the last block; what comes then is made of the answer
         self.keys = Keys.of([landmark.key for landmark in self.all])
         self.products = sum(node.row.multiplies == "matrices" and not is_layer(node) for node in passed)
+        self.params = graph.params
         outputs = graph.outputs.values()
         self.ends = tuple(self._way.get(node, ()) for node in outputs)
         self.classes = sorted({node.shape[1] for node in outputs if len(node.shape) == 2}, reverse=True)[:MOST_CLASSES]

@@ -106,7 +106,7 @@ def test_a_wrapper_is_seen_through(name: str, arch: Arch) -> None:
     assert (report.passed, list(report.notes)) == (True, notes)
     report = compare_modules(Tiny(), wrap(Tiny()), (3, 12, 12), level="structure")
     assert (report.passed, list(report.notes)) == (True, notes)
-    assert identify(wrap(Tiny()), [arch]).same
+    assert identify(wrap(Tiny()), [arch]).likeness == 1
     report = check(wrap(Tiny(eps=1e-3)), arch, level="structure")
     assert [finding.module for finding in report.findings if finding.status == "failed"] == ["norm"]
 
