@@ -1,5 +1,9 @@
 """A network as a graph of operations; its normal form; two side by side. No torch."""
 
-from rv_check.graphs import rules, written
+from rv_check.graphs import norms, rules, written
 
-__all__ = ["rules", "written"]  # they come with the package, so that the builder knows them wherever it is imported
+__all__ = [
+    "norms",
+    "rules",
+    "written",
+]  # they come with the package, so that the builder knows them wherever it is imported

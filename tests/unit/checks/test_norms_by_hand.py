@@ -116,3 +116,13 @@ def test_of_an_arch() -> None:
     assert report.passed, str(report)
     by_hand.bn1 = HandNorm(64, ORDERS[1], momentum=0.01)
     assert not check(by_hand, "resnet18", level="structure").passed
+
+
+def test_frozen_norms_are_one_finding() -> None:
+    """torchvision's own: norms that use their running statistics in train mode, too, twenty times."""
+    frozen = torchvision.models.resnet18(norm_layer=torchvision.ops.FrozenBatchNorm2d)
+    report = check(frozen, "resnet18", level="structure")
+    (finding,) = [one for one in report.findings if one.status == "failed"]
+    assert (finding.kind, finding.count) == ("arguments", 20)
+    assert finding.message.startswith("frozen batchnorm with statistics running, expected statistics of the batch")
+    assert "(in train mode)" in finding.message

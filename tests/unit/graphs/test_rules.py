@@ -192,6 +192,47 @@ def between(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return x + z * (y - x)
 
 
+class WrittenOut(nn.Module):
+    """What a norm keeps, and what it computes of a map by that, written out. `more` is a mistake."""
+
+    def __init__(self, affine: bool = True):
+        super().__init__()
+        self.w, self.b = (parameter(4), parameter(4)) if affine else (None, None)
+        self.register_buffer("m", torch.randn(4))
+        self.register_buffer("v", torch.rand(4) + 0.5)
+
+    def by_torch(self, x: Tensor, eps: float = 1e-3) -> Tensor:
+        """As torch has it."""
+        return functional.batch_norm(x, self.m, self.v, self.w, self.b, False, eps=eps)
+
+    def forward(
+        self, x: Tensor, eps: float = 1e-3, outside: float = 0.0, sign: float = 1.0, weighted: bool = True
+    ) -> Tensor:
+        """As it is printed, but for a mistake."""
+        m, v = self.m.view(1, -1, 1, 1), self.v.view(1, -1, 1, 1)
+        root = (v + eps).rsqrt() if not outside else (v + eps).rsqrt() + outside
+        if self.w is None:
+            return x * root + (-m * root)
+        w, b = self.w.view(1, -1, 1, 1), self.b.view(1, -1, 1, 1)
+        return x * (w * root) + (b - sign * m * (w * root if weighted else root))
+
+
+def by_division(s: Any, x: Tensor) -> Tensor:
+    """The factor as a quotient, the sum the other way round."""
+    factor = (s.n.w / (s.n.v + 1e-3).sqrt())[:, None, None]
+    return (s.n.b[:, None, None] - s.n.m[:, None, None] * factor) + factor * x  # type: ignore[no-any-return]
+
+
+def written_out(**more: Any) -> Function:
+    """That of a network."""
+    return lambda s, x: s.n(x, **more)
+
+
+def norm_of_torch(s: Any, x: Tensor) -> Tensor:
+    """The same by torch."""
+    return s.n.by_torch(x)  # type: ignore[no-any-return]
+
+
 ALL = slice(None)
 F = functional
 ROWS: list[Row] = [
@@ -482,6 +523,9 @@ ROWS: list[Row] = [
     ),
     Row("product silu", (3, 4, 4), lambda s, x: x * x.sigmoid(), lambda s, x: F.silu(x)),
     Row("product silu", (3, 4, 4), lambda s, x: torch.sigmoid(x).mul(x), lambda s, x: F.silu(x)),
+    Row("sum norm_written_out", (4, 5, 5), written_out(), norm_of_torch, lambda: {"n": WrittenOut()}),
+    Row("sum norm_written_out", (4, 5, 5), by_division, norm_of_torch, lambda: {"n": WrittenOut()}),
+    Row("sum norm_written_out", (4, 5, 5), written_out(), norm_of_torch, lambda: {"n": WrittenOut(affine=False)}),
     Row("sum interpolation", (3, 4, 4), gated(lambda z, x, y: (1 - z) * x + z * y), gated(between)),
     Row("sum interpolation", (3, 4, 4), gated(lambda z, x, y: y * z + x * (1 - z)), gated(between)),
     Row("lerp interpolation_by_torch", (3, 4, 4), gated(lambda z, x, y: torch.lerp(x, y, z)), gated(between)),
@@ -901,6 +945,16 @@ MISSES: list[Miss] = [
         (4, 4, 4),
         lambda s, x: torch.cat([x[:, :2], x.tanh()[:, 2:]], 1),
         lambda s, x: x,
+    ),
+    *(
+        Miss(f"a norm written out, {name}", (4, 5, 5), written_out(**more), norm_of_torch, lambda: {"n": WrittenOut()})
+        for name, more in {
+            "another eps": {"eps": 1e-1},
+            "its eps outside": {"eps": 0.0, "outside": 1e-3},
+            "its mean added": {"sign": -1.0},
+            "its mean twice": {"sign": 2.0},
+            "its mean without a weight": {"weighted": False},
+        }.items()
     ),
     Miss("another gate", (3, 4, 4), gated(lambda z, x, y: (1 - z) * x + z.cos() * y), gated(between)),
     Miss("a gate that is added", (3, 4, 4), gated(lambda z, x, y: (1 + z) * x + z * y), gated(between)),

@@ -23,7 +23,7 @@ from rv_check.blocks.totals import totals
 from rv_check.costs.memory import kept_for_backward
 from rv_check.costs.operations import macs_of, operations
 from rv_check.errors import RvCheckError
-from rv_check.graphs import rules, written
+from rv_check.graphs import norms, rules, written
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node
 from rv_check.graphs.match import match
@@ -461,7 +461,7 @@ def made_kinds(source: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [aten, rules, written], ids=["readers", "rules", "written"])
+@pytest.mark.parametrize("module", [aten, norms, rules, written], ids=["readers", "norms", "rules", "written"])
 def test_what_readers_and_rules_make_has_a_row(module: object) -> None:
     """Every kind that a reader of torch's operators or a rule of the normal form can give is known."""
     source = Path(str(module.__file__)).read_text(encoding="utf-8")  # type: ignore[attr-defined]
