@@ -35,7 +35,7 @@ def copy_to_run(subject: Subject, x: Shape, device: str, lent: ExitStack) -> nn.
 
     from rv_check.modules.copies import Borrowed, copy_of
     from rv_check.modules.inputs import empty_batch
-    from rv_check.modules.observe import materialise
+    from rv_check.modules.record import materialise
 
     module = subject.module
     found = lent.enter_context(Borrowed(module, "cpu")) if subject.is_borrowed else copy_of(module, "cpu")

@@ -116,7 +116,7 @@ def training(run: Run, check: Check) -> Outcome:
 def own_weights(run: TwoRun, check: Check) -> Outcome:
     """Every output of two modules with the weights that they have, in eval mode: of two images, and of other sizes."""
     from rv_check.modules import trace
-    from rv_check.modules.observe import dtype_of
+    from rv_check.modules.record import dtype_of
 
     pair = run.as_they_are
     for x in run.sizes_of_both:

@@ -18,7 +18,7 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs.differences import Slot
 from rv_check.modules.generic_point import CHANCE, put, there
 from rv_check.modules.inputs import Batch, batch_of
-from rv_check.modules.observe import tensors_of
+from rv_check.modules.record import tensors_of
 from rv_check.modules.torch_state import exact_float32, seeded
 
 # Relative to the largest value of the tensor. Reordered float64 arithmetic differs by about 1e-13, the smallest real

@@ -19,7 +19,7 @@ from rv_check.archs.axes import span
 from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.errors import RvCheckError
 from rv_check.modules.guard import run_theirs
-from rv_check.modules.observe import materialise, tensors_of
+from rv_check.modules.record import materialise, tensors_of
 from rv_check.ops.op import Shape
 from rv_check.text import listed, nearest, quote, shown_shape
 

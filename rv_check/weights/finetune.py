@@ -15,7 +15,7 @@ from rv_check.modules.build import build
 from rv_check.modules.copies import Borrowed, copy_of, unwrapped
 from rv_check.modules.generic_point import CHANCE, generic_point, image
 from rv_check.modules.guard import run_theirs
-from rv_check.modules.observe import tensors_of
+from rv_check.modules.record import tensors_of
 from rv_check.modules.torch_state import seeded, steady
 from rv_check.ops.op import Shape
 from rv_check.text import listed, quote

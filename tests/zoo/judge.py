@@ -22,7 +22,8 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.network import At
 from rv_check.modules.network import ModuleNetwork
-from rv_check.modules.observe import Subject, data_at
+from rv_check.modules.observe import Subject
+from rv_check.modules.record import data_at
 from rv_check.receptive_fields.formula import graph_field
 from rv_check.receptive_fields.measured import observed
 from tests.unit.checks.test_nothing_harmed import equal, told

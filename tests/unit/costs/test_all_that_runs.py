@@ -17,8 +17,9 @@ from rv_check.costs.operations import operations
 from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.network import At
+from rv_check.modules.calls import step_by_step
 from rv_check.modules.network import ModuleNetwork
-from rv_check.modules.observe import Subject, step_by_step
+from rv_check.modules.observe import Subject
 
 Forward = Callable[[Any, Tensor], Any]
 

@@ -21,7 +21,8 @@ from rv_check.errors import RvCheckError
 from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
 from rv_check.graphs.network import At
-from rv_check.modules.observe import Subject, data_at, dtype_of
+from rv_check.modules.observe import Subject
+from rv_check.modules.record import data_at, dtype_of
 from rv_check.ops.kinds import KINDS
 from tests.unit.measured_memory import measured_for_backward
 from tests.zoo.rows import Net

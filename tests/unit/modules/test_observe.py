@@ -24,7 +24,8 @@ from rv_check.graphs.graph import Graph, Node, State, TensorShape
 from rv_check.graphs.match import match
 from rv_check.graphs.network import At
 from rv_check.modules import aten
-from rv_check.modules.observe import Subject, record, tensors_of
+from rv_check.modules.observe import Subject
+from rv_check.modules.record import record, tensors_of
 from rv_check.ops import kinds
 from rv_check.ops.op import Shape
 

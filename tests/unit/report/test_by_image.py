@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import rv_check
 from rv_check.cli.main import main
 from rv_check.graphs.network import At
-from rv_check.modules.observe import data_at
+from rv_check.modules.record import data_at
 
 MAPS = (3, 32, 32)
 
