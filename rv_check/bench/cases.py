@@ -18,14 +18,13 @@ from rv_check.archs.load import archs_of, load, load_archs
 from rv_check.errors import RvCheckError, unknown
 from rv_check.language.definitions import BenchEntry, Family
 from rv_check.language.files import SUFFIXES
-from rv_check.language.inputs import Inputs, parse_inputs
+from rv_check.language.inputs import IMAGE, Inputs, parse_inputs
 from rv_check.language.vocabulary import BENCH_AXES, CUDA_ONLY
 from rv_check.modules.named import is_module
 from rv_check.ops.op import Shape
 from rv_check.text import listed, quote, shown_path
 
 DEFAULTS = {"dtype": "float32", "format": "contiguous", "mode": "eager", "pass": "inference"}
-IMAGE: Shape = (3, 224, 224)  # the input of a module, which does not say what it takes
 TOLERANCE = 0.05  # the share by which a case may be slower than its baseline, unless its spec says otherwise
 
 

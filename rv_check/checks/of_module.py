@@ -28,7 +28,7 @@ from rv_check.errors import Place, RvCheckError, SpecError
 from rv_check.graphs.differences import Slot
 from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import ArchNetwork
-from rv_check.language.inputs import Inputs
+from rv_check.language.inputs import IMAGE, Inputs
 from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
 from rv_check.optional import need, need_device
@@ -309,10 +309,10 @@ def _identified(module: nn.Module, takes: Inputs | None) -> Identity:
 
 def _with_archs(module: nn.Module, takes: Inputs | None) -> tuple[nn.Module, list[Arch]]:
     """A module as one that takes one image, and the archs at a size at which it runs."""
-    from rv_check.modules.channels import USUAL, takes_one_image
+    from rv_check.modules.channels import takes_one_image
 
     module, size = takes_one_image(module, takes)
-    if size == USUAL or len(size) != len(USUAL):
+    if size == IMAGE or len(size) != len(IMAGE):
         return module, all_archs()
     return module, [arch.at(size) for arch in all_archs() if _has(arch, size)]
 

@@ -22,7 +22,7 @@ from rv_check.checks.structure_level import of_mistake
 from rv_check.errors import RvCheckError
 from rv_check.graphs.differences import Slot
 from rv_check.graphs.network import At
-from rv_check.language.inputs import Inputs, one_image
+from rv_check.language.inputs import IMAGE, Inputs, one_image
 from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
 from rv_check.optional import need, need_device
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from rv_check.modules.observe import Subject
 
 
-IMAGE: Shape = (3, 224, 224)  # what goes in where nobody says it
 # Of what is compared with the weights that it has, relative to the largest value of an output: float32 noise of another
 # order of operations stays below 1e-6, as for `trace.TOLERANCE`; a norm that is folded into a convolution adds to it.
 OWN_WEIGHTS = 1e-5

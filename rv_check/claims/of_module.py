@@ -17,6 +17,7 @@ from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node
 from rv_check.graphs.network import BATCH, At
 from rv_check.language.expressions import Call, Scope
+from rv_check.language.inputs import IMAGE
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.named import load_module
 from rv_check.ops.op import Shape
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from rv_check.modules.network import ModuleNetwork
 
-IMAGE: Shape = (3, 224, 224)  # the input of a module, unless given
 LARGE = {"mparams": ("params", 10**6), "gmacs": ("macs", 10**9)}  # quantities in a unit of their own
 
 

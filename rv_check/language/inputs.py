@@ -24,6 +24,7 @@ FORM = (
     'the axes behind the batch, as in "3 224 224" or "128 64"; several as in "3 224 224, 3 64 64", '
     'by name and type as in "ids: int64 128 < 30522, mask: bool 128"'
 )
+IMAGE: Shape = (3, 224, 224)  # what goes into a module where nobody says it
 WHOLE = ("int64", "int32", "int16", "int8", "uint8")
 TYPES = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128", *WHOLE, "bool")
 WORDS: dict[str, Any] = {"True": True, "False": False, "None": None}  # arguments that are no tensors

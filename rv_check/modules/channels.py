@@ -9,13 +9,11 @@ from torch import Tensor, nn
 
 from rv_check.graphs.graph import State
 from rv_check.graphs.network import At
-from rv_check.language.inputs import Inputs
+from rv_check.language.inputs import IMAGE, Inputs
 from rv_check.modules.copies import copy_of
 from rv_check.modules.inputs import empty_batch
 from rv_check.modules.observe import Subject
 from rv_check.ops.op import Shape
-
-USUAL: Shape = (3, 224, 224)  # what nearly all archs take
 
 
 def with_channels(subject: Subject, size: Shape, channels: int) -> nn.Module | None:
@@ -68,8 +66,8 @@ def takes_one_image(module: nn.Module, takes: Inputs | None) -> tuple[nn.Module,
     if takes is not None and not takes.is_one_image:
         module = OneImage(module, takes)
     subject = Subject(module, takes=takes if takes is not None and takes.is_one_image else None)
-    shape = subject.settle(USUAL, "image")
+    shape = subject.settle(IMAGE, "image")
     changed = None
-    if len(shape) == len(USUAL) and shape[0] != USUAL[0]:
-        changed = with_channels(subject, shape, USUAL[0])
-    return (module, shape) if changed is None else (changed, (USUAL[0], *shape[1:]))
+    if len(shape) == len(IMAGE) and shape[0] != IMAGE[0]:
+        changed = with_channels(subject, shape, IMAGE[0])
+    return (module, shape) if changed is None else (changed, (IMAGE[0], *shape[1:]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import load, parse_size
 from rv_check.errors import RvCheckError
+from rv_check.language.inputs import IMAGE
 from rv_check.ops.op import Shape
 from rv_check.optional import need
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rv_check.modules.observe import Subject
-
-IMAGE = (3, 224, 224)  # the input of a module, unless given
 
 
 def arch_of(subject: Any, input: Any) -> Arch | None:
