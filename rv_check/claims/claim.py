@@ -20,7 +20,7 @@ from rv_check.claims.reading import NamedNetwork
 from rv_check.claims.vocabulary import ACCURACIES, NotKnown
 from rv_check.errors import CannotRun, Place, Problem, SpecError
 from rv_check.language.expressions import Expr
-from rv_check.ops.op import Shape
+from rv_check.language.inputs import Inputs
 from rv_check.text import shown_path
 from rv_check.values import Number, show
 
@@ -119,7 +119,7 @@ class Claims:
     path: Path
     claims: tuple[Claim, ...]
     aliases: Mapping[str, NamedNetwork]
-    input: Shape | None = None  # of networks that have none of their own
+    input: Inputs | None = None  # of networks that have none of their own
     line: int = 0
 
     @property

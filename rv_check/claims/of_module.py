@@ -17,7 +17,7 @@ from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph, Node
 from rv_check.graphs.network import BATCH, At
 from rv_check.language.expressions import Call, Scope
-from rv_check.language.inputs import IMAGE
+from rv_check.language.inputs import Inputs
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.named import load_module
 from rv_check.ops.op import Shape
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rv_check.modules.network import ModuleNetwork
+    from rv_check.modules.observe import Subject
 
 LARGE = {"mparams": ("params", 10**6), "gmacs": ("macs", 10**9)}  # quantities in a unit of their own
 
 
-def module_quantities(name: str, call: Call, input: Shape | None) -> ModuleQuantities:
+def module_quantities(name: str, call: Call, input: Inputs | None) -> ModuleQuantities:
     """What can be said of a module of the user's, built with the arguments of a call.
 
     Raises: RvCheckError where it cannot be built, CannotRun without torch.
@@ -42,7 +43,7 @@ def module_quantities(name: str, call: Call, input: Shape | None) -> ModuleQuant
     from rv_check.modules.copies import unwrapped
 
     shown = f"{name}({', '.join(f'{key}={value}' for key, value in arguments.items())})" if arguments else name
-    return ModuleQuantities(shown, unwrapped(module), input or IMAGE)
+    return ModuleQuantities(shown, unwrapped(module), input)
 
 
 def _for_python(value: Any) -> Any:
@@ -55,8 +56,8 @@ def _for_python(value: Any) -> Any:
 class ModuleQuantities:
     """What can be said of a module. It is observed once, when something is asked that its parameters do not tell."""
 
-    def __init__(self, name: str, module: nn.Module, input: Shape):
-        self.name, self.module, self.input = name, module, input
+    def __init__(self, name: str, module: nn.Module, input: Inputs | None):
+        self.name, self.module, self.given = name, module, input
 
     def names(self) -> list[str]:
         """The names of its parts, those right under it."""
@@ -68,11 +69,21 @@ class ModuleQuantities:
         return ModulePart(self, path, module) if module is not None else None
 
     @cached_property
-    def _network(self) -> ModuleNetwork:
-        from rv_check.modules.network import ModuleNetwork
+    def _subject(self) -> tuple[Subject, Shape]:
         from rv_check.modules.observe import Subject
 
-        return ModuleNetwork(Subject(self.module), self.name)
+        return Subject.asked(self.module, self.given)
+
+    @property
+    def input(self) -> Shape:
+        """The shape of its main tensor. Raises: RvCheckError where nobody tells what goes in."""
+        return self._subject[1]
+
+    @cached_property
+    def _network(self) -> ModuleNetwork:
+        from rv_check.modules.network import ModuleNetwork
+
+        return ModuleNetwork(self._subject[0], self.name)
 
     @cached_property
     def graph(self) -> Graph:

@@ -20,8 +20,8 @@ from rv_check.claims.reading import NamedNetwork, network_named
 from rv_check.claims.vocabulary import QUANTITIES, NotKnown
 from rv_check.errors import CannotRun, Place, RvCheckError, SpecError
 from rv_check.language.expressions import FUNCTIONS, Expr, Scope
+from rv_check.language.inputs import Inputs
 from rv_check.language.yaml_nodes import Text
-from rv_check.ops.op import Shape
 from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.values import Number
 
@@ -52,10 +52,10 @@ class OfNetwork(Protocol):
 class Quantities:
     """What the names in the claims of a file stand for: networks are loaded once."""
 
-    def __init__(self, folder: Path, aliases: Mapping[str, NamedNetwork], input: Shape | None = None):
+    def __init__(self, folder: Path, aliases: Mapping[str, NamedNetwork], input: Inputs | None = None):
         """`folder`: where the paths of `aliases` begin; `input`: that of networks without one of their own."""
         self.folder, self.aliases, self.input = folder, aliases, input
-        self._loaded: dict[tuple[str, str, Shape | None], OfNetwork | RvCheckError] = {}
+        self._loaded: dict[tuple[str, str, Inputs | None], OfNetwork | RvCheckError] = {}
 
     def __call__(self, expr: Expr, node: ast.Attribute) -> Number:
         """The value of a dotted name. Raises: SpecError for an unknown one, NotKnown, CannotRun."""
@@ -153,7 +153,9 @@ class Quantities:
         input = named.input or self.input
         if named.call is not None:
             return module_quantities(named.seen_from(self.folder), named.call, input)
-        arch = load(named.seen_from(self.folder), None if input is None else shown_shape(input))
+        if input is not None and not input.is_one_image:
+            raise RvCheckError(f"{named.name} is given {input}", expected="one image, as an arch takes")
+        arch = load(named.seen_from(self.folder), None if input is None else shown_shape(input.shape))
         _ = arch.tree
         return ArchQuantities(arch)
 

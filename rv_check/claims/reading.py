@@ -20,10 +20,9 @@ from pathlib import Path
 from rv_check.errors import Collector, Problem, RvCheckError, SpecError
 from rv_check.language.expressions import Call, parse_call
 from rv_check.language.files import SUFFIXES
-from rv_check.language.notations import parse_input
+from rv_check.language.inputs import Inputs, parse_inputs
 from rv_check.language.yaml_nodes import Fields, Text, YamlNode, kind
 from rv_check.modules.named import FORMS, is_module, is_module_name
-from rv_check.ops.op import Shape
 from rv_check.text import nearest, quote, shown_path
 
 NETWORKS = {"archs": "arch", "modules": "module"}  # the keys that give networks names, and what each names
@@ -39,7 +38,7 @@ class NamedNetwork:
 
     name: str
     call: Call | None = None  # of a module, with its name alone
-    input: Shape | None = None
+    input: Inputs | None = None
 
     @property
     def is_module(self) -> bool:
@@ -47,7 +46,7 @@ class NamedNetwork:
         return self.call is not None
 
     @property
-    def key(self) -> tuple[str, str, Shape | None]:
+    def key(self) -> tuple[str, str, Inputs | None]:
         """What makes it the same network as another."""
         return self.name, self.call.expr.text if self.call else "", self.input
 
@@ -58,7 +57,7 @@ class NamedNetwork:
         return f"{shown_path(folder / where)}{colon}{name}" if where.endswith((".py", *SUFFIXES)) else self.name
 
 
-def network_named(text: Text, input: Shape | None = None) -> NamedNetwork:
+def network_named(text: Text, input: Inputs | None = None) -> NamedNetwork:
     """The network that a text names: a module, with its arguments if it has any, or else an arch.
 
     Raises: SpecError where a module's name or its arguments are not written as they should be.
@@ -99,7 +98,7 @@ class ClaimsReader(Collector):
             return ""
         return " ".join(value.text.split())
 
-    def input(self, node: Fields) -> Shape | None:
+    def input(self, node: Fields) -> Inputs | None:
         """What `input:` states; None without it."""
         value = node.get("input")
         if value is None:
@@ -107,7 +106,7 @@ class ClaimsReader(Collector):
         text = value if isinstance(value, Text) else Text(kind(value), value.place, exact=False)
         found = None
         with self.collect():
-            found = parse_input(text, of_module=True)
+            found = parse_inputs(text)
         return found
 
     def networks(self, top: Fields) -> Mapping[str, NamedNetwork]:

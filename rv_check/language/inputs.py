@@ -213,10 +213,11 @@ def _changed(value: InputGroup, where: str, change: Callable[[TensorInput, str],
 # As text
 
 
-def parse_inputs(text: str) -> Inputs:
-    """The inputs that somebody typed. Raises: SpecError, which points to what is wrong."""
-    typed = Text(text, Place(Document(Path("argument"), (text,), is_file=False), 1, 1))
-    return _InputParser(typed).inputs()
+def parse_inputs(text: str | Text) -> Inputs:
+    """The inputs that somebody typed, or that stand in a file. Raises: SpecError, which points to what is wrong."""
+    if isinstance(text, str):
+        text = Text(text, Place(Document(Path("argument"), (text,), is_file=False), 1, 1))
+    return _InputParser(text).inputs()
 
 
 class _InputParser:

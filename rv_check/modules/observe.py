@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,13 +17,13 @@ from rv_check.graphs.builder import Builder, Form
 from rv_check.graphs.explain import Maker
 from rv_check.graphs.graph import Graph, Values
 from rv_check.graphs.network import At
-from rv_check.language.inputs import Inputs, one_image
+from rv_check.language.inputs import IMAGE, Inputs, one_image
 from rv_check.modules.branches import VARIANTS, Reached, folders_of
 from rv_check.modules.constants import constants_of
 from rv_check.modules.copies import Borrowed, Held, can_be_lent, copy_of
 from rv_check.modules.generic_point import make_alike
 from rv_check.modules.inferred import Free, InferredInput, infer
-from rv_check.modules.inputs import Batch, bounded, empty_batch
+from rv_check.modules.inputs import Batch, bounded, empty_batch, inputs_taken
 from rv_check.modules.makers import makers_of
 from rv_check.modules.record import NotACopy, dtype_of, materialise, record
 from rv_check.ops.op import Shape
@@ -54,6 +55,17 @@ class Subject:
         self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
         # While it is lent it has other parameters, all of them trained.
         self.frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
+
+    @classmethod
+    def asked(cls, module: nn.Module, input: Any = None) -> tuple[Subject, Shape]:
+        """A module at what goes in, as `inputs_of` takes it, and the shape of its main tensor.
+
+        Where nobody says it that is an image, or what the module tells. Raises: RvCheckError where it is no input.
+        """
+        takes = inputs_taken(module, input)
+        subject = cls(module, takes=takes)
+        size = IMAGE if takes is None else takes.shape
+        return subject, subject.settle(size, "all" if takes is None else "nothing")
 
     def observe(self, at: At, form: Form = Form.AT_ANY_SIZE) -> Graph:
         """The graph of what the module does there.

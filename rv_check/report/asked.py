@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import load, parse_size
 from rv_check.errors import RvCheckError
-from rv_check.language.inputs import IMAGE
 from rv_check.ops.op import Shape
 from rv_check.optional import need
 
@@ -72,10 +71,6 @@ def asked_module(module: nn.Module, input: Any = None) -> AskedModule:
 
     Raises: RvCheckError where that is no input.
     """
-    from rv_check.modules.inputs import inputs_taken
     from rv_check.modules.observe import Subject
 
-    takes = inputs_taken(module, input)
-    subject = Subject(module, takes=takes)
-    size = IMAGE if takes is None else takes.shape
-    return AskedModule(subject, subject.settle(size, "all" if takes is None else "nothing"))
+    return AskedModule(*Subject.asked(module, input))

@@ -52,6 +52,16 @@ class Up(Net):
         return nn.functional.interpolate(self.head(self.conv(x)), scale_factor=4)
 
 
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.fc = nn.Embedding(50, 4), nn.Linear(4, 2)
+
+    def forward(self, ids, mask=None):
+        y = self.table(ids)
+        return self.fc(y if mask is None else y * mask[..., None])
+
+
 class Lazy(nn.Module):
     def __init__(self):
         super().__init__()
@@ -192,3 +202,17 @@ def test_without_torch(judged: Callable, monkeypatch: pytest.MonkeyPatch) -> Non
     (found,) = judged("net: nets.py:Net", ("net.params", "272"))
     assert (found.could_not_run, found.reason) == (True, "torch is not installed")
     assert found.finding("said").status == "skipped"
+
+
+def test_whatever_goes_in(judged: Callable) -> None:
+    """Words and a mask, by name; what the module tells of itself; a fully connected layer by hand: 7 words, 4 x 2."""
+    ids = 'input: "ids: int64 7 < 50, mask: bool 7"'
+    assert [one.words for one in judged("net: nets.py:Words", ("net.macs", "56"), more=ids)] == [HOLDS]
+    assert [one.words for one in judged("net: nets.py:Words", ("net.macs", "57"), more=ids)] != [HOLDS]
+    assert [one.words for one in judged("net: nets.py:Words", ("net.macs", "56"), more="input: int64 7")] == [HOLDS]
+    with pytest.raises(SpecError, match="one image, as an arch takes"):
+        judged("net: nets.py:Words", ("resnet18.macs", "1"), more=ids)
+    (verdict,) = judged("net: nets.py:Net(channels=1)", ("net.conv.params", "80"))
+    assert verdict.words == HOLDS
+    (verdict,) = judged("net: nets.py:Net(channels=1)", ("net.conv.macs", str(8 * 9 * 112 * 112)))
+    assert verdict.words == HOLDS  # its first convolution tells that an image has one channel

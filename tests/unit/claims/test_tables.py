@@ -344,7 +344,7 @@ ERRORS = [
         "5:13: 'a.py:B' is no arch",
         "resnet50(",
     ),
-    (keys("columns:", "  depth: depth", "input: 3 x 224") + TABLE, "4:8: input is '3 x 224'", "3 224 224"),
+    (keys("columns:", "  depth: depth", "input: 3 x 224") + TABLE, "4:10: input is '3 x 224'", "3 224 224"),
     (keys("rows:", "  depth: depth") + TABLE, "3:3: the table has no row 'depth'", "'resnet18'"),
     (keys("columns:", "  depth: [depth, macs]") + TABLE, "'18' of 'depth' has 1 of 2 numbers", "with / between"),
     (
