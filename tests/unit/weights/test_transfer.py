@@ -122,7 +122,7 @@ WRONG = [
     (["resnet50", "--head", "conv(2, kernel=1, bias=True)"], "the head does not fit"),
     (["resnet50", "--head", "lineer(2)"], "did you mean: linear"),
     (["resnet50", "--head", "linear(2"], "never closed|is not"),
-    (["preact18", "--classes", "2"], "unknown arch"),
+    (["preact18", "--classes", "2"], "the last layer, head.2, is flatten"),
     (["resnet50", "--classes", "2", "--optimiser", "lion"], "unknown optimiser 'lion'"),
     (["resnet50", "--classes", "2", "--weights", "gone.pth"], "there is no such file"),
     (["resnet50", "--classes", "2", "--weights", "IMAGENET1K_V9"], "has no weights 'IMAGENET1K_V9'"),
