@@ -140,11 +140,12 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool, backward: bool) 
 
     from rv_check.modules import trace
 
-    pair = run.matched().at_generic_point(torch.float64)
-    data = pair.batch(x, torch.float64, run.device)
+    pair = run.matched()
+    dtype: torch.dtype = getattr(torch, pair.computes_in)
+    data = pair.at_generic_point(dtype).batch(x, dtype, run.device)
     names = trace.shared_modules(pair.expected, pair.found)
     mode = "train" if train else "eval"
-    what = f"{mode} mode at {shown_shape(x)}, float64"
+    what = f"{mode} mode at {shown_shape(x)}, {pair.computes_in}"
 
     def traced(module: nn.Module, places: trace.Places) -> trace.Trace:
         return trace.run(module, data, train, names, places, backward=backward)
@@ -154,7 +155,7 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool, backward: bool) 
         expected = trace.limited(expected, pair.weights)
         found = trace.renamed(found, pair.weights, expected)
     if not train:
-        other = pair.batch(x, torch.float64, run.device, more=1)
+        other = pair.batch(x, dtype, run.device, more=1)
         outputs = pair.each(what, lambda module, places: trace.output(module, other, places))
         again = trace.compare_outputs(*outputs, " for another image")
     differences = [replace(d, decides=d.decides or run.parts_decide) for d in trace.differences(expected, found, train)]
@@ -162,7 +163,7 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool, backward: bool) 
         differences += again
     pair.expected.zero_grad(set_to_none=True)
     pair.found.zero_grad(set_to_none=True)
-    dtype, strict, loose = torch.float64, trace.TOLERANCE[torch.float64], trace.TOLERANCE[torch.float32]
+    strict, loose = trace.TOLERANCE[dtype], trace.TOLERANCE[torch.float32]
     deciding = [d for d in differences if d.decides]
     if not all(d.within(strict) for d in deciding) and all(d.within(loose) for d in deciding):
         inside = pair.each(what, lambda module, places: trace.types_within(module, data))

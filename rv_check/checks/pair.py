@@ -32,7 +32,7 @@ class Pair:
     `map` says where the expected parameters and buffers are in the found module, None: by the same names; `outputs` and
     `outputs_in_training` where in what the found one returns each compared output stands, by where the expected one has
     it; `constants` the names of what stays as it is, of the expected module and of the found one; `takes` what goes in,
-    one image unless given.
+    one image unless given; `computes_in` the type in which they are compared where it is not a check's own.
     """
 
     expected: nn.Module
@@ -43,6 +43,7 @@ class Pair:
     outputs_in_training: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     constants: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
     takes: Inputs | None = None
+    computes_in: str = "float64"
     _done: set[str] = field(default_factory=set)
 
     @classmethod
@@ -70,7 +71,9 @@ class Pair:
     ) -> Pair:
         """The two whose structures were compared, with parameters and buffers that correspond as `slots` says."""
         outputs = structure.outputs(training=False), structure.outputs(training=True)
-        return cls(expected, found, names, slots, *outputs, structure.constants, takes)
+        # Autocast casts no float64, so that a network with half precision inside would be another one there.
+        type_of = "float32" if structure.casts_to_half else "float64"
+        return cls(expected, found, names, slots, *outputs, structure.constants, takes, type_of)
 
     def places(self, *, training: bool = False) -> tuple[Places, Places]:
         """Where the outputs stand that are compared, in what the expected module returns and in what the found one."""

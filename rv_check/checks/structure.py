@@ -170,6 +170,12 @@ class Structure:
         return self.expected.read_only, self.found.read_only if self.differences else frozenset()
 
     @property
+    def casts_to_half(self) -> bool:
+        """Whether either computes a part of it in half precision."""
+        nodes = (node for graph in (self.expected, self.found) for node in graph.nodes)
+        return any(node.kind == "cast" and str(node.attributes["dtype"]).endswith("float16") for node in nodes)
+
+    @property
     def names(self) -> dict[str, str]:
         """The module's names of parameters and buffers by the expected ones; none where the structures differ."""
         return {} if self.differs(training=False) else {name: str(slot) for name, slot in self.map.items()}

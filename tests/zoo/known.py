@@ -3,7 +3,6 @@
 KNOWN = {  # the cells of kinds
     ("spectrogram", "true refactor"),
     ("fake quantisation", "true refactor"),
-    ("autocast", "true refactor"),
 }
 
 PASSES: set[str] = set()  # the mutants that pass, and of which nothing is said

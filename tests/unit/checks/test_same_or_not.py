@@ -334,3 +334,33 @@ def test_weights_do_not_lead_the_same_network_another_way() -> None:
         torch.manual_seed(seed)
         report = compare_modules(Exits(), Exits(), TOKENS)
         assert report.passed, str(report)
+
+
+class Half(nn.Module):
+    """A product in half precision: by autocast, or by casts."""
+
+    def __init__(self, *, by_hand: bool, slope: float = 0.0, dtype: torch.dtype = torch.bfloat16):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 6), nn.Linear(6, 3)
+        self.by_hand, self.slope, self.dtype = by_hand, slope, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.by_hand:
+            y = F.linear(x.to(self.dtype), self.a.weight.to(self.dtype), self.a.bias.to(self.dtype))
+        else:
+            with torch.autocast("cpu", self.dtype):
+                y = self.a(x)
+        return self.b(F.leaky_relu(y.float(), self.slope))
+
+
+def test_half_precision_inside_is_compared_in_float32() -> None:
+    """Autocast casts no float64, so that in float64 it would be another network than its casts by hand."""
+    for new, old in ((True, False), (False, True), (False, False)):
+        report = compare_modules(Half(by_hand=new), Half(by_hand=old), (8,))
+        assert report.passed, str(report)
+        assert "eval mode at 8, float32" in str([one.message for one in report.findings])
+    assert not compare_modules(Half(by_hand=True, slope=0.01), Half(by_hand=False), (8,)).passed
+    assert not compare_modules(Half(by_hand=True, dtype=torch.float16), Half(by_hand=False), (8,)).passed
+    assert not compare_modules(
+        nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)), Half(by_hand=True), (8,)
+    ).passed
