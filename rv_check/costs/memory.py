@@ -202,6 +202,8 @@ class _KeptValues:
                 return (*x, node)
             case "inputs and output":
                 return (*node.inputs, node)
+            case "index" if node.kind == "index_add":  # what is added is kept, too, for its shape
+                return node.inputs[1:] * (node.inputs[-1] in self.with_gradient)
             case "index":
                 return tuple(one for one in node.inputs if not self.types[one][0]) or node.inputs[-1:]
         return ()

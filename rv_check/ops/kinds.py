@@ -244,6 +244,8 @@ for _row in (
     Kind("linspace", "itself", "nothing", "nothing"),
     Kind("tile", "not followed", "nothing", "nothing"),
     Kind("scatter", "not followed", "index", "nothing"),
+    Kind("scatter_add", "not followed", "index", "nothing"),
+    Kind("index_add", "not followed", "index", "nothing"),
     Kind("im2col", "not followed", "nothing", "nothing"),
     Kind("col2im", "not followed", "nothing", "nothing"),
     Kind("grid_sampler_2d", "not followed", "inputs", "nothing"),

@@ -254,6 +254,8 @@ SAMPLES: dict[str, Callable[[Tensor], Tensor]] = {  # a way to make torch do an 
     "linspace": lambda x: x + torch.linspace(0, 1, 6, device=x.device),
     "tile": lambda x: x.repeat(1, 2, 1, 1),
     "scatter": lambda x: x.exp().scatter(1, x.argmax(1, keepdim=True), x[:, :1]),
+    "scatter_add": lambda x: x.exp().scatter_add(1, x.argmax(1, keepdim=True), x[:, :1]),
+    "index_add": lambda x: x.exp().index_add(1, torch.arange(2, device=x.device), x[:, :2]),
     "im2col": lambda x: F.unfold(x, 3),
     "col2im": lambda x: F.fold(x.reshape(2, 16, 9), 6, 2, stride=2),
     "grid_sampler_2d": lambda x: F.grid_sample(x, x.tanh().reshape(2, 12, 6, 2), align_corners=False),
