@@ -308,10 +308,18 @@ def _identified(module: nn.Module, takes: Inputs | None) -> Identity:
 
 
 def _with_archs(module: nn.Module, takes: Inputs | None) -> tuple[nn.Module, list[Arch]]:
-    """A module as one that takes one image, and the archs at a size at which it runs."""
+    """A module as one that takes one image, and the archs at a size at which it runs.
+
+    Raises: RvCheckError where it takes none.
+    """
     from rv_check.modules.channels import takes_one_image
 
     module, size = takes_one_image(module, takes)
+    if takes is not None and len(size) != len(IMAGE):
+        found = (
+            f"the module takes {shown_shape(size)}, and an arch an image, as {shown_shape(IMAGE)}: it is none of them"
+        )
+        raise RvCheckError(found, expected="diff, macs or receptive-field, which take any module")
     if size == IMAGE or len(size) != len(IMAGE):
         return module, all_archs()
     return module, [arch.at(size) for arch in all_archs() if _has(arch, size)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rv_check.checks.check import Check, Outcome, Run
@@ -11,8 +12,8 @@ from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
     from rv_check.checks.structure import Branches, Structure
+    from rv_check.errors import Place
     from rv_check.graphs.explain import Mistake
-    from rv_check.graphs.graph import Graph
 
 
 def structure(run: Run, check: Check) -> Outcome:
@@ -30,7 +31,7 @@ def structure(run: Run, check: Check) -> Outcome:
             how += f"; by no rule, but measured to be equal in {modes}: {titles}"
         real = f" (on real tensors, since on meta it raises {found.why_real})" if found.why_real else ""
         if found.branches is not None:
-            how += _seen(found.found, found.branches)
+            how += _seen(found.found.asked or found.expected.asked, found.branches)
         if found.never_ran:
             how += f"; what it does was not seen where nothing led to: {few(list(map(str, found.never_ran)))}"
         macs, own_macs = found.totals["macs"]
@@ -81,11 +82,11 @@ def of_outputs(run: Run, check: Check, found: Structure) -> Outcome:
         yield check.failed(run, message, found=told, expected=expected, kind="outputs")
 
 
-def _seen(graph: Graph, branches: Branches) -> str:
-    """What was seen of a module that decides by values, and what was not."""
-    asked = few([place.short for place in graph.asked])
+def _seen(asked: Sequence[Place], branches: Branches) -> str:
+    """What was seen of a module that decides by values at these places, and what was not."""
+    places = few([place.short for place in asked])
     ways = "one way only" if branches.seen == 1 else f"{branches.seen} ways"
-    return f"; it asks for values at {asked}, and ran in {ways}: what it does for others was not seen"
+    return f"; it asks for values at {places}, and ran in {ways}: what it does for others was not seen"
 
 
 def of_mistake(run: Run, check: Check, mistake: Mistake) -> Finding:

@@ -249,3 +249,9 @@ def test_error_what_an_arch_does_not_take(world: World) -> None:
     """An arch takes an image."""
     with pytest.raises(RvCheckError, match="the module takes ids: int64 12 < 30, mask: bool 12, and net an image of"):
         check(Text(), world.arch(), input=TEXT)
+
+
+def test_what_takes_no_image_is_none_of_the_archs() -> None:
+    """Named or not, with what it takes; it is not looked at with an image that nobody gave."""
+    with pytest.raises(RvCheckError, match="the module takes 200 80, and an arch an image, as 3 224 224: it is none"):
+        check(nn.Linear(80, 3), input=(200, 80))

@@ -364,3 +364,23 @@ def test_half_precision_inside_is_compared_in_float32() -> None:
     assert not compare_modules(
         nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)), Half(by_hand=True), (8,)
     ).passed
+
+
+class AsksOrNot(nn.Module):
+    """A limit that Python looks at, and the same without it."""
+
+    def __init__(self, *, asks: bool):
+        super().__init__()
+        self.a, self.asks = nn.Linear(8, 3), asks
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.asks and int(torch.tensor([2])) > 3:
+            return x
+        return self.a(x)
+
+
+def test_the_line_that_asks_is_told_whichever_side_asks() -> None:
+    """Of the old one as of the new one."""
+    for new, old in ((True, False), (False, True)):
+        told = message(compare_modules(AsksOrNot(asks=new), AsksOrNot(asks=old), (8,)))
+        assert "asks for values at none" not in told
