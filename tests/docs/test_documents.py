@@ -246,7 +246,7 @@ def test_the_comparison_table_is_what_the_specs_say() -> None:
 
 
 def test_the_comparison_table_shows_the_level_that_each_arch_can_reach() -> None:
-    """18 archs with a reference reach `numbers`, the five without one `spec` and the counters."""
+    """Archs with a reference reach `numbers`, those without one `spec` and the counters."""
     levels = {row[0]: row[-1] for row in readme_table()[2:]}
     reached = {arch.name: "numbers" if arch.entry.reference else "spec, counters" for arch in archs()}
     assert levels == reached
