@@ -110,7 +110,10 @@ class CallsFollowed(TorchFunctionMode):
         return results
 
     def recurrence(self, func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """A recurrence as a CPU does it, which keeps other values than meta does: all steps of the input at once."""
+        """A recurrence as a CPU does it, which keeps other values than meta does: all steps of the input at once.
+
+        Raises: NotImplementedError on meta, where it would not be that.
+        """
         if x.is_meta and self.recorder.autograd.are_followed:
             raise NotImplementedError(f"torch.{func.__name__} does on meta what no CPU does")
         return func(x, *args, **kwargs)

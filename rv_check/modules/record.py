@@ -276,7 +276,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return memory.views[geometry]
 
     def foreign(self, tensor: Tensor) -> Node:
-        """A tensor that no operator made and that is not registered: a number, or somebody's constant or layer."""
+        """A tensor that no operator made and that is not registered: a number, or somebody's constant or layer.
+
+        Raises: NotACopy where it is one of those that are not ours.
+        """
         if id(tensor) in self.others:
             raise NotACopy("the copy uses a parameter of the original")
         original = self.originals.get(id(tensor), self.made.get(id(tensor), tensor))
