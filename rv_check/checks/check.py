@@ -77,7 +77,7 @@ class Run(Protocol):
     def initial(self, check: Check) -> Outcome:
         """Whether what is freshly built starts as the spec says."""
 
-    def sizes(self) -> list[Shape]:
+    def sizes(self, *, training: bool = False) -> list[Shape]:
         """The inputs at which numbers are compared."""
 
     def sizes_without(self) -> list[Shape]:

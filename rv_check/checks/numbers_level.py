@@ -108,7 +108,7 @@ def training(run: Run, check: Check) -> Outcome:
     """A train-mode step in float64: the output and the running statistics it leaves; the gradients at other sizes
     than in eval mode, or at the only one."""
     run.matched(training=True)
-    sizes = run.sizes()
+    sizes = run.sizes(training=True)
     for x in sizes:
         yield compare_runs(run, check, x, train=True, backward=x in (sizes[1::2] or sizes))
 

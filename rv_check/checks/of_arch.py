@@ -87,7 +87,7 @@ class ArchRun:
         named = dict(self.pair.expected.named_parameters())
         return [name for name, parameter in named.items() if not parameter.requires_grad], len(named)
 
-    def sizes(self) -> list[Shape]:
+    def sizes(self, *, training: bool = False) -> list[Shape]:
         return input_sizes(self.arch)
 
     def sizes_without(self) -> list[Shape]:

@@ -146,7 +146,7 @@ class ModuleRun:
         self._state  # noqa: B018 - it raises where the states of the two differ
         return pair
 
-    def sizes(self) -> list[Shape]:
+    def sizes(self, *, training: bool = False) -> list[Shape]:
         return [x for x in input_sizes(self.arch) if x in self.structure.sizes] or [self.input]
 
     def sizes_without(self) -> list[Shape]:

@@ -139,7 +139,7 @@ class SameRun:
         """How the new module compares with the old one, numbers having the last word. Raises: RvCheckError."""
         sizes = [*self._known_sizes, *self._larger_sizes()]
         found = compare(self.found, self.network, self.input, sizes, self.names)
-        found = measured(found, self.pair_by, lambda: self._known_sizes, self._larger_sizes, self.device)
+        found = measured(found, self.pair_by, lambda: self._sizes_of_both_modes, self._larger_sizes, self.device)
         found = with_what_never_ran(found, self.found, self.expected)
         if self.expected is self.expected_as_it_is:
             return found
@@ -150,6 +150,13 @@ class SameRun:
     @shared("the sizes")
     def _known_sizes(self) -> list[Shape]:
         return sizes_of(self.expected, self.input) or [self.input]
+
+    @shared("the sizes of both modes")
+    def _sizes_of_both_modes(self) -> list[Shape]:
+        """Those of them at which the old one trains, as an auxiliary head may need a larger image than the network."""
+        if not runs(self.expected, self.input, training=True):
+            return self._known_sizes  # it trains nowhere, and nothing is compared in train mode
+        return [x for x in self._known_sizes if runs(self.expected, x, training=True)] or [self.input]
 
     def _larger_sizes(self) -> list[Shape]:
         return [x for x in larger(self.input) if runs(self.expected, x)]
@@ -184,8 +191,9 @@ class SameRun:
         must_train(self, training)
         return self.pair  # a network of other names is the same network
 
-    def sizes(self) -> list[Shape]:
-        return [x for x in self._known_sizes if x in self.structure.sizes] or [self.input]
+    def sizes(self, *, training: bool = False) -> list[Shape]:
+        known = self._sizes_of_both_modes if training else self._known_sizes
+        return [x for x in known if x in self.structure.sizes] or [self.input]
 
     def sizes_without(self) -> list[Shape]:
         return []  # at which sizes it runs is a matter of its structure

@@ -623,10 +623,10 @@ def sizes_of(subject: Subject, x: Shape) -> list[Shape]:
     return [size for size in dict.fromkeys(found) if size != x]
 
 
-def runs(subject: Subject, x: Shape) -> bool:
+def runs(subject: Subject, x: Shape, *, training: bool = False) -> bool:
     """Whether a module runs at an input."""
     try:
-        subject.observe(At(x))
+        subject.observe(At(x, training=training))
     except Exception:  # whatever the module raises: it does not run
         return False
     return True

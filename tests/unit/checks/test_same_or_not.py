@@ -384,3 +384,23 @@ def test_the_line_that_asks_is_told_whichever_side_asks() -> None:
     for new, old in ((True, False), (False, True)):
         told = message(compare_modules(AsksOrNot(asks=new), AsksOrNot(asks=old), (8,)))
         assert "asks for values at none" not in told
+
+
+class LateHead(nn.Module):
+    """A head for train mode, which needs a larger image than the network."""
+
+    def __init__(self, rate: float = 0.1):
+        super().__init__()
+        self.a, self.b, self.norm = nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 2, 25), nn.BatchNorm2d(4, momentum=rate)
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.norm(self.a(x))
+        return (y.mean((2, 3)), self.b(y).mean((2, 3))) if self.training else y.mean((2, 3))
+
+
+def test_train_mode_is_compared_where_it_runs() -> None:
+    """The small inputs at which only eval mode runs are no difference; what differs in training is found elsewhere."""
+    report = compare_modules(LateHead(), LateHead(), (3, 64, 64))
+    assert report.passed, str(report)
+    assert not compare_modules(LateHead(0.2), LateHead(), (3, 64, 64)).passed
+    assert not compare_modules(LateHead(), LateHead(0.2), (3, 64, 64)).passed
