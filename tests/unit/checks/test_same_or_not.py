@@ -391,7 +391,7 @@ class LateHead(nn.Module):
 
     def __init__(self, rate: float = 0.1):
         super().__init__()
-        self.a, self.b, self.norm = nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 2, 25), nn.BatchNorm2d(4, momentum=rate)
+        self.a, self.b, self.norm = nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 2, 30), nn.BatchNorm2d(4, momentum=rate)
 
     def forward(self, x: Tensor) -> Any:
         y = self.norm(self.a(x))
