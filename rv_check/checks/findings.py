@@ -47,6 +47,7 @@ class Finding:
     kind: str | None = None  # what a structural difference is: missing, extra, moved, replaced, arguments, wiring, ...
     count: int = 1  # how often the mistake was made
     step: str | None = None  # the step of the spec, where it is
+    where: str = ""  # that step in words, where it has but a number
     module: str | None = None  # the path within the module, where it is
     call: Place | None = None  # the line that called it
 

@@ -62,8 +62,14 @@ def structure(run: Run, check: Check) -> Outcome:
 
 
 def of_outputs(run: Run, check: Check, found: Structure) -> Outcome:
-    """What is returned besides, not at all, and at other places: which follows from the former, where there is any."""
+    """What is returned besides, not at all, and at other places: which follows from the former, where there is any.
+
+    What a module returns beside the end of an arch, as an auxiliary head, is in a note; that it is more than the arch
+    returns is a finding where nothing else is one.
+    """
     extra, lost, moved = found.all_surprises
+    if found.mistakes and found.expected.steps:
+        extra = tuple(one for one in extra if one not in found.surprises.extra)
     expected = ", ".join(f"{place} {shown_shape(node.shape[1:])}" for place, node in found.expected.outputs.items())
     if extra:
         one, *more = found.returned.pairs.values()
@@ -100,6 +106,7 @@ def of_mistake(run: Run, check: Check, mistake: Mistake) -> Finding:
         kind=mistake.kind,
         count=mistake.count,
         step=mistake.step,
+        where=mistake.where,
         module=mistake.path,
         call=mistake.call,
     )

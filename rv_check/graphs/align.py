@@ -97,14 +97,36 @@ def align(expected: Sequence[Node], found: Sequence[Node]) -> dict[Node, Node]:
     for i, j in _best(expected[start:expected_end], found[start:found_end]):
         pairs[expected[start + i]] = found[start + j]
     pairs = _slid(expected, found, pairs)
-    return {e: o for o, e in _slid(found, expected, {o: e for e, o in pairs.items()}).items()}
+    return _uncrossed({e: o for o, e in _slid(found, expected, {o: e for e, o in pairs.items()}).items()})
+
+
+def _uncrossed(pairs: dict[Node, Node]) -> dict[Node, Node]:
+    """The pairs, with two branches that come in another order than expected each beside the one of its names.
+
+    Two layers of equal arguments that only use the parameters of each other stay as they are.
+    """
+    back = {o: e for e, o in pairs.items()}
+    owners = {(o.kind, names_of(o)): o for o in back if names_of(o)}
+
+    def fits(e: Node, o: Node) -> bool:
+        takes = all(pairs.get(feed) in o.feeds for feed in e.feeds if feed in pairs)
+        return takes and signature(e)[:3] == signature(o)[:3]
+
+    for e in sorted(pairs, key=lambda node: node.height):
+        own, its = owners.get((e.kind, names_of(e))), pairs[e]
+        if own is not None and own is not its and fits(e, own) and not fits(e, its):
+            other = back[own]
+            if names_of(other) == names_of(its):
+                pairs[e], pairs[other], back[own], back[its] = own, its, e, other
+    return pairs
 
 
 def _slid(one: Sequence[Node], other: Sequence[Node], pairs: dict[Node, Node]) -> dict[Node, Node]:
     """The alignment with what `other` has besides moved along to where it is a thing of its own.
 
     Where A B A B stands for A B, what is besides may be either A B, or the B A between: all are worth the same.
-    Best is where most parameters keep their names, then where it begins and ends with a module, then where it is.
+    Best is where most parameters keep their names, then where it and the next are one, then where it begins and ends
+    with a module, then where it is.
     """
     at = {node: index for index, node in enumerate(one)}
     back = {o: e for e, o in pairs.items()}
@@ -117,19 +139,22 @@ def _slid(one: Sequence[Node], other: Sequence[Node], pairs: dict[Node, Node]) -
         after = back[other[stop]] if stop < len(other) else None
         if before and after and at[after] != at[before] + 1:
             continue  # one thing in place of another
-        best = max(_shifts(other, back, begin, stop), key=lambda shift: shift[:3])[3]
+        best = max(_shifts(other, back, begin, stop), key=lambda shift: shift[:4])[4]
         for shift in range(abs(best)):
             old, new = (begin - 1 - shift, stop - 1 - shift) if best < 0 else (stop + shift, begin + shift)
             back[other[new]] = back.pop(other[old])
         stop = max(stop, stop + best)
+        while stop < len(other) and other[stop] not in back:
+            stop += 1  # what it is one with now
     return {e: o for o, e in back.items()}
 
 
 def _shifts(
     other: Sequence[Node], back: dict[Node, Node], begin: int, stop: int
-) -> Iterator[tuple[int, int, int, int]]:
-    """Where a run may lie as well: names that more parameters keep, how apart it is, how near, and by how much."""
-    yield 0, _is_between(other, begin, stop), 0, 0
+) -> Iterator[tuple[int, bool, int, int, int]]:
+    """Where a run may lie as well: names that more parameters keep, whether it is one with what is besides there, how
+    apart it is, how near, and by how much."""
+    yield 0, False, _is_between(other, begin, stop), 0, 0
     for step in (-1, 1):
         names, i, j = 0, begin, stop
         while True:
@@ -139,7 +164,9 @@ def _shifts(
                 break  # whatever the sizes are, which may follow from what is besides
             names += len(names_of(pair) & names_of(other[new])) - len(names_of(pair) & names_of(other[old]))
             i, j = i + step, j + step
-            yield names, _is_between(other, i, j), -abs(i - begin), i - begin
+            beside = i - 1 if step < 0 else j
+            joins = 0 <= beside < len(other) and other[beside] not in back
+            yield names, joins, _is_between(other, i, j), -abs(i - begin), i - begin
 
 
 def _is_between(nodes: Sequence[Node], begin: int, end: int) -> int:
@@ -239,7 +266,7 @@ def details_of(expected: Node, found: Node) -> dict[str, tuple[str, str]]:
     for name in {**expected.attributes, **found.attributes}:
         values = found.attributes.get(name), expected.attributes.get(name)
         if values[0] != values[1]:
-            details[name] = tuple("none" if v is None else show(v) for v in values)
+            details[name] = tuple("none" if v is None else show(v, name) for v in values)
     if "statistics" in details:
         details.pop("momentum", None)  # running statistics that are used as they are have none
     for role in {**expected.tensors, **found.tensors}:

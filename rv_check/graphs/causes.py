@@ -80,7 +80,8 @@ def _everywhere(groups: Sequence[list[Difference]], nodes: Sequence[Node]) -> li
 
 
 def _kinds(d: Difference) -> Hashable:
-    return d.kind, tuple(node.kind for node in d.expected), tuple(node.kind for node in d.found)
+    """What is done: two branches of one line may stand in either order."""
+    return d.kind, *(tuple(sorted(node.kind for node in nodes)) for nodes in (d.expected, d.found))
 
 
 def _keys(d: Difference, back: Mapping[Node, Node]) -> Iterator[Hashable]:
@@ -113,13 +114,18 @@ def _keys(d: Difference, back: Mapping[Node, Node]) -> Iterator[Hashable]:
             takes = [back.get(feed, feed) for feed in d.found[0].feeds]
             yield from ((base, "expected", one) for one in _of_a_block(d.expected[0], takes))
             yield from ((base, "found", one) for one in _of_a_block(d.found[0], d.found[0].feeds))
+            # One line takes the wrong thing, which is another one in a block with a projection.
+            line = d.found[0].place
+            own = _of_a_block(d.expected[0], d.expected[0].feeds) if line is not None else ()
+            yield from ((base, line, one) for one in own)
         case "shared":
             yield d.kind, tuple(parent(node) for node in d.expected)
+            yield from ((d.kind, line) for line in found[:1] if line is not None)  # where the parts are called
     yield id(d)
 
 
 def _lines(nodes: Sequence[Node]) -> tuple[Place | None, ...]:
-    return tuple(node.place for node in nodes)
+    return tuple(sorted((node.place for node in nodes), key=str))
 
 
 def parent(node: Node) -> str:
@@ -160,7 +166,8 @@ def _of_a_block(node: Node, takes: Sequence[Node]) -> Iterator[Hashable]:
     while len({tuple(path[: common + 1]) for path in paths}) == 1 and all(len(path) > common for path in paths):
         common += 1
     roles = [
-        (one.kind, one.place, _role(path[common:], at_top=not common)) for one, path in zip(nodes, paths, strict=True)
+        (one.kind, one.place, _role(path[common:], at_top=not common, by_number=bool(one.tensors)))
+        for one, path in zip(nodes, paths, strict=True)
     ]
     yield roles[0], tuple(sorted(roles[1:], key=repr))
 
@@ -171,9 +178,13 @@ def _path(node: Node) -> list[str]:
     return [*names, ""] if node.caller == "function" else names
 
 
-def _role(path: Sequence[str], *, at_top: bool) -> str:
-    """A name that blocks of one kind share: their numbers, and those of the stages that they are in, left out."""
-    names = ["#" if name.isdecimal() and name is not path[-1] else name for name in path]
+def _role(path: Sequence[str], *, at_top: bool, by_number: bool) -> str:
+    """A name that blocks of one kind share: their numbers, and those of the stages that they are in, left out.
+
+    Args: `by_number` whether a number at the end is a name; that of a step without parameters depends on those before.
+    """
+    kept = len(path) - by_number
+    names = ["#" if name.isdecimal() and at < kept else name for at, name in enumerate(path)]
     if at_top and len(names) > 1:
         names[0] = names[0].rstrip("0123456789")
     return ".".join(names)

@@ -39,6 +39,11 @@ class Difference:
     before: tuple[Node | None, Node | None] = (None, None)
     names: list[str] = field(default_factory=list)  # the names of parameters and buffers
 
+    @property
+    def alone(self) -> list[Node]:
+        """The operations that have no counterpart."""
+        return [*self.expected, *self.found] if self.kind in ("missing", "extra", "replaced") else []
+
 
 @dataclass(frozen=True)
 class Slot:

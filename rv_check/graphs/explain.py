@@ -45,6 +45,7 @@ class Mistake:
     expected: str
     lines: tuple[str, ...]
     training: bool = False  # it shows in train mode only
+    where: str = ""  # the step in words, where it has but a number
 
 
 def explain(match: Match, sides: tuple[str, str] = ("yours", "spec"), makers: Makers = nobody) -> list[Mistake]:
@@ -70,9 +71,9 @@ def _by_maker(d: Difference, makers: Makers) -> list[Difference]:
 
 
 def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str], makers: Makers) -> Mistake:
-    first = group[0]
+    group = _apart(group)
+    first, count = group[0], len(group)
     expected_node, found_node = next(iter(first.expected), None), next(iter(first.found), None)
-    count = 1 if first.kind == "shared" else len(group)
     found, expected = _values(first)
     title = _title(first, group, found, expected)
     anchor = expected_node or first.before[0] or first.after[0]
@@ -109,7 +110,36 @@ def _mistake(match: Match, group: Sequence[Difference], sides: tuple[str, str], 
         found,
         expected,
         tuple(lines),
+        where=said(anchor) if anchor is not None and step.rpartition(".")[2].isdecimal() else "",
     )
+
+
+def _apart(group: Sequence[Difference]) -> Sequence[Difference]:
+    """The differences that count: of parameters that the same parts share, one, with the names of all."""
+    if group[0].kind != "shared":
+        return group
+    sets: dict[tuple[str, ...], list[Difference]] = {}
+    for one in group:
+        sets.setdefault(_users(one), []).append(one)
+    return [replace(one[0], names=[name for each in one for name in each.names]) for one in sets.values()]
+
+
+def _users(d: Difference) -> tuple[str, ...]:
+    """The parts of a network that share a parameter."""
+    parents = tuple(dict.fromkeys(parent(node) or node.name for node in d.expected))
+    return parents if len(parents) > 1 else tuple(dict.fromkeys(node.name for node in d.expected))
+
+
+def _counted(number: int) -> str:
+    return f"{number} parameters and buffers" if number > 1 else "a parameter or buffer"
+
+
+def _some(words: Sequence[str], last: str) -> str:
+    """The first of some names, and how many more there are. Args: `last` what stands before the last of a few."""
+    if len(words) > SHOWN:
+        return f"{', '.join(words[:SHOWN])} and {len(words) - SHOWN} more"
+    *first, end = words
+    return f"{', '.join(first)}{last}{end}" if first else end
 
 
 def _where(nodes: Sequence[Node]) -> str:
@@ -201,10 +231,7 @@ def _title(d: Difference, group: Sequence[Difference], found: str, expected: str
             name = " for ".join(dict.fromkeys(reversed(d.names))) or "a tensor that is not registered"
             return f"{kind} uses another constant: {name} is {found}, expected {expected}"
         case "shared":
-            parents = dict.fromkeys(parent(node) or node.name for node in d.expected)
-            users = " and ".join(parents if len(parents) > 1 else dict.fromkeys(node.name for node in d.expected))
-            names = [name for one in group for name in one.names]
-            return f"{users} share {len(names)} parameters and buffers: {', '.join(names[:SHOWN])}"
+            return f"{_some(_users(d), ' and ')} share {_counted(len(d.names))}: {_some(d.names, ', ')}"
         case "unused":
             (what,) = d.details
             return f"{len(d.names)} {what}{'s are' if len(d.names) > 1 else ' is'} never used: {found}"
@@ -240,7 +267,7 @@ def _size(node: Node) -> str:
 
 
 def _others(match: Match, group: Sequence[Difference]) -> list[str]:
-    """How many of the other operations with the same part, from the same line of what is expected, have it."""
+    """How many of the other operations with the same part, from the same line of what is expected, are right."""
     first = group[0]
     if first.kind not in ("missing", "arguments", "moved", "wiring") or not first.expected[0].place:
         return []
@@ -250,9 +277,10 @@ def _others(match: Match, group: Sequence[Difference]) -> list[str]:
     right = [node for node in others if node in match.pairs and node not in concerned]
     if not right:
         return []
+    do = ("have it", "has it") if first.kind == "missing" else ("are right", "is right")
     if len(right) < len(others):
-        return [f"{len(right)} others have it" if len(right) > 1 else "another one has it"]
-    return [f"the other {len(right)} have it" if len(right) > 1 else "the other one has it"]
+        return [f"{len(right)} others {do[0]}" if len(right) > 1 else f"another one {do[1]}"]
+    return [f"the other {len(right)} {do[0]}" if len(right) > 1 else f"the other one {do[1]}"]
 
 
 def _has_part_of(node: Node, other: Node) -> bool:

@@ -258,7 +258,7 @@ def describe(node: Node) -> str:
     of_all = {name: _of_all_axes(a[name]) for name in shown if name in a}
     words += [f"{name} {show(value)}" for name, value in of_all.items() if value != shown[name]]
     named = ("kernel", "out", "count_include_pad", *shown)
-    words += [f"{name} {show(value)}" for name, value in a.items() if name not in named]
+    words += [f"{name} {show(value, name)}" for name, value in a.items() if name not in named]
     return " ".join(words)
 
 
@@ -267,8 +267,14 @@ def _of_all_axes(value: Any) -> Any:
     return value[0] if isinstance(value, tuple) and len(value) <= 3 and len(set(value)) == 1 else value
 
 
-def show(value: Any) -> str:
-    """An argument as a message shows it: a pair of equal numbers as one."""
+AXES = ("images", "channels", "rows", "columns")
+
+
+def show(value: Any, name: str = "") -> str:
+    """An argument as a message shows it: a pair of equal numbers as one; what a pad adds, by the axes."""
+    if name == "sides":
+        axes = AXES if len(value) == len(AXES) else [f"axis {axis}" for axis in range(len(value))]
+        return " ".join(f"{axis} {one[0]} {one[1]}" for axis, one in zip(axes, value, strict=True) if any(one))
     if isinstance(value, tuple):
         return show(value[0]) if len(value) == 2 and value[0] == value[1] else " ".join(map(show, value))
     if isinstance(value, float):

@@ -135,7 +135,7 @@ def _level_row(findings: Sequence[Finding]) -> tuple[str, str]:
 
 def _difference_lines(finding: Finding) -> list[str]:
     first, *more = finding.message.splitlines()
-    where = finding.step or ""
+    where = finding.where or finding.step or ""
     lines = [f"  {first:<60}  {where}".rstrip()]
     lines += [f"    {line}" for line in more]
     if finding.kind is None or finding.status == "skipped":

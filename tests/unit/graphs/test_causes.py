@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from rv_check.graphs.align import flow
 from rv_check.graphs.explain import Mistake, explain
 from rv_check.graphs.match import match
 from rv_check.graphs.network import At
@@ -194,13 +195,125 @@ def test_two_wrong_lines_are_two() -> None:
 
 
 def test_the_others_are_those_of_the_same_part() -> None:
-    """Only the third convolutions of the other blocks have it, whatever else is on the line."""
+    """Only the third convolutions of the other blocks are right, whatever else is on the line."""
     (mistake,) = told(Net(right, {1: takes_the_first}))
-    assert "the other 5 have it" in mistake.lines
+    assert "the other 5 are right" in mistake.lines
     two = Net(right, {1: takes_the_first})
     two.layer2[1].conv3.padding_mode = "reflect"  # type: ignore[union-attr]
     two.layer2[1].conv3.padding = (1, 1)  # type: ignore[union-attr]
-    assert any("4 others have it" in one.lines for one in told(two))
+    assert any("4 others are right" in one.lines for one in told(two))
+
+
+def gated_by(s: Any, x: Tensor, *, by_skip: bool) -> Tensor:
+    """What a block gives, times a squeeze and excitation of it; or of the skip, by mistake."""
+    y, beside = main(s, x), skip(s, x)
+    gate = s.excite(s.squeeze((beside if by_skip else y).mean((2, 3))).relu()).sigmoid()
+    return s.relu(y * gate[:, :, None, None] + beside)
+
+
+def gated_by_itself(s: Any, x: Tensor) -> Tensor:
+    """As it should be."""
+    return gated_by(s, x, by_skip=False)
+
+
+def gated_by_the_skip(s: Any, x: Tensor) -> Tensor:
+    """The wrong one is what comes in, and behind a projection what that gives."""
+    return gated_by(s, x, by_skip=True)
+
+
+def test_one_line_takes_what_differs_by_block() -> None:
+    """A gate of the skip is one mistake, though the skip is a projection in one block of six."""
+    (mistake,) = told(Net(gated_by_the_skip), Net(gated_by_itself))
+    assert (mistake.kind, mistake.count) == ("wiring", 6)
+    mistakes = told(Net(gated_by_itself, {1: gated_by_the_skip, 4: takes_the_first}), Net(gated_by_itself))
+    assert len(mistakes) > 1
+
+
+def test_branches_in_either_order_are_one_cause() -> None:
+    """Two that stand side by side come in an order by chance, in some blocks another one than in others."""
+
+    def both(s: Any, x: Tensor) -> Tensor:
+        y = main(s, x)
+        by = s.excite(s.squeeze(y.amin((2, 3)).neg()).relu()) + s.excite(s.squeeze(y.amax((2, 3)).neg()).relu())
+        return s.relu(y * by.sigmoid()[:, :, None, None] + skip(s, x))
+
+    order = [node.kind for node in flow(Subject(Net(both)).observe(At((3, 16, 16)))) if node.kind in ("amin", "amax")]
+    assert len(set(zip(order[::2], order[1::2], strict=True))) == 2
+    (mistake,) = told(Net(both))
+    assert (mistake.kind, mistake.count) == ("extra", 6)
+
+
+class Repeated(nn.Module):
+    """Stages of one block each, which runs several times."""
+
+    def __init__(self, *times: int, shared: bool = True):
+        super().__init__()
+        one = [Block(16, 16, right) for _ in times]
+        blocks = (
+            [block if shared else Block(16, 16, right) for _ in range(n)] for block, n in zip(one, times, strict=True)
+        )
+        self.stem = nn.Conv2d(3, 16, 3)
+        self.stages = nn.ModuleList(nn.Sequential(*some) for some in blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("times", "title"),
+    [
+        ((2,), "stages.0.0 and stages.0.1 share 15 parameters and buffers: "),
+        ((5,), "stages.0.0, stages.0.1, stages.0.2 and 2 more share 15 parameters and buffers: "),
+        ((2, 2, 2), "stages.0.0 and stages.0.1 share 15 parameters and buffers: "),
+    ],
+)
+def test_blocks_that_are_one_in_every_stage(times: tuple[int, ...], title: str) -> None:
+    """`[block] * n` in each of the stages is one cause, and as many are named as fit."""
+    (mistake,) = told(Repeated(*times), Repeated(*times, shared=False))
+    names = ", ".join(f"stages.0.0.{name}" for name in ("conv1.weight", "bn1.weight", "bn1.bias"))
+    count = f", x{len(times)}" if len(times) > 1 else ""
+    assert mistake.title == f"{title}{names} and 12 more{count}"
+    assert mistake.count == len(times)
+
+
+def test_what_is_besides_is_one_run() -> None:
+    """A deep stem, whose norms and relus are like those of a plain one, is told in one."""
+
+    def stem(*widths: int) -> nn.Module:
+        layers: list[nn.Module] = []
+        for before, width in zip((3, *widths), widths, strict=False):
+            layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Conv2d(widths[-1], 4, 3))
+
+    (mistake,) = told(stem(16, 16, 32), stem(16))
+    assert mistake.kind == "extra"
+    assert mistake.title == "extra conv -> batchnorm -> relu -> ... (6 operations)"
+
+
+@pytest.mark.parametrize(
+    ("sides", "words"),
+    [
+        ((1, 1, 0, 0), "columns 1 1"),
+        ((0, 0, 2, 1), "rows 2 1"),
+        ((0, 0, 0, 0, 0, 8), "channels 0 8"),
+        ((1, 0, 0, 1, 2, 3), "channels 2 3 rows 0 1 columns 1 0"),
+    ],
+)
+def test_a_pad_says_which_axes(sides: tuple[int, ...], words: str) -> None:
+    """By their names, before and behind."""
+
+    def net(sides: tuple[int, ...]) -> nn.Module:
+        class Pad(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return F.pad(x, sides).sum(1, keepdim=True)
+
+        return nn.Sequential(nn.Conv2d(3, 16, 3), Pad())
+
+    (mistake,) = told(net(sides), net((5, 5, 5, 5, 5, 5)))
+    assert mistake.found.startswith(f"sides {words}")
 
 
 # The same mistake at widths and kernels that differ

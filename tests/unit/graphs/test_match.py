@@ -508,17 +508,17 @@ def test_one_mistake_in_all_norms(count: int) -> None:
     more = f", and {count - 3} more" if count > 3 else ""
     shown = ", ".join(f"layers.{at}.bn" for at in range(min(3, count)))
     assert f"at {shown}{more}" in told.lines
-    assert not any("have it" in line for line in told.lines)
+    assert not any("are right" in line for line in told.lines)
     assert any("Keras" in line for line in told.lines)
 
 
-def test_the_others_have_it() -> None:
+def test_the_others_are_right() -> None:
     """A wrong eps in one norm of five: the others, from the same line of the spec, are right."""
     (told,) = explain(match(stack(5, lambda at: {}), stack(5, lambda at: {"eps": 1e-3} if at == 2 else {}, False)))
     assert (told.count, told.step, told.path) == (1, "layers.2.bn", "layers.2.bn")
-    assert "the other 4 have it" in told.lines
+    assert "the other 4 are right" in told.lines
     (told,) = explain(match(stack(2, lambda at: {}), stack(2, lambda at: {"eps": 1e-3} if at else {}, False)))
-    assert "the other one has it" in told.lines
+    assert "the other one is right" in told.lines
 
 
 def test_two_mistakes_are_two() -> None:
