@@ -64,7 +64,7 @@ class Identity:
         percent = min(99, int(100 * self.likeness))  # what is not the same never reads as all of it
         if self.near:
             return f"none of {self.known} archs; the nearest is {self.arch.name}{own}, at {percent} %"
-        nearest = f"; nearest {self.arch.name} at {percent} %" if percent else ""
+        nearest = f"; nearest {self.arch.entry.name} at {percent} %" if percent else ""
         return f"none of the archs I know: {self.description}{nearest}"
 
 
@@ -106,7 +106,7 @@ def has_structure(module: nn.Module, arch: Arch) -> bool:
     Raises: RvCheckError where it does not run there.
     """
     subject, x = Subject(unwrapped(module)), At(arch.input)
-    for form in (Form.AT_ANY_SIZE, Form.AT_THIS_SIZE):
+    for form in (Form.AT_ANY_SIZE, Form.OF_ONE):
         expected, found = graph_of(arch, form=form), run_theirs("the module", partial(subject.observe, x, form))
         if any(match(expected, found.only(where)).same for where in found.outputs):
             return True
@@ -189,7 +189,9 @@ def _fitted(arch: Arch, seen: Landmarks) -> Iterator[Arch]:
     choices = {name: [value] for name, value in given.items()}
     choices |= {name: [value, *_flags(value)] for name, value in given.items() if isinstance(value, Partial)}
     if "classes" in given:
-        choices["classes"] += seen.classes
+        # Of archs that are equally like the module, those that end as it does come first.
+        own = choices["classes"]
+        choices["classes"] = [*seen.classes, *own] if seen.head is not None else [*own, *seen.classes]
     if "width" in given:
         choices["width"] += _width(arch, given["width"], seen)
     for values in itertools.product(*map(dict.fromkeys, choices.values())):

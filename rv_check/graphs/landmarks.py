@@ -1,7 +1,9 @@
 """What a network is recognised by: its landmarks, in the order of the flow.
 
 Landmarks are the weighted layers, by the shapes of their weights, and the joins of what several of them gave, by kind
-and width. A gate or an activation that is written out, as x * sigmoid(x), joins what one layer gave, and is none.
+and width. A gate or an activation that is written out, as x * sigmoid(x), joins what one layer gave, and is none. Nor
+are the layers that a gate of a map is computed by, as a squeeze and an excitation: however many it has, a network is
+that of its trunk.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from rv_check.archs.analyses import fold
 from rv_check.archs.arch import Arch
-from rv_check.archs.tree import Join, Layer
+from rv_check.archs.tree import Join, Layer, Seq
 from rv_check.graphs.align import flow
 from rv_check.graphs.graph import Graph, Node, State, TensorShape
 from rv_check.ops.kinds import kind_of
@@ -71,7 +74,11 @@ def keys_of(arch: Arch) -> Keys:
         return Keys.of([Key.of_layer(layer.op.params(layer.x)["weight"])] if weighted else [])
 
     def of_join(join: Join, branches: Sequence[Keys]) -> Keys:
-        return added([Keys.of(_of_join(join.kind, join.y[0], len(branches))), *branches])
+        trunk = [keys for keys, (_, seq) in zip(branches, join.branches, strict=True) if not _is_gate(join, seq)]
+        return added([Keys.of(_of_join(join.kind, join.y[0], len(branches))), *trunk])
+
+    def _is_gate(join: Join, branch: Seq) -> bool:
+        return join.kind == "product" and prod(branch.y) < prod(join.y)
 
     def added(parts: Sequence[Keys]) -> Keys:
         return Keys(_total(one.exact for one in parts), _total(one.loose for one in parts))
@@ -115,7 +122,7 @@ class Landmarks:
         self._source = {graph.input: graph.input}  # of each operation, the landmark that it comes from
         self._way: dict[Node, Way] = {graph.input: ()}  # and how
         self._at = {graph.input: 0}  # the place of a landmark in the order
-        live = set(graph.live)
+        live, self._trunk = set(graph.live), trunk_of(graph)
         passed = [node for node in flow(graph) if node in live and not node.fixed]
         for node in passed:
             self._pass(node)
@@ -135,7 +142,9 @@ class Landmarks:
         keys = self._keys(node, len(sources))
         if keys:
             ways = tuple(self._way[feed] for feed in feeds)
+        if keys and node in self._trunk:
             self.all.extend([Landmark(keys[0], node, ways), *(Landmark(key, node) for key in keys[1:])])
+        if keys:
             self._source[node], self._way[node] = node, ()
         else:
             way = tuple(dict.fromkeys(one for feed in feeds for one in self._way[feed]))
@@ -143,6 +152,12 @@ class Landmarks:
             self._source[node] = next(iter(sources), node)
             self._way[node] = way if only_moves else (*way, node)[-LONGEST_WAY:]
         self._at.setdefault(self._source[node], len(self.all))
+
+    @property
+    def head(self) -> int | None:
+        """How many values the last layer gives, where that is a linear layer and an output is as wide."""
+        weight = weight_of(self.layers[-1]) if self.layers else ()
+        return weight[0] if len(weight) == 2 and weight[0] in self.classes else None
 
     @property
     def stem(self) -> int | None:
@@ -162,6 +177,20 @@ def _of_join(kind: str, channels: int, sources: int) -> list[Key]:
     return [Key(key, key)] * (sources - 1 if kind_of(kind).commutes else min(1, sources - 1))
 
 
+def trunk_of(graph: Graph) -> set[Node]:
+    """The operations that an output depends on otherwise than through the smaller one of two factors: a gate."""
+    trunk: set[Node] = set()
+    left = list(graph.outputs.values())
+    while left:
+        node = left.pop()
+        if node in trunk:
+            continue
+        trunk.add(node)
+        size = prod(node.shape) if node.kind == "product" else 0
+        left += [feed for feed in node.feeds if prod(feed.shape) >= size]
+    return trunk
+
+
 def is_layer(node: Node) -> bool:
     """Whether it is a weighted layer."""
     return node.row.weighted and "weight" in node.tensors
@@ -174,16 +203,22 @@ def weight_of(layer: Node) -> TensorShape:
 
 def weights(landmarks: Landmarks) -> int:
     """How many registered weights the layers have: one that queries, keys and values share is one."""
-    used = [layer.tensors["weight"] for layer in landmarks.layers]
-    return len({weight.name if isinstance(weight, State) else weight for weight in used})
+    return len(_distinct(landmarks))
+
+
+def _distinct(landmarks: Landmarks) -> list[Node]:
+    """The layers, one of those that have the same weight."""
+    used = {layer.tensors["weight"]: layer for layer in reversed(landmarks.layers)}
+    by_name = {weight.name if isinstance(weight, State) else weight: layer for weight, layer in used.items()}
+    return list(by_name.values())
 
 
 def looks_like(landmarks: Landmarks) -> str:
     """What sort of network it is, in words."""
-    layers = {node: weight_of(node) for node in landmarks.layers}
+    layers = {node: weight_of(node) for node in _distinct(landmarks)}
     convs = [node for node, weight in layers.items() if len(weight) > 2]
     depthwise = sum(weight[1] == 1 and node.attributes.get("groups", 1) > 1 for node, weight in layers.items())
-    joins = dict.fromkeys(one.node for one in landmarks.all if one.node not in layers)
+    joins = dict.fromkeys(one.node for one in landmarks.all if not is_layer(one.node))
     kinds = Counter(node.kind for node in joins)
     if landmarks.products > 1:  # of queries with keys, and of what comes of it with values
         return f"looks like a transformer: attention {_times(landmarks.products // 2)}"

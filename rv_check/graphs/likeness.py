@@ -68,9 +68,9 @@ def _form(node: Node, role: str) -> str:
 def _between(expected: Sequence[Node], found: Sequence[Node]) -> Iterator[Change]:
     """What differs between the operations from one landmark to the next."""
     kinds = [node.kind for node in expected], [node.kind for node in found]
+    for i, j in common(*kinds):
+        yield from _numbers(expected[i], found[j])
     if kinds[0] == kinds[1]:
-        for a, b in zip(expected, found, strict=True):
-            yield from _numbers(a, b)
         return
     less, more = Counter(kinds[0]) - Counter(kinds[1]), Counter(kinds[1]) - Counter(kinds[0])
     if not less and not more:

@@ -81,11 +81,57 @@ class TwoHeads(nn.Module):
         return both if self.first else both[::-1]
 
 
-class OptionA(nn.Module):
-    """A CIFAR network whose shortcuts take zeros on both sides of the channels."""
+class SmallHead(nn.Module):
+    """A VGG for small images: no pool to 7x7, and a head that is narrow."""
 
     def __init__(self) -> None:
         super().__init__()
+        layers = (nn.Dropout(), nn.Linear(512, 512), nn.ReLU(), nn.Dropout(), nn.Linear(512, 512), nn.ReLU())
+        self.features = torchvision.models.vgg11_bn().features
+        self.classifier = nn.Sequential(*layers, nn.Linear(512, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, 32, 32) to (N, 10)."""
+        return self.classifier(self.features(x).amax((2, 3)))
+
+
+class Gate(nn.Module):
+    """Over channels, by two pools, and then over pixels."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.squeeze, self.excite = nn.Linear(width, width // 16), nn.Linear(width // 16, width)
+        self.where = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape kept."""
+        both = [self.excite(self.squeeze(pooled).relu()) for pooled in (x.mean((2, 3)), x.amax((2, 3)))]
+        x = x * sum(both).sigmoid()[:, :, None, None]
+        return x * self.where(torch.cat((x.amax(1, keepdim=True), x.mean(1, keepdim=True)), 1)).sigmoid()
+
+
+class Attended(torchvision.models.resnet.BasicBlock):
+    """With gates behind its last norm."""
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.bn2 = nn.Sequential(self.bn2, Gate(self.conv2.out_channels))
+
+
+class AttendedBottleneck(torchvision.models.resnet.Bottleneck):
+    """With gates behind its last norm."""
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.bn3 = nn.Sequential(self.bn3, Gate(self.conv3.out_channels))
+
+
+class OptionA(nn.Module):
+    """A CIFAR network whose shortcuts take zeros on both sides of the channels, of every second pixel or a pool."""
+
+    def __init__(self, *, pooled: bool = False) -> None:
+        super().__init__()
+        self.pooled = pooled
         self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
         self.parts, self.head = nn.ModuleList(), nn.Linear(64, 10)
         widths = [16, *(width for width in (16, 32, 64) for _ in range(3))]
@@ -102,7 +148,8 @@ class OptionA(nn.Module):
             y = part(x)
             if y.shape != x.shape:
                 side = (y.shape[1] - x.shape[1]) // 2
-                x = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, side, side))
+                x = functional.avg_pool2d(x, 2) if self.pooled else x[:, :, ::2, ::2]
+                x = functional.pad(x, (0, 0, 0, 0, side, side))
             x = (x + y).relu()
         return self.head(x.mean((2, 3)))
 
@@ -117,10 +164,17 @@ WRITTEN = {
     "features": (lambda: resnet18(fc=nn.Identity()), "resnet18"),
     "a head of two": (
         lambda: resnet18(fc=nn.Sequential(nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 5))),
-        "resnet18",
+        "resnet18(classes=5)",
     ),
     "two heads": (lambda: TwoHeads(True), "resnet18(classes=10)"),
     "two heads, the other first": (lambda: TwoHeads(False), "resnet18(classes=10)"),
+    "a smaller head of a VGG": (SmallHead, "vgg11_bn(classes=10)"),
+    "gates of two kinds": (lambda: torchvision.models.resnet.ResNet(Attended, [2, 2, 2, 2]), "resnet18"),
+    "gates of two kinds in a network of gates": (
+        lambda: torchvision.models.resnet.ResNet(AttendedBottleneck, [3, 4, 6, 3]),
+        "seresnet50",
+    ),
+    "zeros on both sides behind a pool": (lambda: OptionA(pooled=True), "resnet20(block=basic_a(centred=True))"),
     "option A": (OptionA, "resnet20(block=basic_a(centred=True))"),
     "norms by hand": (lambda: torchvision.models.resnet18(norm_layer=HandNorm), "resnet18"),
     "frozen": (lambda: torchvision.models.resnet18(norm_layer=torchvision.ops.FrozenBatchNorm2d), "resnet18"),

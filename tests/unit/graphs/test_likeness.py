@@ -83,7 +83,7 @@ JOINS = {
     "a sum": (lambda y, z: y + z, 1),
     "a product": (lambda y, z: y * z, 1),
     "a sum of three": (lambda y, z: y + z + z.relu() * y, 3),
-    "a gate by the other": (lambda y, z: y * z.mean((2, 3), keepdim=True).sigmoid(), 1),
+    "a gate by the other, whose layer is none": (lambda y, z: y * z.mean((2, 3), keepdim=True).sigmoid(), 0),
     "an activation that is written out": (lambda y, z: z * torch.sigmoid(z), 0),
     "a mean that is taken away": (lambda y, z: (z - z.mean((2, 3), keepdim=True)) * 2, 0),
     "nothing": (lambda y, z: z, 0),
