@@ -152,7 +152,7 @@ def compare_runs(run: Run, check: Check, x: Shape, train: bool, backward: bool) 
 
     expected, found = pair.each(what, traced, training=train)
     if pair.map is not None:
-        expected = trace.limited(expected, pair.weights)
+        expected = trace.limited(expected, pair.weights.keys() - run.structure.not_learned)
         found = trace.renamed(found, pair.weights, expected)
     if not train:
         other = pair.batch(x, dtype, run.device, more=1)

@@ -6,7 +6,7 @@ match at the network's own size gives the map of its parameters and buffers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -18,9 +18,9 @@ from rv_check.checks.states import few
 from rv_check.costs.operations import macs_of
 from rv_check.errors import Place, RvCheckError, SpecError
 from rv_check.graphs.builder import Form
-from rv_check.graphs.differences import Slot, piece_of
+from rv_check.graphs.differences import Difference, Slot, piece_of
 from rv_check.graphs.explain import Mistake, explain
-from rv_check.graphs.graph import Graph, shape_after
+from rv_check.graphs.graph import Graph, Node, shape_after
 from rv_check.graphs.match import Match, match
 from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import graph_of
@@ -44,7 +44,7 @@ class AtOwnSize:
 
     `rules`: by which they are equal where they are written otherwise; `form`: in which they are the most alike;
     `steps`: of the expected network, the one that each output is the value after; `special_step`: the first step that
-    is equal by a rule for this size.
+    is equal by a rule for this size; `differing`: the operations that are on one side alone.
     """
 
     form: Form
@@ -54,13 +54,15 @@ class AtOwnSize:
     operations: int
     steps: Mapping[str, str]
     special_step: str = ""
+    differing: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
 class InTraining:
     """What train mode shows besides: further mistakes, and those of eval mode, by index, that it places better.
 
-    `used`: the parameters and buffers that anything is computed from there; `compared`: what is compared of it is.
+    `used`: the parameters and buffers that anything is computed from there; `compared`: what is compared of it is;
+    `concerned`: the expected ones that the operations use which differ there.
     """
 
     mistakes: tuple[Mistake, ...]
@@ -70,6 +72,7 @@ class InTraining:
     surprises: Surprises
     used: frozenset[str]
     compared: frozenset[str]
+    concerned: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,13 @@ class Structure:
         # What neither uses here may be used for other values: by its name.
         idle = {name: shape for name, shape in self.expected.state.items() if name not in seen and name not in taken}
         return seen | {name: Slot(name) for name, shape in idle.items() if self.found.state.get(name) == shape}
+
+    @property
+    def not_learned(self) -> frozenset[str]:
+        """The expected parameters that train mode has shown to be none of the module, as those of a frozen norm."""
+        concerned = self.training.concerned & self.expected.parameters if self.training else frozenset()
+        parameters = self.found.parameters
+        return frozenset(name for name in concerned if name in self.map and self.map[name].name not in parameters)
 
     @property
     def constants(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -266,6 +276,10 @@ class Structure:
             notes += [f"its output stands {where[0]}, that of {name} {where[1]}"] if found != expected else []
         if self.until and self.mistakes:
             notes.append(f"it ends at {self.until}: check it with --until {self.until}, until={self.until!r}")
+        asked = self.found.asked or self.expected.asked
+        if self.mistakes and asked:
+            places = few([place.short for place in asked])
+            notes.append(f"numbers were not asked about what differs: what is run depends on values, at {places}")
         if self.expected.is_cut and self.idle:
             notes.append(f"nothing is computed from {few(self.idle)}")
         return tuple(notes)
@@ -326,10 +340,9 @@ class _StructureComparison:
         """The parameters and buffers that the module uses in train mode: those of an auxiliary head, there alone."""
         return self.observed(At(self.input, training=True)).used
 
-    def looser(self, at: At) -> Match:
+    def looser(self, at: At, form: Form = Form.OF_ONE) -> Match:
         """The two there by the rules that hold at this size, too. Raises: what the module raises."""
-        special = Form.AT_THIS_SIZE
-        return self.matched(self.network.graph(at, special), self.subject.observe(at, special))
+        return self.matched(self.network.graph(at, form), self.subject.observe(at, form))
 
     def returns_alike(self, expected: Graph, found: Graph) -> bool:
         """Whether nothing more, and nothing less, is returned besides than at the network's own input."""
@@ -337,12 +350,12 @@ class _StructureComparison:
         return len(now.lost) == len(own.lost) and len(now.extra) == len(own.extra)
 
     def at_own_size(self, expected: Graph, found: Graph) -> AtOwnSize:
-        """Compare in eval mode, first by the rules that hold at every size."""
+        """Compare in eval mode, by looser rules only where these tell less: without them a pool is known as one."""
         form, best = Form.AT_ANY_SIZE, self.matched(expected, found)
-        if not best.same:
-            looser = self.looser(At(self.input))
-            if looser.same or len(looser.differences) < len(best.differences):
-                form, best = Form.AT_THIS_SIZE, looser
+        for other in (Form.AT_THIS_SIZE, Form.OF_ONE):
+            looser = self.looser(At(self.input), other) if not best.same else best
+            if (looser.same and not best.same) or len(looser.differences) < len(best.differences):
+                form, best = other, looser
         return AtOwnSize(
             form,
             tuple(explain(best, self.sides, self.subject.makers)),
@@ -351,6 +364,7 @@ class _StructureComparison:
             len(best.pairs),
             steps_in(best, self.returned),
             next((e.name for e, o in best.pairs.items() if set(o.rules) - set(e.rules)), ""),
+            frozenset(_named(node) for one in best.differences for node in one.alone),
         )
 
     def why_eval_only(self) -> str:
@@ -376,7 +390,8 @@ class _StructureComparison:
         told = _told(own.mistakes)
         more: list[Mistake] = []
         placed: dict[int, Mistake] = {}
-        for one in explain(best, self.sides, self.subject.makers):
+        apart = replace(best, differences=[new for one in best.differences for new in _besides(one, own.differing)])
+        for one in explain(apart, self.sides, self.subject.makers):
             index = known.get(_mistake(one))
             less = next((at for at, other in enumerate(own.mistakes) if _says_more(one, other)), None)
             if index is None and less is not None:
@@ -388,7 +403,9 @@ class _StructureComparison:
         surprises = surprises_of(returned, expected, graph, steps_in(best, returned))
         surprises = surprises.besides(known_surprises, "(in train mode)")
         compared = returned.used(expected, graph)
-        return InTraining(tuple(more), placed, best.map, returned, surprises, graph.used, compared)
+        differing = (node for one in best.differences for node in one.expected)
+        concerned = frozenset(state.name for node in differing for _, state in node.states)
+        return InTraining(tuple(more), placed, best.map, returned, surprises, graph.used, compared, concerned)
 
     def at_other_size(self, size: Shape, *, first: bool) -> AtOtherSize:
         """Whether it is the same at another size. `first`: it was the same at those before."""
@@ -459,11 +476,11 @@ class _StructureComparison:
         """What goes wrong with a batch of one image, which `squeeze()` takes for none; "" where nothing does."""
         at = At(self.input, batch=1)
         try:
-            expected = self.network.graph(at, Form.AT_THIS_SIZE)
+            expected = self.network.graph(at, Form.OF_ONE)
         except Exception:  # what the expected network itself does not take is not asked of another
             return ""
         try:
-            graph = self.subject.observe(at, Form.AT_THIS_SIZE)
+            graph = self.subject.observe(at, Form.OF_ONE)
         except Exception as error:  # whatever the module raises
             return f"with a batch of one image it raises {type(error).__name__}: {first_line(error)}"
         sides = self.returned.at(expected, graph).lined_up(expected, graph)
@@ -582,6 +599,21 @@ def guess(structure: Structure) -> dict[str, Slot] | None:
         if name in slots and slots[name].name in found.counters:
             slots.setdefault(counter, Slot(found.counters[slots[name].name]))
     return None if any(name in found.parameters - structure.of_extra for name in left) else slots
+
+
+def _named(node: Node) -> tuple[str, str]:
+    """What an operation is known by in eval and in train mode."""
+    return node.kind, node.name
+
+
+def _besides(one: Difference, known: Collection[tuple[str, str]]) -> list[Difference]:
+    """What stands in place of something that is known to be missing is there besides, and the other way round."""
+    if one.kind != "replaced":
+        return [one]
+    expected, found = ([node for node in nodes if _named(node) not in known] for nodes in (one.expected, one.found))
+    if (expected and found) or len(expected) + len(found) == 0:
+        return [one]
+    return [replace(one, kind="missing" if expected else "extra", expected=expected, found=found)]
 
 
 def _mistake(one: Mistake) -> tuple[str, str, str]:

@@ -22,25 +22,33 @@ class Form(Enum):
     AS_RUN = "as run"  # every operation in the order of time, by no rule: what is counted is what is done
     AT_ANY_SIZE = "at any size"  # the normal form, by the rules that hold at every size
     AT_THIS_SIZE = "at this size"  # the normal form, also by the rules that hold at the sizes at hand
+    OF_ONE = "of one"  # the same, also where a map has become a single element: a pool of it does nothing
+
+    def has(self, rules: Form) -> bool:
+        """Whether it is made by these rules, too."""
+        return FORMS.index(self) >= FORMS.index(rules)
+
+
+FORMS = tuple(Form)  # each with the rules of those before it
 
 
 class Registered(NamedTuple):
-    """A rule: its words in a report, "" where it is mere notation, and whether it needs the sizes at hand."""
+    """A rule: its words in a report, "" where it is mere notation, and the strictest form that it is used in."""
 
     words: str
-    at_this_size: bool
+    form: Form
     function: Rule
 
 
 RULES: dict[str, list[Registered]] = {}
 
 
-def rule(words: str, *kinds: str, at_this_size: bool = False) -> Callable[[Rule], Rule]:
-    """Make a function a rule for these kinds of operations. `at_this_size`: it is true at the sizes at hand alone."""
+def rule(words: str, *kinds: str, form: Form = Form.AT_ANY_SIZE) -> Callable[[Rule], Rule]:
+    """Make a function a rule for these kinds of operations. `form`: the strictest that it is used in."""
 
     def register(function: Rule) -> Rule:
         for kind in kinds:
-            RULES.setdefault(kind, []).append(Registered(words, at_this_size, function))
+            RULES.setdefault(kind, []).append(Registered(words, form, function))
         return function
 
     return register
@@ -111,8 +119,8 @@ class Builder:
         if self.form is Form.AS_RUN:
             self.work.made.append(node)
             return node
-        for words, at_this_size, function in RULES.get(kind, ()):
-            if at_this_size and self.form is not Form.AT_THIS_SIZE:
+        for words, form, function in RULES.get(kind, ()):
+            if not self.form.has(form):
                 continue
             other = function(self, node)
             if other is not None:

@@ -1,7 +1,7 @@
 """The normal form of an op graph: equal computations, one way to write them.
 
 A rule takes an operation that is about to be made and gives what stands for it instead, or None. Most are true for
-every input; those marked `at_this_size` at the sizes at hand: that a pool over 7x7 is a mean holds on a map of 7x7.
+every input; those marked `AT_THIS_SIZE` at the sizes at hand: that a pool over 7x7 is a mean holds on a map of 7x7.
 Networks are compared without these first, and then at several sizes. tests/unit/graphs/test_rules.py proves each rule
 numerically.
 """
@@ -13,7 +13,7 @@ from itertools import product
 from math import isclose, prod
 from typing import Any
 
-from rv_check.graphs.builder import Builder, Part, reshaped, rule, sliced, split_of, state_of
+from rv_check.graphs.builder import Builder, Form, Part, reshaped, rule, sliced, split_of, state_of
 from rv_check.graphs.graph import Node, State, TensorShape
 
 ELEMENTWISE = ("relu", "silu", "sigmoid", "dropout", "scale")  # functions of a value alone, element by element
@@ -167,13 +167,13 @@ def adaptive_to_one(b: Builder, node: Node) -> Node | None:
     return b.make("global_avgpool", *node.inputs, shape=node.shape, like=node)
 
 
-@rule("a pool to the size that is there does nothing", "adaptive_avgpool", at_this_size=True)
+@rule("a pool to the size that is there does nothing", "adaptive_avgpool", form=Form.AT_THIS_SIZE)
 def adaptive_to_the_same(b: Builder, node: Node) -> Node | None:
     """Each window of an adaptive pool to the input's own size is one element."""
     return node.inputs[0] if node.shape == node.inputs[0].shape else None
 
 
-@rule("an adaptive pool that divides evenly is a pool with a fixed kernel", "adaptive_avgpool", at_this_size=True)
+@rule("an adaptive pool that divides evenly is a pool with a fixed kernel", "adaptive_avgpool", form=Form.AT_THIS_SIZE)
 def adaptive_that_divides(b: Builder, node: Node) -> Node | None:
     """Where the output size divides the input size, window i begins at i*in/out and is in/out long."""
     sides, out = node.inputs[0].shape[2:], node.shape[2:]
@@ -188,7 +188,7 @@ def pool_arguments(kernel: tuple[int, ...]) -> dict[str, Any]:
     return {"kernel": kernel, "stride": kernel, "padding": (0, 0), "ceil_mode": False, "count_include_pad": True}
 
 
-@rule("a pool over the whole map is a mean", "avgpool", at_this_size=True)
+@rule("a pool over the whole map is a mean", "avgpool", form=Form.AT_THIS_SIZE)
 def avgpool_of_everything(b: Builder, node: Node) -> Node | None:
     """One window that covers the map, no padding counted: the mean of each channel. On a map of 1x1, the map itself."""
     (x,) = node.inputs
@@ -217,7 +217,7 @@ def pool_of_single_elements(b: Builder, node: Node) -> Node | None:
     return node.inputs[0] if single else None
 
 
-@rule("the mean of a map of 1x1 is the map", "global_avgpool", at_this_size=True)
+@rule("the mean of a map of 1x1 is the map", "global_avgpool", form=Form.OF_ONE)
 def mean_of_one(b: Builder, node: Node) -> Node | None:
     """The mean of one number."""
     return node.inputs[0] if node.inputs[0].shape[2:] == (1, 1) else None
@@ -564,7 +564,7 @@ def dilation_of_one(b: Builder, node: Node) -> Node | None:
     return b.make("conv", *node.inputs, shape=node.shape, tensors=node.tensors, like=node, **attributes)
 
 
-@rule("a convolution whose kernel covers the map is a linear layer", "conv", at_this_size=True)
+@rule("a convolution whose kernel covers the map is a linear layer", "conv", form=Form.AT_THIS_SIZE)
 def conv_of_everything(b: Builder, node: Node) -> Node | None:
     """One window over the whole map: every output is a weighted sum of every element."""
     a, (x,), weight = node.attributes, node.inputs, node.tensors["weight"]

@@ -119,10 +119,28 @@ def test_of_an_arch() -> None:
 
 
 def test_frozen_norms_are_one_finding() -> None:
-    """torchvision's own: norms that use their running statistics in train mode, too, twenty times."""
+    """torchvision's own: norms that use their running statistics in train mode, too, twenty times.
+
+    That their weights are no parameters, and so have no gradients, is no finding besides.
+    """
     frozen = torchvision.models.resnet18(norm_layer=torchvision.ops.FrozenBatchNorm2d)
-    report = check(frozen, "resnet18", level="structure")
+    report = check(frozen, "resnet18")
     (finding,) = [one for one in report.findings if one.status == "failed"]
     assert (finding.kind, finding.count) == ("arguments", 20)
     assert finding.message.startswith("frozen batchnorm with statistics running, expected statistics of the batch")
     assert "(in train mode)" in finding.message
+
+
+def test_weights_that_are_no_parameters_are_told() -> None:
+    """A norm as it should be but for its weights, which no optimiser sees, is one without their gradients."""
+
+    class Kept(nn.BatchNorm2d):
+        def __init__(self, width: int):
+            super().__init__(width)
+            weight, bias = self.weight.detach(), self.bias.detach()
+            del self.weight, self.bias
+            self.register_buffer("weight", weight)
+            self.register_buffer("bias", bias)
+
+    report = compare_modules(net(*(Kept(6) for _ in range(3))), plain(), (3, 12, 12))
+    assert not report.passed

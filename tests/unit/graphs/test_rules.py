@@ -65,7 +65,7 @@ def nets(parts: Parts, *functions: Function) -> list[Net]:
 def observed(net: nn.Module, x: Shape, training: bool = False, here: bool = False) -> Graph:
     """Its graph, run on meta."""
     subject = Subject(net)
-    graph = subject.observe(At(x, training=training), Form.AT_THIS_SIZE if here else Form.AT_ANY_SIZE)
+    graph = subject.observe(At(x, training=training), Form.OF_ONE if here else Form.AT_ANY_SIZE)
     assert not subject.why_real
     return graph
 
@@ -119,7 +119,7 @@ class Row:
     @property
     def here(self) -> bool:
         """Whether the rule needs the sizes at hand."""
-        return any(one.at_this_size for one in RULES[self.kind] if one.function.__name__ == self.name)
+        return any(one.form is not Form.AT_ANY_SIZE for one in RULES[self.kind] if one.function.__name__ == self.name)
 
 
 def mask(keep: float) -> Callable[[Tensor], Tensor]:
@@ -809,7 +809,7 @@ def both(row: Row) -> tuple[Graph, Graph]:
     second = observed(plain, row.x, row.training, row.here)
     if row.built is not None:
         x = Node("input", shape=(BATCH, *row.x), name="input")
-        builder = Builder(Form.AT_THIS_SIZE if row.here else Form.AT_ANY_SIZE)
+        builder = Builder(Form.OF_ONE if row.here else Form.AT_ANY_SIZE)
         return builder.finish(Graph(x, {"": row.built(builder, x)})), second
     return observed(rewritten, row.x, row.training, row.here), second
 
@@ -876,7 +876,12 @@ def test_rule_of_a_size(row: Row) -> None:
 
 def test_every_rule_of_a_size_is_false_at_another() -> None:
     """Each rule that is marked `here` has a row with a size at which it would be wrong."""
-    marked = {(kind, one.function.__name__) for kind, rules in RULES.items() for one in rules if one.at_this_size}
+    marked = {
+        (kind, one.function.__name__)
+        for kind, rules in RULES.items()
+        for one in rules
+        if one.form is not Form.AT_ANY_SIZE
+    }
     assert {(row.kind, row.name) for row in SOMEWHERE} == marked
 
 
@@ -1743,7 +1748,7 @@ def test_normal_form_is_stable() -> None:
         for node in graph.nodes:
             inputs = [made[feed] for feed in node.inputs]
             tensors = {role: made.get(t, t) if isinstance(t, Node) else t for role, t in node.tensors.items()}
-            again = Builder(Form.AT_THIS_SIZE if row.here else Form.AT_ANY_SIZE).make(
+            again = Builder(Form.OF_ONE if row.here else Form.AT_ANY_SIZE).make(
                 node.kind, *inputs, shape=node.shape, tensors=tensors, like=node, **node.attributes
             )
             made[node] = again

@@ -57,7 +57,7 @@ def conv(channels: int = 3, **arguments: Any) -> nn.Conv2d:
 def seen(module: nn.Module, x: Shape = IMAGE, training: bool = False, real: bool = False, here: bool = False) -> Graph:
     """Its graph, run on meta unless `real`."""
     subject = Subject(module)
-    graph = subject.observe(At(x, training=training), Form.AT_THIS_SIZE if here else Form.AT_ANY_SIZE)
+    graph = subject.observe(At(x, training=training), Form.OF_ONE if here else Form.AT_ANY_SIZE)
     assert bool(subject.why_real) == real, subject.why_real
     return graph
 
