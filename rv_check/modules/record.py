@@ -343,7 +343,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Make the operation and remember which tensors hold what it gave."""
         results = [one for one in (result if isinstance(result, list | tuple) else [result]) if isinstance(one, Tensor)]
         if not results and not written:  # it answers a question about a tensor
-            if name in ("_local_scalar_dense", "equal", "is_nonzero"):
+            nodes = [one for one in arguments.values() if isinstance(one, Node)]
+            if name in ("_local_scalar_dense", "equal", "is_nonzero") and not all(map(_is_given, nodes)):
                 self.asked[self.where.line()] = None
             return
         where = self.where
@@ -452,17 +453,25 @@ def _parts(builder: Builder, name: str, a: dict[str, Any], results: list[Tensor]
         start += size
 
 
+def _is_given(node: Node) -> bool:
+    """Whether a value is the same for every image and all parameters, as a size that was made a tensor is."""
+    return node.fixed and not any(one.kind == "state" or any(one.states) for one in _behind(node))
+
+
 def sees(node: Node, leaves: Sequence[Node]) -> bool:
     """Whether a value depends on any of these."""
+    return any(one in leaves for one in _behind(node))
+
+
+def _behind(node: Node) -> Iterator[Node]:
+    """A value, and all that it depends on."""
     seen, stack = set(), [node]
     while stack:
         top = stack.pop()
-        if top in leaves:
-            return True
         if top not in seen:
             seen.add(top)
+            yield top
             stack += top.feeds
-    return False
 
 
 def _numel(geometry: Geometry) -> int:

@@ -583,3 +583,43 @@ def test_a_number_is_what_it_is_meant_to_be() -> None:
 
     assert compare_modules(norm(1 - 0.9), norm(0.1), (3, 8, 8)).passed
     assert not compare_modules(norm(0.11), norm(0.1), (3, 8, 8)).passed
+
+
+# What depends on values
+
+
+class Sized(nn.Module):
+    """A pad to a size, which torch is asked about as of a tensor; the norm by one call, or written out."""
+
+    def __init__(self, *, by_hand: bool, made: Callable[[Any, Tensor, Tensor], Tensor]):
+        super().__init__()
+        self.conv, self.norm, self.by_hand, self.made = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), by_hand, made
+        self.register_buffer("side", torch.tensor(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        y = F.pad(y, [0, int(self.made(self, x, y)), 0, 0])
+        if not self.by_hand or self.training:
+            return self.norm(y)
+        n = self.norm
+        scale, shift = n.weight / (n.running_var + n.eps).sqrt(), n.running_mean
+        return (y - shift[:, None, None]) * scale[:, None, None] * 1.0 + n.bias[:, None, None].clone().neg().neg()
+
+
+ASKED: dict[str, tuple[Callable[[Any, Tensor, Tensor], Tensor], bool]] = {
+    "a size that is made a tensor": (lambda s, x, y: torch.tensor([x.shape[2] - y.shape[2]]), True),
+    "a sum of such": (lambda s, x, y: torch.tensor(x.shape).sum() - torch.tensor(y.shape).sum() + 2, True),
+    "an image": (lambda s, x, y: (x.mean() > 1e9) + 2, False),
+    "a buffer, which a state changes": (lambda s, x, y: s.side * 2, False),
+}
+
+
+@pytest.mark.parametrize("words", ASKED)
+def test_what_is_the_same_for_every_image_leads_nowhere_else(words: str) -> None:
+    """Numbers are asked where only sizes decide. Where values do, they are not, and that is said with the place."""
+    made, is_asked = ASKED[words]
+    report = compare_modules(Sized(by_hand=True, made=made), Sized(by_hand=False, made=made), (3, 12, 12))
+    assert report.passed == is_asked, str(report)
+    notes = [note for note in report.notes if note.startswith("numbers were not asked about what differs")]
+    assert len(notes) == (not is_asked)
+    assert is_asked or "test_arbitration.py:" in notes[0]
