@@ -135,6 +135,9 @@ def _family(path: Path) -> Family:
 def _shipped_family(arch: str) -> Family:
     found = [family for family in families() if arch in family.archs]
     found = found or [family for family in variants() if arch in family.archs]
+    for family in (*families(), *variants()) if not found else ():
+        if arch == family.name:
+            raise RvCheckError(f"{quote(arch)} is a family, and no arch", expected=listed(list(family.archs)))
     if not found:
         raise unknown("arch", arch, [name for family in (*families(), *variants()) for name in family.archs])
     if len(found) > 1:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rv_check.checks.identify import Identity
+    from rv_check.modules.inferred import InferredInput
     from rv_check.modules.observe import Subject
 
 
@@ -263,12 +264,13 @@ def check(
     name = name or type(module).__name__
     notes = [f"seen through: {one}" for one in wrappers_of(module)]
     module = unwrapped(module)
-    takes, identity = inputs_taken(module, input), None
+    takes, identity, inferred = inputs_taken(module, input), None, None
     if arch is None:
-        identity = _identified(module, takes)
+        identity, inferred = _identified(module, takes)
         if not identity.near:
             return _unknown(name, identity, notes)
-        arch = identity.arch
+        found = identity.arch  # at the module's channels, where it takes no others: another number of them is a finding
+        arch = found.at((found.family.input[0], *found.input[1:]))
     elif isinstance(arch, str):
         arch = load(arch)
     _ = arch.tree  # a bad spec is a wrong question
@@ -286,7 +288,7 @@ def check(
         notes.append(f"inferred: {identity.words(same=not differs)}")
     elif differs:
         notes[:0] = _rather(module, arch, takes)
-    inferred = run.subject.inferred
+    inferred = inferred or run.subject.inferred
     return replace(report, notes=(*notes, *([f"inferred: {inferred}"] if inferred else []), *report.notes))
 
 
@@ -295,8 +297,8 @@ def checks_of_module(level: Level | None = None, fresh: bool = False) -> list[Ch
     return checks_asked("fresh module" if fresh else "module", level)
 
 
-def _identified(module: nn.Module, takes: Inputs | None) -> Identity:
-    """The arch that a module is, or is nearest to, whatever channels it takes, at a size at which it runs.
+def _identified(module: nn.Module, takes: Inputs | None) -> tuple[Identity, InferredInput | None]:
+    """The arch that a module is, or is nearest to, whatever channels it takes, and what told of its input.
 
     Raises: RvCheckError where it runs nowhere.
     """
@@ -304,25 +306,26 @@ def _identified(module: nn.Module, takes: Inputs | None) -> Identity:
     from rv_check.modules.torch_state import steady
 
     with steady():
-        return identify(*_with_archs(module, takes))
+        module, known, inferred = _with_archs(module, takes)
+        return identify(module, known), inferred
 
 
-def _with_archs(module: nn.Module, takes: Inputs | None) -> tuple[nn.Module, list[Arch]]:
-    """A module as one that takes one image, and the archs at a size at which it runs.
+def _with_archs(module: nn.Module, takes: Inputs | None) -> tuple[nn.Module, list[Arch], InferredInput | None]:
+    """A module as one that takes one image, the archs at a size at which it runs, and what told that size.
 
     Raises: RvCheckError where it takes none.
     """
     from rv_check.modules.channels import takes_one_image
 
-    module, size = takes_one_image(module, takes)
+    module, size, inferred = takes_one_image(module, takes)
     if takes is not None and len(size) != len(IMAGE):
         found = (
             f"the module takes {shown_shape(size)}, and an arch an image, as {shown_shape(IMAGE)}: it is none of them"
         )
         raise RvCheckError(found, expected="diff, macs or receptive-field, which take any module")
     if size == IMAGE or len(size) != len(IMAGE):
-        return module, all_archs()
-    return module, [arch.at(size) for arch in all_archs() if _has(arch, size)]
+        return module, all_archs(), inferred
+    return module, [arch.at(size) for arch in all_archs() if _has(arch, size)], inferred
 
 
 def _has(arch: Arch, size: Shape) -> bool:
@@ -347,7 +350,7 @@ def _rather(module: nn.Module, arch: Arch, takes: Inputs | None) -> list[str]:
 
     with steady():
         try:
-            module, known = _with_archs(module, takes)
+            module, known, _ = _with_archs(module, takes)
             other = identify(module, known).arch
             is_other = other.name != arch.name and has_structure(module, other)
         except RvCheckError:  # it does not run at their inputs, so it is none of them

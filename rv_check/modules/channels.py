@@ -11,6 +11,7 @@ from rv_check.graphs.graph import State
 from rv_check.graphs.network import At
 from rv_check.language.inputs import IMAGE, Inputs
 from rv_check.modules.copies import copy_of
+from rv_check.modules.inferred import InferredInput
 from rv_check.modules.inputs import empty_batch
 from rv_check.modules.observe import Subject
 from rv_check.ops.op import Shape
@@ -19,7 +20,8 @@ from rv_check.ops.op import Shape
 def with_channels(subject: Subject, size: Shape, channels: int) -> nn.Module | None:
     """A copy of a module that takes as many channels, its kernels cut off or repeated; None where there is none.
 
-    There is one where convolutions of all channels alone read what goes in. Args: `size` where the module runs.
+    There is one where convolutions of all channels alone read what goes in, and the code takes it: not where it drops
+    the one channel that there is. Args: `size` where the module runs.
     """
     graph = subject.observe(At(size))
     readers = [node for node in graph.nodes if graph.input in node.feeds]
@@ -41,6 +43,10 @@ def with_channels(subject: Subject, size: Shape, channels: int) -> nn.Module | N
         setattr(layer, name, nn.Parameter(kernels, requires_grad=own.requires_grad))
         if isinstance(getattr(layer, "in_channels", None), int):
             layer.in_channels = channels  # type: ignore[assignment]
+    try:
+        Subject(copy).observe(At((channels, *size[1:])))
+    except Exception:  # whatever the module raises: it takes its own number of channels alone
+        return None
     return copy
 
 
@@ -58,8 +64,8 @@ class OneImage(nn.Module):
         return replace(batch, tensors={**batch.tensors, inputs.main: x}).call(self.module)
 
 
-def takes_one_image(module: nn.Module, takes: Inputs | None) -> tuple[nn.Module, Shape]:
-    """A module as one that takes an image of three channels, as archs do, and where it runs.
+def takes_one_image(module: nn.Module, takes: Inputs | None) -> tuple[nn.Module, Shape, InferredInput | None]:
+    """A module as one that takes an image of three channels, as archs do, where it runs, and what told that.
 
     It is the module itself where it is one, or cannot be. Args: `takes` what goes in, where that is said.
     """
@@ -70,4 +76,5 @@ def takes_one_image(module: nn.Module, takes: Inputs | None) -> tuple[nn.Module,
     changed = None
     if len(shape) == len(IMAGE) and shape[0] != IMAGE[0]:
         changed = with_channels(subject, shape, IMAGE[0])
-    return (module, shape) if changed is None else (changed, (IMAGE[0], *shape[1:]))
+    taken = (module, shape) if changed is None else (changed, (IMAGE[0], *shape[1:]))
+    return (*taken, subject.inferred)

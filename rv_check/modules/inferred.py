@@ -69,8 +69,9 @@ def infer(module: nn.Module, tried: Inputs, free: Free = "all") -> tuple[Inferre
         if free != "all" and not is_image:
             continue
         if _runs(module, inputs):
-            found = "" if shape in (tried.shape[1:], ()) else ", and of the usual sizes it runs at this one"
-            return InferredInput(inputs, f"{first}{found}"), ""
+            why = [] if whole[0] == tried.shape[0] and is_image else [str(first)]
+            why += [] if shape in (tried.shape[1:], ()) else ["of the usual sizes it runs at this one"]
+            return InferredInput(inputs, ", and ".join(why)), ""
     return None, f"{first}: say what goes in, {HOW}" if free != "channels" else ""
 
 

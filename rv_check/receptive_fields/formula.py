@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 
 from rv_check.archs.arch import Arch
 from rv_check.archs.receptive_field import ReceptiveField
@@ -69,7 +70,8 @@ def stages(graph: Graph) -> list[tuple[str, Node, ReceptiveField]]:
             continue  # as a pool of a sequence begins, which torch takes for an image of one row
         if node in names or not graph.steps:
             name = names.get(node) or _place(node)
-            if found and found[-1][2].stride == field.stride:
+            becomes_one = found and prod(node.shape[2:]) == 1 < prod(found[-1][1].shape[2:])  # as by a pool of it all
+            if found and found[-1][2].stride == field.stride and not becomes_one:
                 found.pop()
             found.append((name, node, field))
     return found

@@ -17,9 +17,11 @@ from rv_check.graphs.builder import Form
 from rv_check.graphs.graph import Graph
 from rv_check.graphs.network import At, Network
 from rv_check.graphs.of_arch import ArchNetwork
+from rv_check.language.inputs import IMAGE
 from rv_check.ops.op import Shape
 from rv_check.report.asked import arch_of, asked_module, module_of
 from rv_check.report.tables import table
+from rv_check.text import shown_shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +37,7 @@ class CostedNetwork:
     network: Network
     image: Shape
     params: int
+    takes: str  # what goes in, in words
     inferred: str = ""  # what the module told of its input
 
     def graph(self, *, training: bool = False, batch: int = 1) -> Graph:
@@ -52,7 +55,9 @@ class CostedNetwork:
             training, why = counted(self.graph(training=True), own), ""
         except RvCheckError as error:  # it may be made for eval mode alone, or ask for targets
             training, why = forward, str(error.problems[0].message)
-        return NetworkMacs(self.name, self.params, forward, rules, training, why, graph.by_image, self.inferred)
+        return NetworkMacs(
+            self.name, self.params, self.takes, forward, rules, training, why, graph.by_image, self.inferred
+        )
 
     def memory(
         self, training: Graph, evaluation: Graph, own: OwnRules, batch: int, dtype: str, optimiser: str
@@ -60,7 +65,7 @@ class CostedNetwork:
         """Its bytes, by its graphs of a batch. Raises: RvCheckError for an unknown type or optimiser."""
         found = bytes_of.counted_memory(training, evaluation, dtype, optimiser, own.ignored)
         by_image = tuple(dict.fromkeys((*training.by_image, *evaluation.by_image)))
-        return NetworkMemory(self.name, batch, dtype, optimiser, found, by_image, self.inferred)
+        return NetworkMemory(self.name, batch, self.takes, dtype, optimiser, found, by_image, self.inferred)
 
 
 def network_of(subject: nn.Module | Arch | str, input: Any = None, name: str = "") -> CostedNetwork:
@@ -70,14 +75,17 @@ def network_of(subject: nn.Module | Arch | str, input: Any = None, name: str = "
     """
     arch = arch_of(subject, input)
     if arch is not None:
-        return CostedNetwork(arch.name, ArchNetwork(arch), arch.input, arch.params)
+        image = f"image of {shown_shape(arch.input)}"
+        return CostedNetwork(arch.name, ArchNetwork(arch), arch.input, arch.params, image)
     module = module_of(subject)
     from rv_check.modules.network import ModuleNetwork
 
     asked = asked_module(module, input)
     params = sum(parameter.numel() for parameter in module.parameters())
     name = name or type(module).__name__
-    return CostedNetwork(name, ModuleNetwork(asked.subject), asked.size, params, asked.inferred)
+    inputs = asked.subject.inputs(At(asked.size))
+    what = "image" if inputs.is_one_image and len(inputs.shape) == len(IMAGE) else "input"
+    return CostedNetwork(name, ModuleNetwork(asked.subject), asked.size, params, f"{what} of {inputs}", asked.inferred)
 
 
 # Multiply-adds
@@ -87,14 +95,15 @@ def network_of(subject: nn.Module | Arch | str, input: Any = None, name: str = "
 class NetworkMacs:
     """Multiply-adds of one image of a network. Its text is the table that `rv-check macs` prints.
 
-    `params`: number of parameters; `counted`: the operations; `rules`: own rules, by kind of operation; `training`: the
-    operations in train mode, which the backward pass is that of; `not_trained`: why these are those of eval mode;
-    `by_image`: the places where what is done, and so the count, depends on the values of the image; `inferred`: what
-    the module told of its input, where nobody said it.
+    `params`: number of parameters; `takes`: what goes in, in words; `counted`: the operations; `rules`: own rules, by
+    kind of operation; `training`: the operations in train mode, which the backward pass is that of; `not_trained`: why
+    these are those of eval mode; `by_image`: the places where what is done, and so the count, depends on the values of
+    the image; `inferred`: what the module told of its input, where nobody said it.
     """
 
     name: str
     params: int
+    takes: str
     counted: Counted[tuple[Operation, ...]]
     rules: Mapping[str, str]
     training: Counted[tuple[Operation, ...]]
@@ -151,7 +160,7 @@ class NetworkMacs:
         least = least_of(self.training)
         reruns = f", {least}{again:,} for parts that are run again" if again else ""
         lines = [
-            f"{self.name}: {least_of(self.counted)}{total:,} multiply-adds for one image",
+            f"{self.name}: {least_of(self.counted)}{total:,} multiply-adds for one {self.takes}",
             "",
             table((line, "MACs", "share", "MACs of backward"), rows, "lrrr"),
             "",
@@ -246,11 +255,13 @@ def macs(
 class NetworkMemory:
     """Bytes of a network at a batch. Its text is the table that `rv-check macs --memory` prints.
 
+    `takes`: what goes in for each of the batch, in words.
     `by_image`: the places where what is done, and so the count, depends on the values of the images.
     """
 
     name: str
     batch: int
+    takes: str
     dtype: str
     optimiser: str
     counted: Counted[Memory]
@@ -290,7 +301,7 @@ class NetworkMemory:
         text = table(("", "bytes"), rows, "lr")
         told = ["", self.inferred] if self.inferred else []
         notes = [*told, *notes_of(self.counted), *note_of_image(self.by_image)]
-        return "\n".join([f"{self.name} in {self.dtype}, batch {self.batch}", "", text, *notes])
+        return "\n".join([f"{self.name} in {self.dtype}, batch {self.batch}, an {self.takes}", "", text, *notes])
 
 
 def memory(

@@ -45,6 +45,61 @@ def structural(report: Report) -> list[Finding]:
 # Other channels
 
 
+class Spectrogram(nn.Module):
+    """The tiny network with one channel, which its own code drops and adds again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = of(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.squeeze(1).unsqueeze(1))
+
+
+@pytest.mark.parametrize("arch", ["named", "found"])
+def test_a_channel_that_is_dropped_on_the_way(arch: str, world: World) -> None:
+    """It takes one channel and no three: what is behind is compared all the same."""
+    if arch == "named":
+        (finding,) = structural(check(Spectrogram(), world.arch(), input=(1, 32, 32)))
+        assert finding.message == "its first convolution takes 1 channel, expected 3"
+        return
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = build(load("resnet20"))
+            self.net.conv1 = nn.Conv2d(1, 16, 3, padding=1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.net(x.squeeze(1).unsqueeze(1))
+            return y
+
+    report = check(Net(), input="1 40 60", level="structure")
+    assert report.against == "resnet20"
+    (finding,) = structural(report)
+    assert finding.message == "its first convolution takes 1 channel, expected 3"
+
+
+def test_a_size_that_nobody_said_is_said() -> None:
+    """With the arch, and without."""
+
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = build(load("resnet20"))
+            self.net.avgpool = nn.AvgPool2d(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.net(x)
+            return y
+
+    told = "inferred: input 3 32 32, since of the usual sizes it runs at this one"
+    report = check(Small(), level="structure")
+    assert report.against == "resnet20"
+    assert told in report.notes
+    assert told not in check(build(load("resnet20")), level="structure").notes
+
+
 @pytest.mark.parametrize("channels", [1, 2, 4, 7])
 def test_other_channels_are_one_finding(channels: int, world: World) -> None:
     """Everything behind is compared at its own channels: the same graph and the same numbers."""

@@ -738,6 +738,7 @@ NETS = {
 TYPED: list[tuple[str, str | None, str]] = [
     ("net5O", None, "unknown arch 'net5O'\n  expected: net50, net101    did you mean: net50"),
     ("vgg16", None, "unknown arch 'vgg16'\n  expected: net50, net101"),
+    ("net", None, "'net' is a family, and no arch\n  expected: net50, net101"),
     (
         "net50(wdith=10)",
         None,
