@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -249,7 +250,8 @@ def inputs_taken(module: nn.Module, input: Any = None) -> Inputs | None:
     """What goes into a module, as somebody says it or the module does; None where nobody does.
 
     A module says it by a method `example_inputs`, by Lightning's `example_input_array`, or by the `dummy_inputs` of
-    transformers. Raises: RvCheckError where that is no input.
+    transformers, which are those of a text for every model, and so count only where `forward` has such arguments.
+    Raises: RvCheckError where that is no input.
     """
     if input is not None:
         return inputs_of(input)
@@ -257,6 +259,15 @@ def inputs_taken(module: nn.Module, input: Any = None) -> Inputs | None:
         example = getattr(module, name, None)
         if callable(example):
             example = run_theirs(f"{type(module).__name__}.{name}() gives no input", example)
-        if example is not None:
+        if example is not None and (name != "dummy_inputs" or _has_arguments(module, example)):
             return inputs_of(example)
     return None
+
+
+def _has_arguments(module: nn.Module, given: Any) -> bool:
+    """Whether `forward` has arguments of the names that are given."""
+    try:
+        names = inspect.signature(module.forward).parameters.keys()
+    except (TypeError, ValueError):  # a scripted or built-in one does not say
+        return True
+    return not isinstance(given, Mapping) or given.keys() <= names

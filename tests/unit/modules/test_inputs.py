@@ -14,7 +14,7 @@ from rv_check import RvCheckError, macs, memory, receptive_field
 from rv_check.graphs.network import At
 from rv_check.language.inputs import one_image, parse_inputs
 from rv_check.modules.generic_point import image
-from rv_check.modules.inputs import inputs_of, random_batch
+from rv_check.modules.inputs import inputs_of, inputs_taken, random_batch
 from rv_check.modules.named import load_module
 from rv_check.modules.observe import Subject
 
@@ -258,6 +258,23 @@ def test_what_a_module_says_itself() -> None:
         found = macs(module)
         assert not found.inferred
         assert found.total == 24 * 24 * 4 * 25 + 3 * 4 * 24 * 24
+
+
+@pytest.mark.parametrize(("name", "takes"), [("ids", "ids: int64 5 < 8"), ("pixels", None)])
+def test_examples_of_a_library_are_those_of_a_module_with_such_arguments(name: str, takes: str | None) -> None:
+    """A model of images has the same example as one of texts where its library gives all of them one."""
+
+    class Model(nn.Module):
+        dummy_inputs = {"ids": torch.tensor([[1, 7, 2, 3, 0]])}
+
+    def ids(self: nn.Module, ids: Any, **more: Any) -> Any:
+        return ids
+
+    def pixels(self: nn.Module, pixels: Any = None, **more: Any) -> Any:
+        return pixels
+
+    found = inputs_taken(type("Own", (Model,), {"forward": {"ids": ids, "pixels": pixels}[name]})())
+    assert (found and str(found)) == takes
 
 
 def test_a_graph_knows_its_inputs_apart() -> None:
