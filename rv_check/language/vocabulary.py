@@ -35,10 +35,12 @@ MAX_NAME = 100  # characters: a name may stand in a million rounds
 # How the parameters of an op may start: each method with its required arguments, then its optional ones. What is left
 # out keeps torch's own start. `mode` and `nonlinearity` have no default: torch's are not what the papers used.
 INIT_METHODS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "default": ((), ()),
+    "default": ((), ("bias",)),
     "constant": (("weight", "bias"), ()),
     "normal": (("mean", "std"), ("bias",)),
+    "uniform": (("bound",), ("bias",)),
     "kaiming_normal": (("mode", "nonlinearity"), ("bias",)),
+    "kaiming_uniform": (("mode", "nonlinearity"), ("bias",)),
 }
 INIT_OPS = tuple(name for name, cls in OPS.items() if cls.params is not Op.params)
 INIT_WORDS = {"mode": ("fan_in", "fan_out"), "nonlinearity": ("linear", "relu", "leaky_relu", "tanh", "sigmoid")}

@@ -24,7 +24,7 @@ from rv_check.archs.load import all_archs
 from rv_check.checks.findings import Finding, Report
 from rv_check.checks.of_two import compare_modules
 from rv_check.checks.sizes import input_sizes
-from tests.unit.tiny import Block, Net, World, broken, broken_block
+from tests.unit.tiny import SPEC, Block, Net, World, broken, broken_block
 
 
 def of(report: Report) -> dict[str, set[str]]:
@@ -1051,6 +1051,24 @@ def test_another_start_fails(net: type[Net], words: str, expected: str, world: W
     assert expected in str(failure.expected)
     assert failure.place is not None
     assert failure.place.document.lines[failure.place.line - 1].strip().startswith(words.rpartition(" ")[2])
+
+
+def test_a_step_that_starts_otherwise_than_its_op(tmp_path: Path) -> None:
+    """A layer is held against the rule of its own step, where there is one, and the failure points at it."""
+    path = tmp_path / "net.yaml"
+    path.write_text(SPEC.replace("  linear: default\n", "  linear: default\n  fc: uniform(bound=3, bias=1)\n"))
+    torch.manual_seed(0)
+    failure = first_failure(check(Net(), f"{path}::net", fresh=True))
+    assert "weight of linear starts otherwise" in failure.message
+    assert failure.place is not None
+    assert failure.place.document.lines[failure.place.line - 1] == "  fc: uniform(bound=3, bias=1)"
+
+    def start(net: Net) -> None:
+        nn.init.uniform_(net.fc.weight, -3, 3)
+        nn.init.ones_(net.fc.bias)
+
+    report = check(starting(start)(), f"{path}::net", fresh=True)
+    assert report.passed, str(report)
 
 
 # Nothing of the user's changes.

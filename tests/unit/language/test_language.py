@@ -253,6 +253,7 @@ NAMES: dict[str, tuple[str, dict[str, str], list[str]]] = {
         {},
         ["0", "1", "2"],
     ),
+    "a hyphen": ("- block{1 + 1}-0: relu\n- a-b: relu", {}, ["block2-0", "a-b"]),
     "a name in two modules": ("- g:\n    - a: relu\n- h:\n    - a: relu\n- a: relu", {}, ["g.a", "h.a", "a"]),
 }
 

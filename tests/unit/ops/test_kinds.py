@@ -660,5 +660,5 @@ OTHER_WORDS = [
     ["linear", "relu", "leaky_relu", "tanh", "sigmoid"],  # nonlinearities of torch.nn.init
     ["batchnorm", "conv", "dropout", "flatten", "linear"],  # files of torch.nn.modules
     ["mean", "std"],  # arguments of torch.nn.init
-    ["ceil", "min", "max"],  # functions of the language
+    ["ceil", "min", "max", "sum"],  # functions of the language
 ]
