@@ -1001,6 +1001,24 @@ def test_error_what_does_not_run_is_not_identified() -> None:
         check(Raising())
 
 
+class Versioned(Net):
+    """A module which asks in what version a state was written, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: dict[str, Any], *rest: Any) -> None:
+        if metadata.get("version") != self._version:
+            raise ValueError(f"a state of version {metadata.get('version')}")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+def test_a_module_that_asks_for_the_version_of_a_state(world: World) -> None:
+    """What is loaded into it comes as what it has written itself would."""
+    assert_conforms(Versioned(), world.arch())
+    with pytest.raises(ValueError, match="a state of version 1"):
+        Versioned().load_state_dict(Net().state_dict())
+
+
 # How a new module starts.
 
 
