@@ -21,6 +21,7 @@ from rv_check.ops.op import Op
 from rv_check.text import quote, shown_path
 
 SUFFIXES = (".yaml", ".yml")
+BLOCKS = "blocks"  # the folder of a family's blocks, beside it; among the shipped ones with a folder for each lineage
 VARIANTS = "variants"  # the folder among the shipped specs whose archs have short names, too
 SUGGESTED = 50  # files of a folder that are looked at to suggest a name
 SNIFFED_BYTES = 4096
@@ -41,9 +42,21 @@ def family_files(folder: Path) -> list[Path]:
 
 
 def block_files(folder: Path) -> list[Path]:
-    """The block files that a family in `folder` finds beside it."""
-    blocks = folder / "blocks"
-    return sorted(p for p in blocks.iterdir() if p.suffix in SUFFIXES) if blocks.is_dir() else []
+    """The block files that a family in `folder` finds beside it, those in folders of their own behind the others."""
+    return [p for place in block_folders(folder) for p in family_files(place)]
+
+
+def block_folders(folder: Path) -> list[Path]:
+    """The folders of the blocks that a family in `folder` finds beside it: `blocks/`, then those in it."""
+    return list(_block_folders(folder, version(folder / BLOCKS)[0]))
+
+
+@functools.lru_cache(maxsize=256)
+def _block_folders(folder: Path, changed_ns: int) -> tuple[Path, ...]:
+    blocks = folder / BLOCKS
+    if not blocks.is_dir():
+        return ()
+    return (blocks, *sorted(p for p in blocks.iterdir() if p.is_dir() and p.name.isidentifier()))
 
 
 @dataclass(frozen=True)
@@ -118,8 +131,8 @@ def find_file(name: str, folder: Path, place: Place | None) -> Path | None:
 
     Raises: SpecError where there are two, and where it is a link that leads out of the folder.
     """
-    shipped = [shipped_folder(), shipped_folder() / "blocks"]
-    levels = [shipped] if folder in shipped else [[folder, folder / "blocks"], shipped]
+    shipped = [shipped_folder(), *block_folders(shipped_folder())]
+    levels = [shipped] if folder in shipped else [[folder, folder / BLOCKS], shipped]
     families: list[Path] = []
     for level in levels:
         candidates = [place / (name + suffix) for place in level for suffix in SUFFIXES]
@@ -139,7 +152,8 @@ def find_file(name: str, folder: Path, place: Place | None) -> Path | None:
 
 def known_blocks(folder: Path) -> list[str]:
     """The names of the blocks that a file in `folder` can use, for suggestions."""
-    files = itertools.chain.from_iterable(map(_files, (folder, folder / "blocks", shipped_folder() / "blocks")))
+    folders = (folder, folder / BLOCKS, *block_folders(shipped_folder()))
+    files = itertools.chain.from_iterable(map(_files, folders))
     return sorted({path.stem for path in files if _begins(path) == "block"})
 
 
