@@ -171,6 +171,7 @@ class Published:
     verdict: str | None
     note: str
     place: Place
+    input: tuple[int, ...] | None = None  # the size that it is printed of; the arch's own unless given
 
 
 @dataclass(frozen=True)
