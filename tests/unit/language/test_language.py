@@ -501,7 +501,9 @@ PLACES: dict[str, tuple[str, list[str], int]] = {
     "among the shipped ones": ("shipped", [], 7),
     "in the folder of a lineage among them": ("cell", ["shipped/blocks/cells/cell.yaml"], 5),
     "in the folder of a lineage, of a block there": ("shipped2", ["shipped/blocks/cells/cell.yaml"], 5),
-    "no lineages beside the file": ("shipped", ["a/blocks/cells/shipped.yaml"], 7),
+    "in the folder of a lineage beside the file": ("shipped", ["a/blocks/cells/shipped.yaml"], 5),
+    "from the folder of a lineage to what is beside it": ("outer", ["a/blocks/cell.yaml"], 5),
+    "from one lineage to another": ("outer", ["a/blocks/cells/cell.yaml"], 5),
     "its own before the shipped ones": ("shipped", ["a/blocks/shipped.yaml"], 5),
     "beside the file before the shipped ones": ("shipped", ["a/shipped.yaml"], 5),
     "not above": ("shipped", ["shipped.yaml", "blocks/shipped.yaml", "a/blocks/blocks/shipped.yaml"], 7),
@@ -516,6 +518,7 @@ def test_where_a_block_is_found(
     shipped = CONV.format(name="shipped").replace("5", "7")
     write(tmp_path, {"shipped/blocks/shipped.yaml": shipped, "a/net.yaml": FAMILY.format(name=name)})
     write(tmp_path, {"shipped/blocks/more/shipped2.yaml": "block: shipped2\nin: C H W\nbody:\n  - cell\n"})
+    write(tmp_path, {"a/blocks/more/outer.yaml": "block: outer\nin: C H W\nbody:\n  - cell\n"})
     write(tmp_path, {file: CONV.format(name=Path(file).stem) for file in files})
     monkeypatch.setattr(spec_files, "shipped_folder", lambda: tmp_path / "shipped")
     (arch,) = load_archs(tmp_path / "a/net.yaml")
