@@ -17,7 +17,7 @@ from rv_check.modules.build import build
 from rv_check.modules.observe import Subject
 from tests import ROOT
 
-NAMES = [path.stem for path in sorted((ROOT / "specs" / "blocks").glob("*.yaml"))]
+NAMES = [path.stem for path in sorted((ROOT / "specs" / "blocks").rglob("*.yaml"))]
 OF_ARCHS = {"stage": "resnet18", "vgg_stage": "vgg11"}  # one takes a block, one is inline: an arch that uses it
 WITHOUT_BODY = ("residual_block", "downsampling_residual_block")  # what a block has to do, and no block
 
