@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -63,6 +62,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     Versions of modules travel beside a state. To other modules they say nothing, and torchvision's MNASNet rebuilds
     its own layers where they are not what it would have written. Raises: whatever the module raises.
     """
-    carried = OrderedDict(state)
-    carried._metadata = getattr(module.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
+    carried = module.state_dict()
+    carried.clear()  # what it carries beside the tensors stays
+    carried.update(state)
     module.load_state_dict(carried, strict=True)
