@@ -23,6 +23,7 @@ line says: `# FILE, below: LINE` or `# FILE, above: LINE`, LINE being how a line
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -74,6 +75,36 @@ NOT_PASSED_ON = ("PYTEST_", "COV_", "CI", "BUILD_NUMBER", "GITHUB_ACTIONS")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
     parser.addoption("--update-snapshots", action="store_true", help="rewrite snapshots, and what documents show")
+
+
+EVERY_ARCH = ("resnet", "vgg")  # families of which every arch is run, whatever it takes
+# Of each other family so many archs are run at a level, those with the fewest multiply-adds.
+FEWEST = {"structure": 2, "numbers": 1}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to `tox -e sweep` what takes minutes: most archs of most families where networks are built and run.
+
+    Level spec is held of every arch each time. Archs that are asked for by `--rv-arch` are checked at all levels.
+    """
+    if config.getoption("--rv-arch"):
+        return
+    for item in items:
+        check = item.get_closest_marker("rv_check")
+        if check is None or item.path.parent != ROOT / "specs" or item.path.stem in EVERY_ARCH:
+            continue
+        level = check.kwargs["level"]
+        if level in FEWEST and check.kwargs["arch"] not in smallest(item.path)[: FEWEST[level]]:
+            item.add_marker("sweep")
+
+
+@functools.cache
+def smallest(path: Path) -> list[str]:
+    """The archs of a family by their multiply-adds, the fewest first."""
+    from rv_check.archs.load import load_archs
+
+    return [arch.name for arch in sorted(load_archs(path), key=lambda arch: arch.macs)]
 
 
 class Page:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,9 +13,11 @@ from rv_check.archs.listing import Row
 from rv_check.archs.receptive_field import ReceptiveField
 from rv_check.archs.trail import Budget
 from rv_check.archs.tree import Layer, Module, Tree, TreeNode, child, children, named, walk
-from rv_check.errors import Problem, SpecError
-from rv_check.language.definitions import ArchEntry, Family, StepContract
-from rv_check.ops.op import Shape
+from rv_check.errors import Place, Problem, SpecError
+from rv_check.language.definitions import ArchEntry, Family, InitRule
+from rv_check.language.initialisation import matrix_problem
+from rv_check.language.vocabulary import INIT_OPS
+from rv_check.ops.op import OPS, Shape
 from rv_check.text import listed, nearest, quote, shown_shape
 from rv_check.values import Value, show
 
@@ -66,11 +68,17 @@ class Arch:
 
     @cached_property
     def tree(self) -> Tree:
-        """The expanded arch. Raises: SpecError where it cannot be expanded, or lacks a step that a contract names."""
+        """The expanded arch.
+
+        Raises: SpecError where it cannot be expanded, or lacks a step that a contract or a rule of `init:` names.
+        """
         values = {**self.values, **self.overrides}
         at_declared_input = self.input == self.declared_input
         tree = expand(self.family, self.entry, values, self.input, at_declared_input, self.budget)
-        unknown = [_unknown_step(self.name, tree.root, contract) for contract in self.entry.contract]
+        unknown = [
+            _unknown_step(self.name, tree.root, contract.step, contract.place) for contract in self.entry.contract
+        ]
+        unknown += [_not_started(self.name, tree.root, rule) for rule in self.family.init]
         problems = [problem for problem in unknown if problem]
         if problems and self.is_declared:
             raise SpecError(problems)
@@ -123,20 +131,38 @@ class Arch:
         return f"Arch({self.name!r}, input={shown_shape(self.input)!r})"
 
 
-def _unknown_step(arch: str, root: Module, contract: StepContract) -> Problem | None:
-    """What is wrong with the step that a contract names, if it is not there."""
+def _unknown_step(arch: str, root: Module, path: str, place: Place, ops: Iterable[str] = ()) -> Problem | None:
+    """What is wrong with a dotted name, if no step has it. `ops`: names that might have stood there as well."""
     node: TreeNode = root
     before = ""
-    for part in contract.step.split("."):
+    for part in path.split("."):
         item = child(node.seq, part) if isinstance(node, Module) else None
         if item is None:
             inside = itertools.islice(children(node.seq), 100) if isinstance(node, Module) else ()
-            known = [before + name for name, _ in inside]
+            known = [*ops, *(before + name for name, _ in inside)]
             expected = listed(known, none=f"no step in {before[:-1]}")
-            near = nearest(before + part, known)
-            return Problem(f"{arch} has no step {quote(contract.step)}", contract.place, expected, near)
+            what = "op or step" if ops else "step"
+            return Problem(f"{arch} has no {what} {quote(path)}", place, expected, nearest(before + part, known))
         before, node = f"{before}{part}.", item.node
     return None
+
+
+def _not_started(arch: str, root: Module, rule: InitRule) -> Problem | None:
+    """What is wrong with the step that a rule of `init:` names, if it is not there, or is no layer that starts so."""
+    if rule.of in OPS:
+        return None
+    unknown = _unknown_step(arch, root, rule.of, rule.place, () if "." in rule.of else INIT_OPS)
+    if unknown is not None:
+        return unknown
+    row = listing.step(root, rule.of)
+    assert row is not None, "it is there"
+    if not isinstance(row.node, Layer):
+        return Problem(f"{quote(rule.of)} is no layer", rule.place, "an op, or the name of a layer")
+    op = row.node.op.name
+    if op not in INIT_OPS:
+        found = f"{quote(rule.of)} is a {op}, which has nothing to initialise"
+        return Problem(found, rule.place, f"a layer that has: {', '.join(INIT_OPS)}")
+    return matrix_problem(rule.method, rule.arguments, op, rule.place)
 
 
 def _state(module: Module, prefix: str) -> Iterator[tuple[str, Shape]]:

@@ -190,11 +190,11 @@ def find_contract(text: str) -> Contract:
 
 
 def _is_of_numbers(block: Block) -> bool:
-    """Whether all arguments can be drawn: one that is called is a block."""
+    """Whether all arguments that must be given can be drawn: one that is called is a block."""
     from rv_check.language.definitions import CallStep, walk
 
     called = {step.call.name for step in walk(block.body) if isinstance(step, CallStep)}
-    return not called & set(block.arguments)
+    return not called & set(block.required)
 
 
 def typed(text: str) -> Text:

@@ -28,6 +28,7 @@ from rv_check.errors import Place, RvCheckError, SpecError
 from rv_check.graphs.differences import Slot
 from rv_check.graphs.network import At
 from rv_check.graphs.of_arch import ArchNetwork
+from rv_check.language.definitions import init_rule
 from rv_check.language.inputs import IMAGE, Inputs
 from rv_check.modules.guard import run_theirs
 from rv_check.ops.op import Shape
@@ -199,7 +200,7 @@ class ModuleRun:
         slots = self.structure.map
         values: dict[str, torch.Tensor] = dict(self.module.named_parameters(remove_duplicate=False))
         values |= dict(self.module.named_buffers(remove_duplicate=False))
-        rules = {rule.op: rule for rule in self.arch.family.init}
+        rules = self.arch.family.init
         wrong: dict[tuple[str, str], list[tuple[str, Start, torch.Tensor]]] = {}
         for row in self.arch_as_taken.rows():
             if not isinstance(row.node, Layer):
@@ -210,14 +211,15 @@ class ModuleRun:
                 slot = slots.get(f"{row.name}.{role}")
                 if slot is None:
                     continue
-                start, tensor = start_of(role, shapes, rules.get(op.name)), there(values[slot.name], slot.steps)
+                start = start_of(role, shapes, init_rule(rules, row.name, op.name))
+                tensor = there(values[slot.name], slot.steps)
                 if not start.fits(tensor):
                     wrong.setdefault((op.name, role), []).append((row.name, start, tensor))
         if not wrong:
             yield check.passed(self, f"{len(slots)} tensors start as the spec's `init:` says, by distribution")
         for (op_name, role), cases in wrong.items():
             step, start, tensor = cases[0]
-            rule = rules.get(op_name)
+            rule = init_rule(rules, step, op_name)
             yield check.failed(
                 self,
                 f"{role} of {op_name} starts otherwise, x{len(cases)}: first {step}",

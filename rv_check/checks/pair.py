@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from rv_check.archs.arch import Arch
+from rv_check.checks.states import load_state
 from rv_check.language.inputs import Inputs, one_image
 from rv_check.modules.guard import run_theirs
 from rv_check.modules.reference import build_reference
@@ -138,7 +139,7 @@ class Pair:
                 to_type(module, torch.float32)
             generic_point(self.expected, constants=self.constants[0])
             if self.map is None:
-                self.found.load_state_dict(self.expected.state_dict())
+                load_state(self.found, self.expected.state_dict())
             else:
                 both = {name for name, slot in self.map.items() if slot.name in self.constants[1]}
                 transfer(self.expected, self.found, self.map, self.constants[0] & both)

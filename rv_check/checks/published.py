@@ -12,7 +12,10 @@ from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.printed import HOLDS, TRUNCATED, WRONG, Printed
 from rv_check.language.definitions import Published
 
-UNITS = {"params": 1, "mparams": 10**6, "macs": 1, "gmacs": 10**9, "depth": 1, "receptive_field": 1}
+UNITS = {
+    "params": 1, "mparams": 10**6, "macs": 1, "mmacs": 10**6, "gmacs": 10**9, "mactivations": 10**6,
+    "depth": 1, "receptive_field": 1,
+}  # fmt: skip
 QUOTED = ("top1", "top5", "top1_error", "top5_error")  # measured by somebody on a data set: quoted, not derived
 
 
@@ -44,11 +47,14 @@ def _expected(entry: Published) -> str:
 
 def value_of(arch: Arch, entry: Published) -> int | str:
     """What the spec gives for a published metric: an exact integer, or a receptive field in the form printed."""
+    arch = arch.at(entry.input) if entry.input is not None else arch
     match entry.metric:
         case "params" | "mparams":
             return arch.params
-        case "macs" | "gmacs":
+        case "macs" | "mmacs" | "gmacs":
             return arch.macs
+        case "mactivations":
+            return arch.activations
         case "depth":
             return arch.depth
     field = arch.receptive_field

@@ -14,7 +14,9 @@ from rv_check.checks.findings import Finding
 from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.published import printed_number
 from rv_check.errors import Place
+from rv_check.language.definitions import Published
 from rv_check.modules.reference import metadata_source
+from rv_check.ops.op import Shape
 from rv_check.text import shown_shape
 
 
@@ -64,10 +66,10 @@ def _stated(run: ArchRun, check: Check, what: str, ok: bool, found: str, expecte
 def metadata(run: ArchRun, check: Check) -> Outcome:
     """Published numbers whose source is torchvision's metadata are what the installed metadata says.
 
-    So is the declared input: the size to which the weights' own preprocessing crops.
+    So is the input, the arch's own unless a number has one: the size to which the weights' own preprocessing crops.
     """
     arch = run.arch
-    sizes: dict[str, Any] = {}
+    crops: dict[tuple[str, Shape | None], tuple[Any, Published]] = {}
     for entry in arch.entry.published:
         source = metadata_source(entry.source)
         if source is None:
@@ -82,11 +84,12 @@ def metadata(run: ArchRun, check: Check) -> Outcome:
             source=entry.source,
             place=entry.place,
         )
-        sizes[f"{source.weights}.{source.member}"] = source.entry()
-    for name, weights in sizes.items():
+        crops[f"{source.weights}.{source.member}", entry.input] = source.entry(), entry
+    for (name, _), (weights, entry) in crops.items():
         crop = weights.transforms().crop_size
         side = crop[0] if isinstance(crop, list | tuple) else crop
-        found, expected = shown_shape(arch.declared_input[1:]), f"{side} {side}"
+        found, expected = shown_shape((entry.input or arch.declared_input)[1:]), f"{side} {side}"
         where = f"torchvision {name}.transforms().crop_size"
         words, holds = f"input is {found}", found == expected
-        yield check.finding(run, words, holds=holds, found=found, expected=expected, source=where)
+        place = entry.place if entry.input else run.place
+        yield check.finding(run, words, holds=holds, found=found, expected=expected, source=where, place=place)

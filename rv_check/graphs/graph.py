@@ -211,12 +211,9 @@ def _is_nonnegative(node: Node) -> bool:
     return node.row.sign == "nonnegative"
 
 
-RELU6 = {"low": 0, "high": 6}
-
-
 def called(node: Node) -> str:
     """What people call an operation of that kind."""
-    return "relu6" if node.kind == "clamp" and node.attributes == RELU6 else node.row.called or node.kind
+    return node.row.called or node.kind
 
 
 def said(node: Node) -> str:

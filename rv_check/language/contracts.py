@@ -15,6 +15,7 @@ from rv_check.language.vocabulary import BUDGETS, CONTRACT_KEYS, PROPERTIES
 from rv_check.language.yaml_nodes import Fields, Items, Text, YamlNode, kind
 from rv_check.text import listed, nearest, quote
 
+CONTRACT_FORM = f"64 56 56, or with a receptive field 64 56 56, 43/4/21, or {', '.join(f'{k}:' for k in CONTRACT_KEYS)}"
 BUDGET_FORM = "at most, at least, exactly or within 5% of, and a number or a block"
 
 
@@ -29,8 +30,10 @@ def read_contracts(reader: SpecReader, arch: Fields) -> tuple[StepContract, ...]
 
 def _contract(reader: SpecReader, step: str, key: Text, node: YamlNode) -> StepContract:
     what = f"the contract of {step}"
+    if isinstance(node, Text) and node.text.strip():
+        return _line(step, key, node)
     if not isinstance(node, Fields) or not node.entries:
-        raise spec_error(f"{what} is {kind(node)}", node.place, ", ".join(f"{k}:" for k in CONTRACT_KEYS))
+        raise spec_error(f"{what} is {kind(node)}", node.place, CONTRACT_FORM)
     reader.keys(node, what, (), CONTRACT_KEYS)
     places = {name: value.place for name, (_, value) in node.entries.items()}
     shape: tuple[int | None, ...] | None = None
@@ -38,8 +41,7 @@ def _contract(reader: SpecReader, step: str, key: Text, node: YamlNode) -> StepC
     receptive_field = None
     with reader.collect():
         if "shape" in node:
-            terms = parse_shape(text_of(node.get("shape"), "shape", SHAPE_FORM), "shape")
-            shape = tuple(None if term is None else parse_whole(term.source) for term in terms)
+            shape = _shape(text_of(node.get("shape"), "shape", SHAPE_FORM))
     for name in ("params", "macs"):
         with reader.collect():
             if name in node:
@@ -48,6 +50,24 @@ def _contract(reader: SpecReader, step: str, key: Text, node: YamlNode) -> StepC
         if "receptive_field" in node:
             receptive_field = parse_field(text_of(node.get("receptive_field"), "receptive_field", FIELD_FORM))
     return StepContract(step, shape, numbers.get("params"), numbers.get("macs"), receptive_field, key.place, places)
+
+
+def _line(step: str, key: Text, line: Text) -> StepContract:
+    """What one line says: a shape, and a receptive field where a comma follows, `64 56 56, 43/4/21`."""
+    shape, comma, rest = line.text.partition(",")
+    places = {"shape": line.place}
+    field = None
+    if comma:
+        begin = len(shape) + 1 + len(rest) - len(rest.lstrip())
+        text = Text(rest.strip(), line.at(begin), line.exact)
+        field, places["receptive_field"] = parse_field(text), text.place
+    terms = _shape(Text(shape.rstrip(), line.place, line.exact))
+    return StepContract(step, terms, None, None, field, key.place, places)
+
+
+def _shape(line: Text) -> tuple[int | None, ...]:
+    """The sizes of a shape, None for `_`."""
+    return tuple(None if term is None else parse_whole(term.source) for term in parse_shape(line, "shape"))
 
 
 def read_budgets(reader: SpecReader, top: Fields) -> tuple[Allowed, ...]:

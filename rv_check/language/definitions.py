@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from rv_check.errors import Place
 from rv_check.language.expressions import Argument, Call, Expr
+from rv_check.language.sized import Sized
 from rv_check.values import Value
 
 
@@ -169,6 +171,7 @@ class Published:
     verdict: str | None
     note: str
     place: Place
+    input: tuple[int, ...] | None = None  # the size that it is printed of; the arch's own unless given
 
 
 @dataclass(frozen=True)
@@ -203,15 +206,32 @@ class Reference:
 
 @dataclass(frozen=True)
 class InitRule:
-    """How the parameters of one op start: `kaiming_normal(mode=fan_out, nonlinearity=relu)`.
+    """How the parameters of one op start, or those of one step: `kaiming_normal(mode=fan_out, nonlinearity=relu)`.
 
-    Arguments that are words, as fan_out is, stay texts.
+    `of`: an op, or the dotted name of a step, which goes before its op. Arguments that are words, as fan_out is, stay
+    texts.
     """
 
-    op: str
+    of: str
     method: str
-    arguments: dict[str, Value | str]
+    arguments: dict[str, Value | Sized | str]
     place: Place
+
+    def numbers(self, fans: Mapping[str, int]) -> dict[str, Any]:
+        """The arguments as torch takes them, of a weight with these fans. Raises: SpecError where one has no value."""
+        return {name: _number(value, fans) for name, value in self.arguments.items()}
+
+
+def _number(value: Value | Sized | str, fans: Mapping[str, int]) -> float | str:
+    if isinstance(value, Sized):
+        return value.at(fans)
+    return value if isinstance(value, str) else float(value)
+
+
+def init_rule(rules: Iterable[InitRule], step: str, op: str) -> InitRule | None:
+    """The rule for a step that is a layer of this op: its own, or else the op's."""
+    found = {rule.of: rule for rule in rules}
+    return found.get(step) or found.get(op)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from rv_check.language.contracts import read_contracts
 from rv_check.language.definitions import ArchEntry, Reference
 from rv_check.language.expressions import Call, dotted_call, parse_call
 from rv_check.language.notations import can_be_name
-from rv_check.language.published import read_published
+from rv_check.language.published import read_published, read_weights
 from rv_check.language.reading import SpecReader, text_of
 from rv_check.language.vocabulary import MAX_NAME, PROVIDERS
 from rv_check.language.yaml_nodes import Fields, Text, YamlNode, kind
@@ -33,7 +33,7 @@ def _arch(reader: SpecReader, family: str, key: Text, node: YamlNode) -> ArchEnt
     what = f"arch {quote(key.text)}"
     if not isinstance(node, Fields):
         raise spec_error(f"{what} is {kind(node)}", node.place, f"build: {family or 'FAMILY'}(...)")
-    reader.keys(node, what, ("build",), ("input", "reference", "contract", "published", "source"))
+    reader.keys(node, what, ("build",), ("input", "reference", "contract", "weights", "published", "source"))
     reference, build = None, None
     with reader.collect():
         if "build" in node:
@@ -42,7 +42,7 @@ def _arch(reader: SpecReader, family: str, key: Text, node: YamlNode) -> ArchEnt
     with reader.collect():
         reference = _reference(node)
     contract = read_contracts(reader, node)
-    published = read_published(reader, node)
+    published = (*read_weights(reader, node), *read_published(reader, node))
     source = reader.prose(node, "source")
     if build is None:
         return None

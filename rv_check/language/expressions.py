@@ -20,14 +20,40 @@ from typing import Any
 from rv_check.errors import Place, SpecError, spec_error
 from rv_check.language.yaml_nodes import Text
 from rv_check.text import listed, nearest, quote
-from rv_check.values import Number, Partial, Value, key, kind, parts
+from rv_check.values import Number, Partial, Value, key, kind, parts, show
 
 MAX_TEXT = 1_000  # characters of one expression
 MAX_TERMS = 200  # nodes of one expression, or terms of one shape
 MAX_NUMBER = 10**12  # the largest numerator or denominator on the way
 MAX_PARTS = 200  # values within a value: a partial may hold partials
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"ceil": math.ceil, "min": min, "max": max}
+
+def divisible(number: Number, divisor: int) -> int:
+    """The multiple of `divisor` that is nearest to a number, half upwards, at least one, and not less than 0.9 of it.
+
+    Source: `make_divisible` of TensorFlow's slim, which torchvision has as `_make_divisible`; exact here.
+    """
+    rounded = max(divisor, math.floor(number + Fraction(divisor, 2)) // divisor * divisor)
+    return rounded + divisor if 10 * rounded < 9 * number else rounded
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the language: what it takes, in words and in numbers of arguments, and what it gives."""
+
+    takes: str
+    fewest: int
+    most: int | None
+    compute: Callable[..., Any]
+
+
+FUNCTIONS = {
+    "ceil": Function("one number", 1, 1, math.ceil),
+    "min": Function("two numbers or more", 2, None, min),
+    "max": Function("two numbers or more", 2, None, max),
+    "sum": Function("one list of numbers", 1, 1, lambda *terms: sum(terms)),
+    "divisible": Function("a number and a divisor", 2, 2, divisible),
+}
 WORDS = ("True", "False", "and", "or", "not", *FUNCTIONS)
 
 
@@ -144,7 +170,7 @@ class Call:
         return f"{self.name}(...)" if self.arguments else self.name
 
 
-EXPRESSION_FORM = "numbers, names, lists, + - * / //, comparisons, and or not, ceil min max"
+EXPRESSION_FORM = f"numbers, names, lists, + - * / //, comparisons, and or not, {' '.join(FUNCTIONS)}"
 CALL_FORM = "a call of an op or a block, as in relu or conv(64, kernel=3, bias=False)"
 
 
@@ -280,8 +306,11 @@ def _allow(expr: Expr, node: ast.expr, expected: str) -> None:
         return
     elif isinstance(node, ast.Name):
         return
+    elif isinstance(node, ast.Slice):
+        return  # the list that it is of knows whether it has a step
     elif isinstance(node, ast.Subscript):
-        if not isinstance(node.slice, ast.Slice | ast.Tuple):
+        part = node.slice
+        if not isinstance(part, ast.Slice) or (part.step is None and (part.lower or part.upper)):
             return
     elif isinstance(node, ast.BinOp):
         if type(node.op) in _BINARY:
@@ -392,16 +421,42 @@ def _as_number(expr: Expr, node: ast.expr, value: Value) -> Number:
     return value
 
 
+def _numbers(expr: Expr, node: ast.expr, scope: Scope) -> list[Number]:
+    """The entries of a list, which must be numbers. Raises: SpecError."""
+    items = _evaluate(expr, node, scope)
+    text = expr.text_of(node)
+    if not isinstance(items, tuple):
+        raise expr.problem(node, f"{text} is {kind(items)}", "a list of numbers")
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, int | Fraction):
+            raise expr.problem(node, f"{text} has the entry {show(item)}", "a list of numbers")
+    return list(items)
+
+
 def _index(expr: Expr, node: ast.Subscript, scope: Scope) -> Value:
     items = _evaluate(expr, node.value, scope)
     text = expr.text_of(node.value)
     if not isinstance(items, tuple):
         raise expr.problem(node, f"{text} is {kind(items)}", "a list")
+    if isinstance(node.slice, ast.Slice):
+        return _slice(expr, node.slice, text, items, scope)
     index = Expr(node.slice, expr.source).integer(scope)
     if not 0 <= index < len(items):
         found = f"{text} has {len(items)} entries, and none at index {index}"
         raise expr.problem(node.slice, found, f"0 to {len(items) - 1}" if items else "a list that is not empty")
     return items[index]
+
+
+def _slice(expr: Expr, node: ast.Slice, text: str, items: tuple[Value, ...], scope: Scope) -> Value:
+    """The entries from one place up to another: `depths[:2]` are the first two. `text`: the list as written."""
+    ends = [0, len(items)]
+    for at, end in enumerate((node.lower, node.upper)):
+        if end is not None:
+            ends[at] = Expr(end, expr.source).integer(scope)
+    if not 0 <= ends[0] <= ends[1] <= len(items):
+        found = f"{text} has {len(items)} entries, and no part from {ends[0]} to {ends[1]}"
+        raise expr.problem(node.upper or node.lower, found, f"0 to {len(items)}, the first not above the second")
+    return items[ends[0] : ends[1]]
 
 
 def _compare(expr: Expr, node: ast.Compare, scope: Scope) -> bool:
@@ -422,10 +477,17 @@ def _function(expr: Expr, node: ast.Call, scope: Scope) -> Value:
     assert isinstance(node.func, ast.Name)
     name = node.func.id
     if name in FUNCTIONS:
-        enough = len(node.args) == 1 if name == "ceil" else len(node.args) >= 2
-        if node.keywords or not enough:
-            raise expr.problem(node, f"{name} takes {'one number' if name == 'ceil' else 'two numbers or more'}")
-        return FUNCTIONS[name](*(_number(expr, argument, scope) for argument in node.args))
+        function = FUNCTIONS[name]
+        if node.keywords or not function.fewest <= len(node.args) <= (function.most or len(node.args)):
+            raise expr.problem(node, f"{name} takes {function.takes}")
+        if name == "sum":
+            numbers = _numbers(expr, node.args[0], scope)
+        else:
+            numbers = [_number(expr, argument, scope) for argument in node.args]
+        if name == "divisible" and not (isinstance(numbers[1], int) and numbers[1] >= 1):
+            found = f"{expr.text_of(node.args[1])} is {kind(numbers[1])}"
+            raise expr.problem(node.args[1], found, "an integer of at least 1")
+        return _bounded(expr, node, function.compute(*numbers))
     base = _name(expr, node.func, scope)
     if not isinstance(base, Partial):
         raise expr.problem(node, f"{name} is {kind(base)}", "an op or a block")

@@ -1,6 +1,7 @@
 """Where spec files are, and which file a name means.
 
-A block is looked for in the folder of the file that names it, in that folder's `blocks/`, then among the shipped ones.
+A block is looked for in the folder of the file that names it, in that folder's `blocks/` and the folders in it, then
+among the shipped ones. For a file in one of these, which holds the blocks of a lineage, that is all of `blocks/`.
 Nothing else is read, and only when its name is asked for.
 """
 
@@ -21,6 +22,7 @@ from rv_check.ops.op import Op
 from rv_check.text import quote, shown_path
 
 SUFFIXES = (".yaml", ".yml")
+BLOCKS = "blocks"  # the folder of a family's blocks, beside it, which may have folders for lineages
 VARIANTS = "variants"  # the folder among the shipped specs whose archs have short names, too
 SUGGESTED = 50  # files of a folder that are looked at to suggest a name
 SNIFFED_BYTES = 4096
@@ -41,9 +43,21 @@ def family_files(folder: Path) -> list[Path]:
 
 
 def block_files(folder: Path) -> list[Path]:
-    """The block files that a family in `folder` finds beside it."""
-    blocks = folder / "blocks"
-    return sorted(p for p in blocks.iterdir() if p.suffix in SUFFIXES) if blocks.is_dir() else []
+    """The block files that a family in `folder` finds beside it, those in folders of their own behind the others."""
+    return [p for place in block_folders(folder) for p in family_files(place)]
+
+
+def block_folders(folder: Path) -> list[Path]:
+    """The folders of the blocks that a family in `folder` finds beside it: `blocks/`, then those in it."""
+    return list(_block_folders(folder, version(folder / BLOCKS)[0]))
+
+
+@functools.lru_cache(maxsize=256)
+def _block_folders(folder: Path, changed_ns: int) -> tuple[Path, ...]:
+    blocks = folder / BLOCKS
+    if not blocks.is_dir():
+        return ()
+    return (blocks, *sorted(p for p in blocks.iterdir() if p.is_dir() and p.name.isidentifier() and p.name != BLOCKS))
 
 
 @dataclass(frozen=True)
@@ -118,8 +132,10 @@ def find_file(name: str, folder: Path, place: Place | None) -> Path | None:
 
     Raises: SpecError where there are two, and where it is a link that leads out of the folder.
     """
-    shipped = [shipped_folder(), shipped_folder() / "blocks"]
-    levels = [shipped] if folder in shipped else [[folder, folder / "blocks"], shipped]
+    shipped = [shipped_folder(), *block_folders(shipped_folder())]
+    top = folder.parent.parent if folder.parent.name == BLOCKS else folder
+    own = [*([folder] if top == folder else []), *block_folders(top)]
+    levels = [shipped] if folder in shipped else [own, shipped]
     families: list[Path] = []
     for level in levels:
         candidates = [place / (name + suffix) for place in level for suffix in SUFFIXES]
@@ -129,7 +145,7 @@ def find_file(name: str, folder: Path, place: Place | None) -> Path | None:
         if len(blocks) > 1:
             paths = " and ".join(map(shown_path, blocks))
             raise spec_error(f"there are two blocks {quote(name)}: {paths}", place, "one of them")
-        if blocks and level is not shipped and not blocks[0].resolve().is_relative_to(folder.resolve()):
+        if blocks and level is not shipped and not blocks[0].resolve().is_relative_to(top.resolve()):
             found = f"block {quote(name)} is a link out of its folder: {shown_path(blocks[0])}"
             raise spec_error(found, place, "the file itself")
         if blocks:
@@ -139,7 +155,8 @@ def find_file(name: str, folder: Path, place: Place | None) -> Path | None:
 
 def known_blocks(folder: Path) -> list[str]:
     """The names of the blocks that a file in `folder` can use, for suggestions."""
-    files = itertools.chain.from_iterable(map(_files, (folder, folder / "blocks", shipped_folder() / "blocks")))
+    folders = dict.fromkeys((folder, *block_folders(folder), *block_folders(shipped_folder())))
+    files = itertools.chain.from_iterable(map(_files, folders))
     return sorted({path.stem for path in files if _begins(path) == "block"})
 
 

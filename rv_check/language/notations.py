@@ -100,11 +100,11 @@ def parse_step_name(key: Text) -> tuple[str | Expr, ...]:
     """
     if key.text in STEP_WORDS:
         raise spec_error(f"{quote(key.text)} is a word of the language, not a name", key.place, "another name")
-    expected = f"letters, digits, _ and {{expression}}, a letter or _ first, at most {MAX_NAME}"
+    expected = f"letters, digits, _ - and {{expression}}, a letter or _ first, at most {MAX_NAME}"
     if not re.match("[A-Za-z_]", key.text) or len(key.text) > MAX_NAME:
         raise spec_error(f"{quote(key.text)} cannot be a name", key.place, expected)
     parts: list[str | Expr] = []
-    for match in re.finditer(r"\{([^{}]*)\}|([A-Za-z0-9_]+)|(.)", key.text, re.DOTALL):
+    for match in re.finditer(r"\{([^{}]*)\}|([A-Za-z0-9_-]+)|(.)", key.text, re.DOTALL):
         inner, plain, stray = match.groups()
         if stray is not None:
             raise spec_error(f"{quote(key.text)} cannot be a name", key.at(match.start()), expected)

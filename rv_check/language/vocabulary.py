@@ -7,11 +7,17 @@ from rv_check.ops.op import OPS, Op
 JOINS = ("sum", "concat", "product")
 STEP_WORDS = (*JOINS, "shape", "repeat", "steps", "index", "if", "then", "else", "identity", "none")
 METRICS = (
-    "params", "mparams", "macs", "gmacs", "depth", "receptive_field",
+    "params", "mparams", "macs", "mmacs", "gmacs", "mactivations", "depth", "receptive_field",
     "top1", "top5", "top1_error", "top5_error",
 )  # fmt: skip
 WHOLE_METRICS = ("params", "macs", "depth")
 VERDICTS = ("truncated", "wrong")
+WEIGHTS = {  # the metrics that torchvision states of an entry of weights, each with where it does
+    "params": 'meta["num_params"]',
+    "gmacs": 'meta["_ops"]',
+    "top1": 'meta["_metrics"]["ImageNet-1K"]["acc@1"]',
+    "top5": 'meta["_metrics"]["ImageNet-1K"]["acc@5"]',
+}
 PROVIDERS = ("torchvision.models",)  # where references are built; `modules.reference` has a class for each
 CONTRACT_KEYS = ("shape", "params", "macs", "receptive_field")
 PROPERTIES = (  # what is asked of a block that exists as a class; `blocks.properties` has a function for each
@@ -35,10 +41,12 @@ MAX_NAME = 100  # characters: a name may stand in a million rounds
 # How the parameters of an op may start: each method with its required arguments, then its optional ones. What is left
 # out keeps torch's own start. `mode` and `nonlinearity` have no default: torch's are not what the papers used.
 INIT_METHODS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "default": ((), ()),
+    "default": ((), ("bias",)),
     "constant": (("weight", "bias"), ()),
     "normal": (("mean", "std"), ("bias",)),
+    "uniform": (("bound",), ("bias",)),
     "kaiming_normal": (("mode", "nonlinearity"), ("bias",)),
+    "kaiming_uniform": (("mode", "nonlinearity"), ("bias",)),
 }
 INIT_OPS = tuple(name for name, cls in OPS.items() if cls.params is not Op.params)
 INIT_WORDS = {"mode": ("fan_in", "fan_out"), "nonlinearity": ("linear", "relu", "leaky_relu", "tanh", "sigmoid")}

@@ -234,10 +234,12 @@ def threshold(b: Builder, a: Arguments, shape: TensorShape) -> Node:
 
 @reads("clamp", "clamp_min", "hardtanh", "clamp_max")
 def clamp(b: Builder, a: Arguments, shape: TensorShape) -> Node:
-    """Between two bounds, either of which may be missing; from 0 up it is relu."""
+    """Between two bounds, either of which may be missing; from 0 up it is relu, and from 0 to 6 relu6."""
     low, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))
     if low == 0 and high in (None, float("inf")):
         return relu(b, a, shape)
+    if low == 0 and high == 6:
+        return b.make("relu6", a["self"], shape=shape)
     return unknown(b, "clamp", {"self": a["self"], "low": low, "high": high}, shape)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from typing import Any
 
 import torch
@@ -13,7 +12,8 @@ from rv_check.archs.arch import Arch
 from rv_check.archs.load import load
 from rv_check.archs.tree import Join, Layer, Module, Seq, Visit, walk
 from rv_check.errors import RvCheckError
-from rv_check.language.definitions import InitRule
+from rv_check.language.definitions import InitRule, init_rule
+from rv_check.modules.initial import fans_of
 from rv_check.text import quote
 
 # A plan is what `forward` follows: the name of a child to call, or a join of plans.
@@ -180,13 +180,12 @@ def _plan(visits: Iterable[Visit], modules: dict[str, nn.Module], fresh: bool = 
 
 def initialise(model: nn.Module, rules: tuple[InitRule, ...]) -> None:
     """Start the parameters as `init:` says, in the order of `model.modules()`, as torchvision's constructors do."""
-    by_op = {rule.op: rule for rule in rules}
-    if not by_op:
-        return
-    for module in model.modules():
-        rule = by_op.get(_OP_OF.get(type(module), ""))
+    for name, module in model.named_modules():
+        op = _OP_OF.get(type(module))
+        rule = init_rule(rules, name, op) if op is not None else None
         if rule is not None:
-            _METHODS[rule.method](module, **{k: _plain(v) for k, v in rule.arguments.items()})
+            weight = getattr(module, "weight", None)
+            _METHODS[rule.method](module, **rule.numbers(fans_of(weight.shape) if weight is not None else {}))
 
 
 _OP_OF: dict[type, str] = {
@@ -197,10 +196,6 @@ _OP_OF: dict[type, str] = {
     nn.BatchNorm1d: "batchnorm",
     nn.GroupNorm: "groupnorm",
 }
-
-
-def _plain(value: Any) -> Any:
-    return float(value) if isinstance(value, int | Fraction) else value
 
 
 def _constant(module: Any, weight: float, bias: float) -> None:
@@ -214,8 +209,22 @@ def _normal(module: Any, mean: float, std: float, bias: float | None = None) -> 
     _bias(module, bias)
 
 
+def _default(module: Any, bias: float | None = None) -> None:
+    _bias(module, bias)
+
+
+def _uniform(module: Any, bound: float, bias: float | None = None) -> None:
+    nn.init.uniform_(module.weight, -bound, bound)
+    _bias(module, bias)
+
+
 def _kaiming_normal(module: Any, mode: Any, nonlinearity: Any, bias: float | None = None) -> None:
     nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity=nonlinearity)
+    _bias(module, bias)
+
+
+def _kaiming_uniform(module: Any, mode: Any, nonlinearity: Any, bias: float | None = None) -> None:
+    nn.init.kaiming_uniform_(module.weight, mode=mode, nonlinearity=nonlinearity)
     _bias(module, bias)
 
 
@@ -225,8 +234,10 @@ def _bias(module: Any, value: float | None) -> None:
 
 
 _METHODS: dict[str, Any] = {
-    "default": lambda module: None,
+    "default": _default,
     "constant": _constant,
     "normal": _normal,
+    "uniform": _uniform,
     "kaiming_normal": _kaiming_normal,
+    "kaiming_uniform": _kaiming_uniform,
 }

@@ -9,9 +9,8 @@ reset_parameters of torch's layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,14 +72,17 @@ def statistics(values: Tensor) -> str:
 
 
 def start_of(role: str, shapes: Mapping[str, Shape], rule: InitRule | None) -> Start:
-    """How a parameter or buffer starts, of an op of these `shapes`; `rule` is the spec's for that op, if it has one."""
+    """How a parameter or buffer starts, of an op of these `shapes`; `rule` is the spec's for that layer, if it has one.
+
+    Raises: SpecError where a number of the rule has no value for a weight of this size.
+    """
     if role in ("running_mean", "num_batches_tracked"):
         return Start(0, 0)
     if role == "running_var":
         return Start(1, 0)
     weight = shapes["weight"]
-    given = rule.arguments if rule else {}
-    arguments: dict[str, Any] = {name: v if isinstance(v, str) else float(v) for name, v in given.items()}
+    fans = fans_of(weight)
+    arguments = rule.numbers(fans) if rule else {}
     method = rule.method if rule else "default"
     if role == "bias" and "bias" in arguments:
         return Start(arguments["bias"], 0)
@@ -88,11 +90,19 @@ def start_of(role: str, shapes: Mapping[str, Shape], rule: InitRule | None) -> S
         return Start(arguments[role], 0)
     if len(weight) == 1:  # a norm that nothing is said of
         return Start(1 if role == "weight" else 0, 0)
-    fan_in, fan_out = math.prod(weight[1:]), weight[0] * math.prod(weight[2:])
     if role == "bias" or method == "default":
-        return Start(0, 1 / math.sqrt(3 * fan_in), uniform=True)  # U(-1/sqrt(fan_in), 1/sqrt(fan_in))
+        return Start(0, 1 / math.sqrt(3 * fans["fan_in"]), uniform=True)  # U(-1/sqrt(fan_in), 1/sqrt(fan_in))
     if method == "normal":
         return Start(arguments["mean"], arguments["std"])
-    assert method == "kaiming_normal", "the language has no other"
-    fan = fan_in if arguments["mode"] == "fan_in" else fan_out
-    return Start(0, init.calculate_gain(arguments["nonlinearity"]) / math.sqrt(fan))
+    if method == "uniform":
+        return Start(0, arguments["bound"] / math.sqrt(3), uniform=True)
+    assert method in ("kaiming_normal", "kaiming_uniform"), "the language has no other"
+    std = init.calculate_gain(arguments["nonlinearity"]) / math.sqrt(fans[arguments["mode"]])
+    return Start(0, std, uniform=method == "kaiming_uniform")
+
+
+def fans_of(weight: Sequence[int]) -> dict[str, int]:
+    """The fans of a weight of this shape, by their names; none of a vector. Source: torch.nn.init."""
+    if len(weight) < 2:
+        return {}
+    return {"fan_in": math.prod(weight[1:]), "fan_out": weight[0] * math.prod(weight[2:])}

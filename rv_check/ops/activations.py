@@ -35,6 +35,27 @@ class Silu(Activation):
     module = "SiLU"
 
 
+@op(Kind("relu6", "itself", "input", "nothing", family="activation", sign="nonnegative"))
+class Relu6(Activation):
+    """min(max(x, 0), 6). Source: torch.nn.ReLU6."""
+
+    module = "ReLU6"
+
+
+@op(Kind("hardswish", "itself", "input", "nothing", family="activation"))
+class Hardswish(Activation):
+    """x * min(max(x + 3, 0), 6) / 6. Source: torch.nn.Hardswish."""
+
+    module = "Hardswish"
+
+
+@op(Kind("hardsigmoid", "itself", "input", "nothing", family="activation", sign="nonnegative"))
+class Hardsigmoid(Activation):
+    """min(max(x + 3, 0), 6) / 6. Source: torch.nn.Hardsigmoid."""
+
+    module = "Hardsigmoid"
+
+
 @op(Kind("sigmoid", "itself", "output", "nothing", family="activation", sign="nonnegative"))
 class Sigmoid(Activation):
     """1 / (1 + exp(-x)). Source: torch.nn.Sigmoid."""

@@ -127,8 +127,6 @@ for _row in (
     # Activations
     Kind("gelu", "itself", "input", "nothing", family="activation"),
     Kind("tanh", "itself", "output", "nothing", family="activation"),
-    Kind("hardswish", "itself", "input", "nothing", family="activation"),
-    Kind("hardsigmoid", "itself", "input", "nothing", family="activation"),
     Kind("clamp", "itself", "input", "nothing", family="activation", whole=True),
     Kind("leaky_relu", "itself", "input", "nothing", family="activation", in_place_by_output=True),
     Kind("elu", "itself", "input", "nothing", family="activation", in_place_by_output=True),

@@ -45,8 +45,9 @@ def network(arch: Arch) -> nn.Module:
 
     No activation writes in place: where a norm before it is taken away, it would write into what a skip still reads.
     """
+    of_its_own = arch.entry.reference is None or arch.family.name == "regnet"  # torchvision's does not build on meta
     with torch.device("meta"):
-        net = (build_reference(arch) if arch.entry.reference else build(arch)).eval()
+        net = (build(arch) if of_its_own else build_reference(arch)).eval()
     for module in net.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False

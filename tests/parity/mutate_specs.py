@@ -30,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -44,7 +44,7 @@ import yaml
 from rv_check.archs import load
 from rv_check.archs.arch import Arch
 from rv_check.archs.load import archs_of
-from rv_check.archs.tree import Item, Join, Layer, Module, Repeat, Seq
+from rv_check.archs.tree import Join, Layer, Module, Repeat, Seq, Visit, walk
 from rv_check.checks.check import Check, run_check
 from rv_check.checks.of_arch import ArchRun
 from rv_check.checks.registry import checks_of
@@ -52,13 +52,21 @@ from rv_check.errors import SpecError
 from rv_check.language import files as spec_files
 from rv_check.language import library
 from rv_check.language.definitions import Family
-from rv_check.language.vocabulary import INIT_METHODS, INIT_WORDS, VERDICTS
+from rv_check.language.expressions import FUNCTIONS
+from rv_check.language.sized import Sized
+from rv_check.language.vocabulary import INIT_METHODS, INIT_WORDS, VERDICTS, WEIGHTS
 from rv_check.ops.op import OPS
 
 ODD = (3, 97, 65)
 CHEAP = ("resnet18", "resnet50", "vgg11", "vgg11_bn")  # where models are run, besides the arch that is changed
 OTHER_OPS = {
     "relu": ("silu", "sigmoid"),
+    "silu": ("hardswish",),
+    "relu6": ("relu",),
+    "hardswish": ("silu",),
+    "hardsigmoid": ("sigmoid",),
+    "sigmoid": ("hardsigmoid",),
+    "avgpool": ("maxpool",),
     "batchnorm": ("relu",),
     "maxpool": ("avgpool",),
     "adaptive_avgpool": ("maxpool",),
@@ -67,6 +75,8 @@ OTHER_OPS = {
     "conv": ("linear",),
     "linear": ("conv",),
     "sum": ("product", "concat"),
+    "product": ("sum",),
+    "concat": ("sum",),
 }
 OTHER_SIGNS = {
     ast.Add: ("-",), ast.Sub: ("+",), ast.Mult: ("+", "//"), ast.Div: ("*", "//"), ast.FloorDiv: ("*", "/"),
@@ -75,7 +85,8 @@ OTHER_SIGNS = {
 }  # fmt: skip
 OTHER_METRICS = {
     "params": ("macs", "mparams"), "mparams": ("gmacs", "params"),
-    "macs": ("params", "gmacs"), "gmacs": ("mparams", "macs"),
+    "macs": ("params", "gmacs"), "mmacs": ("mparams", "gmacs"), "gmacs": ("mparams", "macs"),
+    "mactivations": ("mparams", "gmacs"),
     "depth": ("receptive_field", "params"), "receptive_field": ("depth", "params"),
     "top1": ("top5", "top1_error"), "top5": ("top1", "top5_error"),
     "top1_error": ("top5_error", "top1"), "top5_error": ("top1_error", "top5"),
@@ -195,8 +206,9 @@ class _File:
         """The names that an expression of the file may use."""
         node = (top.get("family") or top["block"])[1]
         call = ast.parse(node.value, mode="eval").body
-        assert isinstance(call, ast.Call)
-        found = [a.id for a in call.args if isinstance(a, ast.Name)] + [k.arg for k in call.keywords if k.arg]
+        found: list[str] = []
+        if isinstance(call, ast.Call):
+            found = [a.id for a in call.args if isinstance(a, ast.Name)] + [k.arg for k in call.keywords if k.arg]
         if "in" in top:
             found += re.findall(r"\b[A-Z]\b", top["in"][1].value)
         if "let" in top:
@@ -255,13 +267,16 @@ class _File:
             self.number(node.start_mark.index + match.start(), match.group())
 
     def rename(self, node: yaml.Node) -> None:
-        """A name: its first number, or another letter at its end."""
+        """A name: its first number outside of expressions, or another letter at its end; and every expression in it."""
         text = self.source(node)
-        match = re.search(r"\d+", text)
+        plain = re.sub(r"\{[^}]*\}", lambda inner: " " * len(inner[0]), text)
+        match = re.search(r"\d+", plain)
         if match:
             self.add(node.start_mark.index + match.start(), match.group(), str(int(match.group()) + 1), "name")
         else:
             self.replace(node, text + "x", "name")
+        for inner in re.finditer(r"\{([^}]*)\}", text):
+            self.parts(node.start_mark.index + inner.start(1), inner[1], self.scope)
 
     # Expressions and calls
 
@@ -307,6 +322,9 @@ class _File:
         elif name in scope:
             for other in scope:
                 self.add(at, name, other, "name used")
+        else:
+            for other in OTHER_OPS.get(name, ()):
+                self.add(at, name, other, "op")
 
     def sign(self, base: int, text: str, left: ast.expr, right: ast.expr, op: ast.AST) -> None:
         assert left.end_col_offset is not None
@@ -328,8 +346,8 @@ class _File:
         assert isinstance(node.func, ast.Name)
         self.called(base, node.func)
         self.drop(base, text, [*node.args, *node.keywords], "argument dropped")
-        if node.func.id in ("ceil", "min", "max"):
-            for other in {"ceil", "min", "max"} - {node.func.id}:
+        if node.func.id in FUNCTIONS:
+            for other in FUNCTIONS.keys() - {node.func.id}:
                 self.add(base + node.col_offset, node.func.id, other, "operator")
             self.add(base + node.col_offset, node.func.id, "", "operator")
         given = {k.arg for k in node.keywords}
@@ -355,6 +373,8 @@ class _File:
         """`name(argument, argument=default)`: defaults changed, defaults dropped, arguments dropped."""
         base, text = node.start_mark.index, self.source(node)
         call = ast.parse(text, mode="eval").body
+        if isinstance(call, ast.Name):
+            return  # without arguments
         assert isinstance(call, ast.Call)
         for keyword in call.keywords:
             value, at = keyword.value, base + keyword.value.col_offset
@@ -362,7 +382,7 @@ class _File:
             if isinstance(value, ast.Constant) and isinstance(value.value, bool):
                 self.add(at, old, str(not value.value), "flag")
             else:
-                self.number(at, old)
+                self.parts(at, old, ())
             assert keyword.arg is not None
             start = keyword.col_offset + len(keyword.arg)
             self.add(base + start, text[start : value.end_col_offset], "", "default dropped")
@@ -372,6 +392,7 @@ class _File:
         """`kaiming_normal(mode=fan_out, nonlinearity=relu)`."""
         base, text = node.start_mark.index, self.source(node)
         start = self.line_start(key)
+        self.numbers(key)
         self.add(start, self.text[start : self.end_of_lines(start, 2)], "", "rule dropped")
         call = ast.parse(text, mode="eval").body
         method = text.partition("(")[0]
@@ -387,8 +408,15 @@ class _File:
             if keyword.arg in INIT_WORDS:
                 for other in INIT_WORDS[keyword.arg]:
                     self.add(at, old, other, "word")
-            else:
+            elif isinstance(value, ast.Constant):
                 self.number(at, old)
+            else:
+                for match in re.finditer(r"\d+|fan_\w+", old):
+                    word, place = match.group(), at + match.start()
+                    if word.isdigit():
+                        self.number(place, word)
+                    else:
+                        self.add(place, word, "fan_in" if word == "fan_out" else "fan_out", "word")
 
     def terms(self, node: yaml.Node, key: str) -> None:
         """`in: C H W`, `out: width H//2 W//2`."""
@@ -489,8 +517,16 @@ class _File:
                             self.numbers(step)
                         else:
                             self.rename(step)
+                        if isinstance(contract, yaml.ScalarNode):
+                            self.numbers(contract)
+                            continue
                         for _, stated in _fields(contract).values():
                             self.numbers(stated)
+                case "weights":
+                    for name, stated in _fields(value).values():
+                        for match in re.finditer(r"\d+", self.source(name)):
+                            self.number(name.start_mark.index + match.start(), match.group())
+                        self.line(stated, {word: tuple(WEIGHTS) for word in WEIGHTS})
                 case "published":
                     for entry in value.value:
                         self.published(entry)
@@ -513,10 +549,23 @@ class _File:
         # A name with underscores for dots is as long, so that every place stays what it is.
         self.parts(value.start_mark.index, name.group().replace(".", "_") + text[name.end() :], self.scope)
 
+    def line(self, node: yaml.Node, others: Mapping[str, Iterable[str]]) -> None:
+        """`mparams 5.3, gmacs 0.39`: its numbers, and the words before them."""
+        for match in re.finditer(r"([a-z]\w*)|\d[\d_]*(?:\.\d+)?", self.source(node)):
+            at = node.start_mark.index + match.start()
+            if match[1] is None:
+                self.number(at, match.group())
+            for other in others.get(match.group(), ()):
+                self.add(at, match.group(), other, "word")
+
     def published(self, node: yaml.Node) -> None:
         for key, (key_node, value) in _fields(node).items():
             start = self.line_start(key_node)
-            if key in OTHER_METRICS:
+            if key == "numbers":
+                self.line(value, OTHER_METRICS)
+            elif key == "input":
+                self.numbers(value)
+            elif key in OTHER_METRICS:
                 self.numbers(value)
                 for other in OTHER_METRICS[key]:
                     self.replace(key_node, other, "word")
@@ -554,17 +603,18 @@ def signature(arch: Arch) -> tuple[Any, ...]:
         elsewhere: Any = _structure(Arch(arch.family, entry, arch.values, {}, ODD).tree.root.seq)
     except SpecError as error:
         elsewhere = error.problems[0].message
-    starts = {rule.op: (rule.method, tuple(sorted(map(_start, rule.arguments.items())))) for rule in arch.family.init}
+    starts = {rule.of: (rule.method, tuple(sorted(map(_start, rule.arguments.items())))) for rule in arch.family.init}
     if starts.get("batchnorm") == ("constant", (("bias", 0), ("weight", 1))):
         starts["batchnorm"] = ("default", ())  # torch's own start, in other words
     used = {type(layer.op).name for layer in _layers(arch.tree.root.seq)}
-    starts = {op: start for op, start in starts.items() if op in used and start != ("default", ())}  # as without a rule
+    used |= set(starts) - set(OPS)  # steps, which are there
+    starts = {of: start for of, start in starts.items() if of in used and start != ("default", ())}  # as without a rule
     reference = entry.reference and (
         entry.reference.name,
         [(a.keyword, a.value.text) for a in entry.reference.arguments],
     )
     contract = [(c.step, c.shape, c.params, c.macs, c.receptive_field) for c in entry.contract]
-    published = [(p.metric, p.printed, p.source, p.within, p.verdict) for p in entry.published]
+    published = [(p.metric, p.printed, p.source, p.within, p.verdict, p.input) for p in entry.published]
     claims = (str(reference), str(contract), str(published), arch.declared_input)
     return (declared, elsewhere, tuple(sorted(starts.items())), claims)
 
@@ -585,10 +635,14 @@ def _layers(seq: Seq) -> Iterator[Layer]:
 
 
 def _start(argument: tuple[str, Any]) -> tuple[str, Any]:
-    """An argument of a starting rule; of a nonlinearity the gain, which is all that torch takes from it."""
+    """An argument of a starting rule; of a nonlinearity the gain, which is all that torch takes from it, and of what
+    depends on the size of a layer its value for a few sizes.
+    """
     from torch.nn.init import calculate_gain
 
     name, value = argument
+    if isinstance(value, Sized):
+        return name, tuple(value.at({"fan_in": 1 + size, "fan_out": 1 + 3 * size}) for size in range(1, 9))
     return (name, calculate_gain(value, 0)) if name == "nonlinearity" else (name, value)
 
 
@@ -596,37 +650,24 @@ def _structure(seq: Seq) -> tuple[Any, ...]:
     """Layers with their arguments, names and shapes, in the order of the flow. What is transparent leaves no trace."""
     known: dict[int, tuple[Any, ...]] = {}
 
-    def items(seq: Seq, position: int) -> Iterator[Any]:
-        for item in seq.items:
-            node = item.node
+    def items(visits: Iterable[Visit]) -> Iterator[Any]:
+        for visit in visits:
+            node = visit.node
             match node:
                 case Layer():
-                    yield name(item, position), type(node.op).__name__, node.op, node.x, node.y
+                    yield visit.name, type(node.op).__name__, node.op, node.x, node.y
                 case Module():
                     if id(node.seq) not in known:
-                        known[id(node.seq)] = tuple(items(node.seq, 0))
-                    yield name(item, position), known[id(node.seq)]
+                        known[id(node.seq)] = tuple(items(walk(node.seq)))
+                    yield visit.name, known[id(node.seq)]
                 case Join():
-                    at, branches = position, []
-                    for _, branch in node.branches:
-                        branches.append(tuple(items(branch, at)))
-                        at += branch.slots
+                    branches = [tuple(items(branch)) for _, branch in visit.branches]
                     if len(branches) == 1:
                         yield from branches[0]
                     else:
                         yield node.kind, tuple(branches)
-                case Repeat():
-                    for turn in range(node.times):
-                        yield from items(node.seq, position + turn * node.seq.slots)
-                case Seq():
-                    yield from items(node, position)
-            position += node.slots
 
-    def name(item: Item, position: int) -> str:
-        assert item.name is None or isinstance(item.name, str), "no shipped spec has a name with an index"
-        return str(position) if item.name is None else item.name
-
-    return tuple(items(seq, 0))
+    return tuple(items(walk(seq)))
 
 
 @cache

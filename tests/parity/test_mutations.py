@@ -126,7 +126,7 @@ def test_every_number_flag_and_argument_is_changed(all_mutants: list[Mutant]) ->
         r"\b\w+(?==[^=])": {"argument dropped"},
     }
     missing = []
-    for path in filter(families_using, [*specs().glob("*.yaml"), *specs().glob("blocks/*.yaml")]):
+    for path in filter(families_using, [*specs().glob("*.yaml"), *specs().glob("blocks/**/*.yaml")]):
         file = path.relative_to(specs()).as_posix()
         here = [m for m in all_mutants if m.file == file]
         offset = 0

@@ -17,8 +17,13 @@ from rv_check.modules.build import build
 from rv_check.modules.observe import Subject
 from tests import ROOT
 
-NAMES = [path.stem for path in sorted((ROOT / "specs" / "blocks").glob("*.yaml"))]
-OF_ARCHS = {"stage": "resnet18", "vgg_stage": "vgg11"}  # one takes a block, one is inline: an arch that uses it
+NAMES = [path.stem for path in sorted((ROOT / "specs" / "blocks").rglob("*.yaml"))]
+OF_ARCHS = {  # they take a block, or are inline: an arch that uses each
+    "stage": "resnet18",
+    "vgg_stage": "vgg11",
+    "mb_stage": "efficientnet_b0",
+    "inverted_stage": "mobilenet_v2",
+}
 WITHOUT_BODY = ("residual_block", "downsampling_residual_block")  # what a block has to do, and no block
 
 

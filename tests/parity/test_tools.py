@@ -56,7 +56,7 @@ def test_recorded_totals_of_other_networks(network: str) -> None:
     more = {"init_weights": False, "aux_logits": False} if network == "googlenet" else {}
     done = seen(torchvision.models.get_model(network, **more).to("meta"), 3, 224, 224)
     found = {name: conventions()[name].total(done) for name in TOOLS}
-    assert found == {name: RECORDED["totals"][name][network] for name in TOOLS}
+    assert found == {name: RECORDED["totals"][name][f"torchvision {network}"] for name in TOOLS}
 
 
 class Conv(nn.Conv2d):

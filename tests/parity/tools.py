@@ -240,9 +240,9 @@ def models() -> Iterator[tuple[str, Callable[[], nn.Module], tuple[int, ...]]]:
     for arch in archs():
         yield arch.name, lambda arch=arch: build(arch), arch.input  # type: ignore[misc]
     for name in ("densenet121", "mobilenet_v2", "efficientnet_b0", "vit_b_16"):
-        yield name, getattr(torchvision.models, name), (3, 224, 224)
+        yield f"torchvision {name}", getattr(torchvision.models, name), (3, 224, 224)
     yield (
-        "googlenet",
+        "torchvision googlenet",
         lambda: torchvision.models.googlenet(init_weights=False, aux_logits=False),
         (3, 224, 224),
     )

@@ -24,7 +24,7 @@ from rv_check.archs.load import all_archs
 from rv_check.checks.findings import Finding, Report
 from rv_check.checks.of_two import compare_modules
 from rv_check.checks.sizes import input_sizes
-from tests.unit.tiny import Block, Net, World, broken, broken_block
+from tests.unit.tiny import SPEC, Block, Net, World, broken, broken_block
 
 
 def of(report: Report) -> dict[str, set[str]]:
@@ -1001,6 +1001,24 @@ def test_error_what_does_not_run_is_not_identified() -> None:
         check(Raising())
 
 
+class Versioned(Net):
+    """A module which asks in what version a state was written, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: dict[str, Any], *rest: Any) -> None:
+        if metadata.get("version") != self._version:
+            raise ValueError(f"a state of version {metadata.get('version')}")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+def test_a_module_that_asks_for_the_version_of_a_state(world: World) -> None:
+    """What is loaded into it comes as what it has written itself would."""
+    assert_conforms(Versioned(), world.arch())
+    with pytest.raises(ValueError, match="a state of version 1"):
+        Versioned().load_state_dict(Net().state_dict())
+
+
 # How a new module starts.
 
 
@@ -1051,6 +1069,24 @@ def test_another_start_fails(net: type[Net], words: str, expected: str, world: W
     assert expected in str(failure.expected)
     assert failure.place is not None
     assert failure.place.document.lines[failure.place.line - 1].strip().startswith(words.rpartition(" ")[2])
+
+
+def test_a_step_that_starts_otherwise_than_its_op(tmp_path: Path) -> None:
+    """A layer is held against the rule of its own step, where there is one, and the failure points at it."""
+    path = tmp_path / "net.yaml"
+    path.write_text(SPEC.replace("  linear: default\n", "  linear: default\n  fc: uniform(bound=3, bias=1)\n"))
+    torch.manual_seed(0)
+    failure = first_failure(check(Net(), f"{path}::net", fresh=True))
+    assert "weight of linear starts otherwise" in failure.message
+    assert failure.place is not None
+    assert failure.place.document.lines[failure.place.line - 1] == "  fc: uniform(bound=3, bias=1)"
+
+    def start(net: Net) -> None:
+        nn.init.uniform_(net.fc.weight, -3, 3)
+        nn.init.ones_(net.fc.bias)
+
+    report = check(starting(start)(), f"{path}::net", fresh=True)
+    assert report.passed, str(report)
 
 
 # Nothing of the user's changes.

@@ -173,7 +173,7 @@ def test_declared(printed: str, true: str, declared: str, judged: Callable) -> N
 def test_cannot_be_said(judged: Callable) -> None:
     """No spec, no accuracy, or a need of something else: declared so, and red where it can be said after all."""
     found = judged(
-        one("densenet121.params", "8M", "verdict: cannot be said")
+        one("googlenet.params", "7M", "verdict: cannot be said")
         + one("plain18.top1", "70.0", "verdict: cannot be said")
         + one("resnet50(classes=10).top1", "70.0", "verdict: cannot be said")
         + "  - says: it is nice\n    needs: an opinion\n    verdict: cannot be said\n"
@@ -181,7 +181,7 @@ def test_cannot_be_said(judged: Callable) -> None:
     )
     assert [v.as_declared for v in found] == [True, True, True, True, False]
     assert [v.reason for v in found][:4] == [
-        "there is no spec of 'densenet121'",
+        "there is no spec of 'googlenet'",
         "the spec of plain18 quotes no top1",
         "nobody has published top1 of resnet50(classes=10)",
         "it needs an opinion",

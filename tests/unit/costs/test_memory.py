@@ -50,10 +50,13 @@ def test_what_autograd_keeps_of_every_arch(name: str) -> None:
     """The formula is exact, at a batch of 2; a forward pass needs no less than it says, but for what is in place."""
     arch = load(name)
     model = build(arch, "meta").train()
-    assert kept(name) == measured_for_backward(model, torch.empty((2, *arch.input), device="meta"))
+    assert kept(name, side=arch.input[1]) == measured_for_backward(model, torch.empty((2, *arch.input), device="meta"))
     least = least_peak(graph_of(arch, batch=1, form=Form.AS_RUN))
-    found = measured_peak(model.eval(), torch.empty((1, *arch.input), device="meta"))
-    assert 0.85 * least < found < 1.25 * least
+    image = torch.empty((1, *arch.input), device="meta")
+    found = measured_peak(model.eval(), image)
+    assert 0.85 * least < found
+    # Nobody frees the image, and what one branch of a wide join gives waits for the other.
+    assert found - image.nbytes < (1.25 if arch.family.name in ("resnet", "vgg") else 1.5) * least
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11_bn(width=16)"])

@@ -151,7 +151,7 @@ BYTES: dict[str, tuple[bytes, str]] = {
         net.yaml:4:5: '日本' cannot be a name
             - 日本: rleu
               ^
-          expected: letters, digits, _ and {expression}, a letter or _ first, at most 100
+          expected: letters, digits, _ - and {expression}, a letter or _ first, at most 100
 
         net.yaml:4:9: unknown op or block 'rleu'
             - 日本: rleu
@@ -161,7 +161,7 @@ BYTES: dict[str, tuple[bytes, str]] = {
         net.yaml:5:6: 'e\u0301' cannot be a name
             - e\u0301: rleu
                ^
-          expected: letters, digits, _ and {expression}, a letter or _ first, at most 100
+          expected: letters, digits, _ - and {expression}, a letter or _ first, at most 100
 
         net.yaml:5:9: unknown op or block 'rleu'
             - e\u0301: rleu
@@ -175,7 +175,7 @@ BYTES: dict[str, tuple[bytes, str]] = {
         net.yaml:4:5: '\\x1b[2Jx' cannot be a name
             - "\\e[2Jx": relu
               ^
-          expected: letters, digits, _ and {expression}, a letter or _ first, at most 100
+          expected: letters, digits, _ - and {expression}, a letter or _ first, at most 100
 
         net.yaml:6:7: '\\x07' cannot label a branch
                 "\\a": identity
@@ -189,7 +189,7 @@ BYTES: dict[str, tuple[bytes, str]] = {
         net.yaml:4:6: 'a\\u202e' cannot be a name
             - a\\u202e: rleu # \\u202e
                ^
-          expected: letters, digits, _ and {expression}, a letter or _ first, at most 100
+          expected: letters, digits, _ - and {expression}, a letter or _ first, at most 100
 
         net.yaml:4:9: unknown op or block 'rleu'
             - a\\u202e: rleu # \\u202e

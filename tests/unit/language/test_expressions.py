@@ -92,6 +92,19 @@ VALUES: list[tuple[str, Any]] = [
     ("min(3, 1, 2)", 1),
     ("max(1 / 2, 1 / 3)", Fraction(1, 2)),
     ("max(1, 2.5)", Fraction(5, 2)),
+    ("sum([1, 2, 0.5])", Fraction(7, 2)),
+    ("sum([])", 0),
+    ("sum([1, 2, 3][:2])", 3),
+    # the nearest multiple, half upwards, at least one, and not less than 0.9 of the number
+    ("divisible(32, 8)", 32),
+    ("divisible(35, 8)", 32),  # floor((35 + 4) / 8) * 8 = 32, above 31.5
+    ("divisible(36, 8)", 40),
+    ("divisible(35.2, 8)", 32),  # 32 * 1.1: floor(39.2 / 8) * 8 = 32, above 31.68
+    ("divisible(11, 8)", 16),  # floor(15 / 8) * 8 = 8, less than 9.9
+    ("divisible(80 / 9, 8)", 8),  # 8 is 0.9 of 80 / 9 to the last digit, where a float might be less or more
+    ("divisible(1, 8)", 8),
+    ("divisible(24 * 0.75, 8)", 24),  # floor(22 / 8) * 8 = 16, less than 16.2
+    ("divisible(7.5, 1)", 8),
     # comparisons chain, and are exact
     ("1 < 2 < 3", True),
     ("1 < 3 < 2", False),
@@ -124,6 +137,12 @@ VALUES: list[tuple[str, Any]] = [
     ("[1/2, True]", (Fraction(1, 2), True)),
     ("[3, 4, 6][2]", 6),
     ("[3, 4, 6][1 + 1]", 6),
+    ("[3, 4, 6][:2]", (3, 4)),
+    ("[3, 4, 6][1:]", (4, 6)),
+    ("[3, 4, 6][1:2]", (4,)),
+    ("[3, 4, 6][:0]", ()),
+    ("[3, 4, 6][3:]", ()),
+    ("[3, 4, 6][1:][0]", 4),
     ("[1, 2] == [1, 2]", True),
     ("[1, 2] == [2, 1]", False),
     ("[1] == 1", False),
@@ -195,6 +214,12 @@ ERRORS: list[tuple[str, int, str]] = [
     ("[3, 4][True]", 8, "True is True"),
     ("[3, 4][1 / 2]", 8, "1 / 2 is 0.5"),
     ("3[0]", 1, "3 is 3"),
+    ("3[:1]", 1, "3 is 3"),
+    ("[3, 4][:3]", 9, "[3, 4] has 2 entries, and no part from 0 to 3"),
+    ("[3, 4][3:]", 8, "[3, 4] has 2 entries, and no part from 3 to 2"),
+    ("[3, 4][2:1]", 10, "[3, 4] has 2 entries, and no part from 2 to 1"),
+    ("[3, 4][-1:]", 8, "[3, 4] has 2 entries, and no part from -1 to 2"),
+    ("[3, 4][:1 / 2]", 9, "1 / 2 is 0.5"),
     ("[1, [2]]", 5, "a list within a list"),
     ("wdith", 1, "unknown name 'wdith'"),
     ("2 * wdith", 5, "unknown name 'wdith'"),
@@ -207,6 +232,15 @@ ERRORS: list[tuple[str, int, str]] = [
     ("max()", 1, "max takes two numbers or more"),
     ("max(1, 2, key=3)", 1, "max takes two numbers or more"),
     ("ceil(n=3)", 1, "ceil takes one number"),
+    ("sum(1, 2)", 1, "sum takes one list of numbers"),
+    ("sum(3)", 5, "3 is 3"),
+    ("sum([1, True])", 5, "[1, True] has the entry True"),
+    ("sum([relu])", 5, "[relu] has the entry relu"),
+    ("divisible(8)", 1, "divisible takes a number and a divisor"),
+    ("divisible(8, 8, 8)", 1, "divisible takes a number and a divisor"),
+    ("divisible(8, 0)", 14, "0 is 0"),
+    ("divisible(8, 1 / 2)", 14, "1 / 2 is 0.5"),
+    ("divisible(ones, 8)", 11, "ones is the list [1, 1]"),
     ("conv(3)", 6, "conv is filled by position"),
     ("conv(kernal=3)", 6, "conv has no argument 'kernal'"),
     ("given(kernel=1)", 7, "conv has its argument 'kernel' filled twice"),
@@ -268,7 +302,7 @@ FORBIDDEN = {
     "ellipsis": "...",
     "complex": "1j",
     "infinity": "1e999",
-    "slice": "a[0:1]",
+    "slice with a step": "a[0:1:1]",
     "slice of everything": "a[:]",
     "index by a tuple": "a[0, 1]",
     "tuple": "(1, 2)",
@@ -472,7 +506,7 @@ def test_a_literal_has_no_names() -> None:
 
 def test_words_cannot_be_names() -> None:
     """The words of the language are those that Python or the functions take."""
-    assert {"True", "False", "and", "or", "not", "ceil", "min", "max"} == set(WORDS)
+    assert {"True", "False", "and", "or", "not", "ceil", "min", "max", "sum", "divisible"} == set(WORDS)
 
 
 # Showing values, and telling them apart

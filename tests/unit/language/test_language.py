@@ -253,6 +253,7 @@ NAMES: dict[str, tuple[str, dict[str, str], list[str]]] = {
         {},
         ["0", "1", "2"],
     ),
+    "a hyphen": ("- block{1 + 1}-0: relu\n- a-b: relu", {}, ["block2-0", "a-b"]),
     "a name in two modules": ("- g:\n    - a: relu\n- h:\n    - a: relu\n- a: relu", {}, ["g.a", "h.a", "a"]),
 }
 
@@ -498,6 +499,11 @@ PLACES: dict[str, tuple[str, list[str], int]] = {
     "in blocks": ("cell", ["a/blocks/cell.yaml"], 5),
     "with the other ending": ("cell", ["a/blocks/cell.yml"], 5),
     "among the shipped ones": ("shipped", [], 7),
+    "in the folder of a lineage among them": ("cell", ["shipped/blocks/cells/cell.yaml"], 5),
+    "in the folder of a lineage, of a block there": ("shipped2", ["shipped/blocks/cells/cell.yaml"], 5),
+    "in the folder of a lineage beside the file": ("shipped", ["a/blocks/cells/shipped.yaml"], 5),
+    "from the folder of a lineage to what is beside it": ("outer", ["a/blocks/cell.yaml"], 5),
+    "from one lineage to another": ("outer", ["a/blocks/cells/cell.yaml"], 5),
     "its own before the shipped ones": ("shipped", ["a/blocks/shipped.yaml"], 5),
     "beside the file before the shipped ones": ("shipped", ["a/shipped.yaml"], 5),
     "not above": ("shipped", ["shipped.yaml", "blocks/shipped.yaml", "a/blocks/blocks/shipped.yaml"], 7),
@@ -511,7 +517,9 @@ def test_where_a_block_is_found(
     """Beside the file that names it, in its `blocks/`, then among the shipped ones. Channels tell which it was."""
     shipped = CONV.format(name="shipped").replace("5", "7")
     write(tmp_path, {"shipped/blocks/shipped.yaml": shipped, "a/net.yaml": FAMILY.format(name=name)})
-    write(tmp_path, {file: CONV.format(name=name) for file in files})
+    write(tmp_path, {"shipped/blocks/more/shipped2.yaml": "block: shipped2\nin: C H W\nbody:\n  - cell\n"})
+    write(tmp_path, {"a/blocks/more/outer.yaml": "block: outer\nin: C H W\nbody:\n  - cell\n"})
+    write(tmp_path, {file: CONV.format(name=Path(file).stem) for file in files})
     monkeypatch.setattr(spec_files, "shipped_folder", lambda: tmp_path / "shipped")
     (arch,) = load_archs(tmp_path / "a/net.yaml")
     assert expected == arch.tree.root.y[0]

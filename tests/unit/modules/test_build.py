@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 import random
 import subprocess
@@ -283,6 +284,8 @@ STARTS = {
     "constant(weight=0.5, bias=2)": (0.5, 2.0),
     "normal(mean=3, std=0)": (3.0, 0.0),
     "normal(mean=3, std=0, bias=1/4)": (3.0, 0.25),
+    "uniform(bound=0)": (0.0, 0.0),
+    "default(bias=3)": (1.0, 3.0),
 }
 
 
@@ -292,6 +295,53 @@ def test_a_start_is_the_one_declared(folder: Folder, init: str, values: tuple[fl
     norm = build(folder.net("4 8 8", "- norm: batchnorm", init=init)).norm
     assert norm.weight.tolist() == [values[0]] * 4
     assert norm.bias.tolist() == [values[1]] * 4
+
+
+STARTED = """\
+family: net
+input: 4 8 8
+init:
+  conv: kaiming_uniform(mode=fan_out, nonlinearity=sigmoid, bias=0)
+  linear: uniform(bound=1/sqrt(fan_out), bias=0)
+  head.1: normal(mean=0, std=sqrt(2/fan_in), bias=1)
+body:
+  - conv: conv(6, kernel=3, bias=True)
+  - flatten
+  - head:
+      - linear(5, bias=True)
+      - linear(3, bias=True)
+archs:
+  net:
+    build: net
+"""
+
+
+def test_each_layer_starts_by_its_own_rule(tmp_path: Path) -> None:
+    """A step's rule goes before its op's, at its place in the order in which layers are made; to the bit."""
+    path = tmp_path / "net.yaml"
+    path.write_text(STARTED)
+    torch.manual_seed(0)
+    found = build(f"{path}::net").state_dict()
+    torch.manual_seed(0)
+    conv, first, second = nn.Conv2d(4, 6, 3), nn.Linear(6 * 6 * 6, 5), nn.Linear(5, 3)
+    nn.init.kaiming_uniform_(conv.weight, mode="fan_out", nonlinearity="sigmoid")
+    bound = 1.0 / math.sqrt(5)
+    nn.init.uniform_(first.weight, -bound, bound)
+    nn.init.normal_(second.weight, 0.0, math.sqrt(2.0 / 5))
+    for layer, value in ((conv, 0.0), (first, 0.0), (second, 1.0)):
+        assert layer.bias is not None
+        nn.init.constant_(layer.bias, value)
+    expected = {"conv": conv, "head.0": first, "head.1": second}
+    assert [name for name in expected if not torch.equal(found[f"{name}.weight"], expected[name].weight)] == []
+    assert [name for name in expected if not torch.equal(found[f"{name}.bias"], expected[name].bias)] == []
+
+
+def test_error_a_start_without_a_value(tmp_path: Path) -> None:
+    """A number that has no value for the size of a layer says where it stands, and of which size."""
+    path = tmp_path / "net.yaml"
+    path.write_text(STARTED.replace("sqrt(2/fan_in)", "sqrt(2/(fan_in - 5))"))
+    with pytest.raises(RvCheckError, match=r"net.yaml:6:30: sqrt\(2/\(fan_in - 5\)\) has no value where"):
+        build(f"{path}::net")
 
 
 def test_error_no_such_arch() -> None:

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import init
 
-from rv_check.errors import Document, Place
+from rv_check.errors import Document, Place, SpecError
 from rv_check.language.definitions import InitRule
-from rv_check.modules.initial import Start, start_of, statistics
+from rv_check.language.expressions import parse
+from rv_check.language.sized import Sized, read_sized
+from rv_check.language.yaml_nodes import Text
+from rv_check.modules.initial import Start, fans_of, start_of, statistics
 from tests.unit.seeds import seeds
 
 Draw = Callable[[Tensor], Any]
@@ -25,6 +28,13 @@ PLACE = Place(Document(Path("test"), ()), 1, 1)
 def rule(method: str, **arguments: Any) -> InitRule:
     """A rule of `init:`."""
     return InitRule("conv", method, arguments, PLACE)
+
+
+def sized(text: str) -> Sized:
+    """A number that depends on the size of a weight."""
+    found = read_sized(parse(Text(text, PLACE)))
+    assert found is not None
+    return found
 
 
 def drawn(shape: tuple[int, ...], draw: Draw, seed: int) -> Tensor:
@@ -77,6 +87,24 @@ STARTS: list[tuple[str, str, dict[str, tuple[int, ...]], InitRule | None, Start]
         rule("kaiming_normal", mode="fan_in", nonlinearity="relu", bias=0.5),
         Start(0.5, 0),
     ),
+    (
+        "kaiming_uniform",
+        "weight",
+        WIDE,
+        rule("kaiming_uniform", mode="fan_out", nonlinearity="relu"),
+        Start(0, math.sqrt(2 / 576), True),
+    ),
+    ("uniform", "weight", WIDE, rule("uniform", bound=0.3), Start(0, 0.3 / math.sqrt(3), True)),
+    ("default, with a bias", "bias", WIDE, rule("default", bias=0), Start(0, 0)),
+    ("default, but for the bias", "weight", WIDE, rule("default", bias=0), Start(0, 1 / math.sqrt(3 * 288), True)),
+    ("by the size", "weight", WIDE, rule("normal", mean=0, std=sized("sqrt(2/fan_out)")), Start(0, math.sqrt(2 / 576))),
+    (
+        "a bound by the size",
+        "weight",
+        {"weight": (10, 512)},
+        rule("uniform", bound=sized("1/sqrt(fan_in)")),
+        Start(0, 1 / math.sqrt(3 * 512), True),
+    ),
     ("normal", "weight", {"weight": (10, 512)}, rule("normal", mean=1, std=0.01), Start(1, 0.01)),
     ("linear", "weight", {"weight": (10, 512), "bias": (10,)}, None, Start(0, 1 / math.sqrt(3 * 512), True)),
     ("depthwise", "weight", {"weight": (32, 1, 3, 3)}, None, Start(0, 1 / math.sqrt(3 * 9), True)),
@@ -98,6 +126,36 @@ def test_start_of(case: tuple[str, str, dict[str, tuple[int, ...]], InitRule | N
     found = start_of(role, shapes, given)
     assert (found.mean, found.uniform) == (expected.mean, expected.uniform)
     assert found.std == pytest.approx(expected.std, rel=1e-12)
+
+
+VALUES: list[tuple[str, float]] = [  # of a weight with fan_in 288 and fan_out 576
+    ("sqrt(2/fan_out)", math.sqrt(2.0 / 576)),
+    ("1/sqrt(fan_in)", 1.0 / math.sqrt(288)),
+    ("fan_in", 288),
+    ("-fan_in + 2*fan_out - 0.5", 863.5),
+    ("sqrt(2)", math.sqrt(2)),
+    ("sqrt(6/(fan_in + fan_out))", math.sqrt(6 / 864)),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), VALUES, ids=[v[0] for v in VALUES])
+def test_a_number_by_the_size_of_a_weight(text: str, expected: float) -> None:
+    """It is what Python's floating point gives, bit for bit: constructors compute it so."""
+    assert sized(text).at(fans_of(WIDE["weight"])) == expected
+
+
+@pytest.mark.parametrize("text", ["sqrt(fan_in - fan_out)", "1/(fan_out - 2*fan_in)"])
+def test_error_a_number_that_is_none(text: str) -> None:
+    """A root of what is negative and a division by zero say of which layer."""
+    with pytest.raises(SpecError) as error:
+        sized(text).at(fans_of(WIDE["weight"]))
+    (problem,) = error.value.problems
+    assert problem.message == f"{text} has no value where a layer has fan_in 288 and fan_out 576"
+
+
+def test_what_is_the_same_for_every_size_is_exact() -> None:
+    """An expression without a root or a fan is one of the language."""
+    assert read_sized(parse(Text("1/3", PLACE))) is None
 
 
 # No false alarm: what torch itself draws, over many seeds.
@@ -125,6 +183,12 @@ FRESH: list[tuple[str, Draw, InitRule | None]] = [
     ),
     ("normal", lambda w: init.normal_(w, 0, 0.01), rule("normal", mean=0, std=0.01)),
     ("normal around 1", lambda w: init.normal_(w, 1, 0.01), rule("normal", mean=1, std=0.01)),
+    ("uniform", lambda w: init.uniform_(w, -0.1, 0.1), rule("uniform", bound=0.1)),
+    (
+        "kaiming_uniform",
+        lambda w: init.kaiming_uniform_(w, mode="fan_out", nonlinearity="sigmoid"),
+        rule("kaiming_uniform", mode="fan_out", nonlinearity="sigmoid"),
+    ),
     ("zeros", init.zeros_, rule("constant", weight=0, bias=0)),
     ("ones", init.ones_, rule("constant", weight=1, bias=0)),
     ("a tenth", lambda w: init.constant_(w, 0.1), rule("constant", weight=0.1, bias=0)),

@@ -142,7 +142,8 @@ SAMPLES: dict[str, Callable[[Tensor], Tensor]] = {  # a way to make torch do an 
     "tanh": torch.tanh,
     "hardswish": F.hardswish,
     "hardsigmoid": F.hardsigmoid,
-    "clamp": F.relu6,
+    "relu6": F.relu6,
+    "clamp": lambda x: x.clamp(-1, 1),
     "leaky_relu": F.leaky_relu,
     "elu": F.selu,
     "celu": F.celu,
@@ -492,6 +493,9 @@ PIECES: dict[str, str] = {  # each op of the language where 4 channels go in and
     "groupnorm": "groupnorm(2)",
     "relu": "relu",
     "silu": "silu",
+    "relu6": "relu6",
+    "hardswish": "hardswish",
+    "hardsigmoid": "hardsigmoid",
     "sigmoid": "sigmoid",
     "maxpool": "maxpool(3, stride=1, padding=1)",
     "avgpool": "avgpool(3, stride=1, padding=1)",
@@ -656,5 +660,5 @@ OTHER_WORDS = [
     ["linear", "relu", "leaky_relu", "tanh", "sigmoid"],  # nonlinearities of torch.nn.init
     ["batchnorm", "conv", "dropout", "flatten", "linear"],  # files of torch.nn.modules
     ["mean", "std"],  # arguments of torch.nn.init
-    ["ceil", "min", "max"],  # functions of the language
+    ["ceil", "min", "max", "sum"],  # functions of the language
 ]

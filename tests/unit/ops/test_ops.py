@@ -88,6 +88,9 @@ SHAPES: list[tuple[str, Shape, Shape]] = [
     ("batchnorm(eps=0.001, momentum=0.01)", (4,), (4,)),
     ("relu", (4, 7, 7), (4, 7, 7)),
     ("silu", (4, 7, 7), (4, 7, 7)),
+    ("relu6", (4, 7, 7), (4, 7, 7)),
+    ("hardswish", (4, 7, 7), (4, 7, 7)),
+    ("hardsigmoid", (4, 7, 7), (4, 7, 7)),
     ("sigmoid", (4,), (4,)),
     ("maxpool(2)", (4, 7, 7), (4, 3, 3)),  # stride 2 unless given: 5//2 + 1
     ("maxpool([2, 3])", (4, 7, 7), (4, 3, 2)),  # stride [2, 3]: 5//2 + 1, 4//3 + 1
@@ -153,6 +156,9 @@ STATE: list[tuple[str, Shape, dict[str, Shape]]] = [
     ),
     ("relu", (4, 7, 7), {}),
     ("silu", (4, 7, 7), {}),
+    ("relu6", (4, 7, 7), {}),
+    ("hardswish", (4, 7, 7), {}),
+    ("hardsigmoid", (4, 7, 7), {}),
     ("sigmoid", (4, 7, 7), {}),
     ("maxpool(2)", (4, 7, 7), {}),
     ("avgpool(2)", (4, 7, 7), {}),
@@ -192,6 +198,9 @@ MACS: list[tuple[str, Shape, int]] = [
     ("batchnorm", (4, 7, 7), 0),
     ("relu", (4, 7, 7), 0),
     ("silu", (4, 7, 7), 0),
+    ("relu6", (4, 7, 7), 0),
+    ("hardswish", (4, 7, 7), 0),
+    ("hardsigmoid", (4, 7, 7), 0),
     ("sigmoid", (4, 7, 7), 0),
     ("maxpool(2)", (4, 7, 7), 0),
     ("avgpool(2)", (4, 7, 7), 0),
@@ -229,6 +238,9 @@ WINDOWS: list[tuple[str, Shape, Any]] = [
     ("batchnorm", (4, 9, 9), (POINT, POINT)),
     ("relu", (4, 9, 9), (POINT, POINT)),
     ("silu", (4, 9, 9), (POINT, POINT)),
+    ("relu6", (4, 9, 9), (POINT, POINT)),
+    ("hardswish", (4, 9, 9), (POINT, POINT)),
+    ("hardsigmoid", (4, 9, 9), (POINT, POINT)),
     ("sigmoid", (4, 9, 9), (POINT, POINT)),
     ("maxpool(2)", (4, 9, 9), (Slide(2, 2, 0), Slide(2, 2, 0))),
     ("maxpool(3, stride=2, padding=1)", (4, 9, 9), (Slide(3, 2, 1), Slide(3, 2, 1))),
@@ -271,6 +283,9 @@ MODULES: list[tuple[str, Shape, nn.Module]] = [
     ("batchnorm(eps=0.001, momentum=0.01)", (4,), nn.BatchNorm1d(4, eps=0.001, momentum=0.01)),
     ("relu", (4, 9, 9), nn.ReLU()),
     ("silu", (4, 9, 9), nn.SiLU()),
+    ("relu6", (4, 9, 9), nn.ReLU6()),
+    ("hardswish", (4, 9, 9), nn.Hardswish()),
+    ("hardsigmoid", (4, 9, 9), nn.Hardsigmoid()),
     ("sigmoid", (4, 9, 9), nn.Sigmoid()),
     ("maxpool(2)", (4, 9, 9), nn.MaxPool2d((2, 2), (2, 2), (0, 0), (1, 1))),
     (
@@ -310,12 +325,18 @@ def test_module(text: str, x: Shape, module: nn.Module) -> None:
     assert settings(module) == settings(read(text).build(LAYERS, x, inplace=False))
 
 
-INPLACE = {"relu": nn.ReLU(inplace=True), "silu": nn.SiLU(inplace=True)}
+INPLACE = {
+    "relu": nn.ReLU(inplace=True),
+    "silu": nn.SiLU(inplace=True),
+    "relu6": nn.ReLU6(inplace=True),
+    "hardswish": nn.Hardswish(inplace=True),
+    "hardsigmoid": nn.Hardsigmoid(inplace=True),
+}
 
 
 @pytest.mark.parametrize(("text", "x"), [row[:2] for row in MODULES], ids=map(ids, MODULES))
 def test_only_some_activations_write_in_place(text: str, x: Shape) -> None:
-    """Where the input may be overwritten, relu and silu do so; nothing else changes."""
+    """Where the input may be overwritten, most activations do so; nothing else changes."""
     op = read(text)
     expected = INPLACE.get(text, op.build(LAYERS, x, inplace=False))
     assert settings(expected) == settings(op.build(LAYERS, x, inplace=True))
