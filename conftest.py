@@ -77,25 +77,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-snapshots", action="store_true", help="rewrite snapshots, and what documents show")
 
 
-EVERY_ARCH = ("resnet", "vgg")  # families of which every arch is run, whatever it takes
-# Of each other family so many archs are run at a level, those with the fewest multiply-adds.
+# Of each family so many archs are run at a level, those with the fewest multiply-adds; of these two as said here.
 FEWEST = {"structure": 2, "numbers": 1}
+OF_THE_FIRST = {
+    "resnet": ("resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2"),
+    "vgg": ("vgg11", "vgg11_bn", "vgg16_bn"),
+}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave to `tox -e sweep` what takes minutes: most archs of most families where networks are built and run.
 
-    Level spec is held of every arch each time. Archs that are asked for by `--rv-arch` are checked at all levels.
+    Level spec is held of every arch each time, and structure of every ResNet and VGG. Archs that are asked for by
+    `--rv-arch` are checked at all levels.
     """
     if config.getoption("--rv-arch"):
         return
     for item in items:
         check = item.get_closest_marker("rv_check")
-        if check is None or item.path.parent != ROOT / "specs" or item.path.stem in EVERY_ARCH:
+        if check is None or item.path.parent != ROOT / "specs" or check.kwargs["level"] not in FEWEST:
             continue
-        level = check.kwargs["level"]
-        if level in FEWEST and check.kwargs["arch"] not in smallest(item.path)[: FEWEST[level]]:
+        level, family = check.kwargs["level"], item.path.stem
+        if family not in OF_THE_FIRST:
+            run = smallest(item.path)[: FEWEST[level]]
+        elif level == "numbers":
+            run = list(OF_THE_FIRST[family])
+        else:
+            continue
+        if check.kwargs["arch"] not in run:
             item.add_marker("sweep")
 
 

@@ -32,5 +32,9 @@ def tox_on_install(tox_env: ToxEnv, arguments: Any, section: str, of_type: str) 
 def tox_before_run_commands(tox_env: ToxEnv) -> None:
     """Before the table of `report` is made, print on stderr what needs no torch: a second, and then minutes."""
     if tox_env.name == "report":
-        command = [str(tox_env.conf["env_python"]), "-m", "rv_check", "report", "--level", "spec"]
+        words = tox_env.conf["commands"][-1].args
+        asked = words[words.index("report") + 1 :]
+        if any(word.startswith("-") and word != "--family" for word in asked):
+            return  # of what else it shall do, or where to, this would be too much
+        command = [str(tox_env.conf["env_python"]), "-m", "rv_check", "report", *asked, "--level", "spec"]
         subprocess.run(command, stdout=sys.stderr.fileno(), cwd=tox_env.core["tox_root"], check=False)

@@ -119,7 +119,7 @@ package = editable
 extras = torch, plot
 [testenv:report]
 deps =
-commands = python -c "print('the table')"
+commands = python -c "print('the table')" report {posargs:--family vgg}
 """
 PYPROJECT = """\
 [build-system]
@@ -169,11 +169,11 @@ def run_tox(folder: Path, environment: str, *options: str) -> subprocess.Complet
         "tox",
         "run",
         "-qq",
-        *options,
         "-e",
         environment,
         "--workdir",
         str(folder / ".tox"),
+        *options,
     ]
     passed_on["PYTHONPATH"] = str(folder)
     return subprocess.run(command, cwd=folder, env=passed_on, capture_output=True, text=True, check=False)
@@ -199,13 +199,21 @@ def test_what_takes_long_is_said(told: Any, tmp_path: Path) -> None:
 
 
 def test_what_is_known_is_shown_first(tmp_path: Path) -> None:
-    """Before the command of `report`, and on stderr: stdout is for the table that it makes. Of others nothing is."""
+    """Before the command of `report`, and on stderr: stdout is for the table that it makes. Of others nothing is.
+
+    It is of the same archs; where the command has other options it is left out.
+    """
     package = tmp_path / "rv_check"
     package.mkdir()
     (package / "__main__.py").write_text("import sys\nprint('rv_check', *sys.argv[1:], flush=True)\n")
     for name, text in (("tox.ini", TOX), ("toxfile.py", (ROOT / "toxfile.py").read_text())):
         (tmp_path / name).write_text(text)
-    for name, first in (("report", "rv_check report --level spec\n"), ("small", "")):
-        done = run_tox(tmp_path, name)
+    for name, asked, first in (
+        ("report", (), "rv_check report --family vgg --level spec\n"),
+        ("report", ("resnet18",), "rv_check report resnet18 --level spec\n"),
+        ("report", ("--format", "json"), ""),
+        ("small", (), ""),
+    ):
+        done = run_tox(tmp_path, name, *(("--", *asked) if asked else ()))
         assert (done.returncode, done.stderr) == (0, first), done.stdout
-        assert done.stdout == ("the table\n" if first else "")
+        assert done.stdout == ("the table\n" if name == "report" else "")

@@ -8,13 +8,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from rv_check.archs.load import archs, load
+from rv_check.archs.arch import Arch
+from rv_check.archs.load import archs, archs_of, families, load, variants
 from rv_check.cli.common import check_archs
 from rv_check.cli.console import DID_NOT_HOLD, HELD, Answer, Console
 from rv_check.cli.following import Following
 from rv_check.cli.options import ARCH, evidence, evidence_of, form, form_of, jobs
 from rv_check.cli.progress import Above
-from rv_check.errors import RvCheckError
+from rv_check.errors import RvCheckError, unknown
 from rv_check.report import comparison, tables
 from rv_check.writing import writable
 
@@ -22,6 +23,9 @@ from rv_check.writing import writable
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("arch", nargs="*", metavar="ARCH", help=f"only these: {ARCH}")
+    parser.add_argument(
+        "--family", action="append", default=[], metavar="NAME", help="all of a family; may be repeated"
+    )
     form(parser, tables.FORMATS, comparison.REPORT_SCHEMA)
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
     parser.add_argument("--sources", action="store_true", help="every printed number with its source and verdict")
@@ -41,7 +45,7 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
         raise RvCheckError("--results are columns of the table", expected="--format text, markdown, csv or latex")
     more = _timed(options.results) if options.results else {}
     path = writable(options.output) if options.output else None
-    chosen = [load(name) for name in options.arch] or archs()
+    chosen = [*map(load, options.arch), *(arch for name in options.family for arch in _of_family(name))] or archs()
     reports = check_archs(chosen, asked, console, options.jobs, above=as_it_comes)
     lines = [comparison.ComparisonRow(arch, found) for arch, found in zip(chosen, reports, strict=True)]
     failed = [f for found in reports for f in found.findings if f.status in ("failed", "blocked")]
@@ -50,6 +54,14 @@ def run(options: argparse.Namespace, console: Console) -> Answer:
     table = comparison.sources if options.sources else partial(comparison.comparison, more=more)
     status = DID_NOT_HOLD if failed else HELD
     return Answer(partial(comparison.comparison_json, lines), partial(table, lines, how), status, path, reports)
+
+
+def _of_family(name: str) -> list[Arch]:
+    """The archs of a family, standard or a variant. Raises: RvCheckError for an unknown one, SpecError."""
+    known = {family.name: family for family in (*families(), *variants())}
+    if name not in known:
+        raise unknown("family", name, known)
+    return archs_of(known[name])
 
 
 def as_it_comes(following: Following) -> Above:

@@ -779,6 +779,15 @@ def test_what_a_terminal_might_obey_is_made_visible(capsys: Captured, world: Wor
         assert "\x1b" not in out + err
 
 
+def test_a_report_of_families(capsys: Captured) -> None:
+    """All of each, in the order in which they are named, behind the archs that are; another name is no family."""
+    assert main(["report", "plain34", "--family", "squeezenet1_1", "--family", "resnet_d", "--level", "spec"]) == 0
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:9]]
+    assert rows == ["plain34", "squeezenet1_1", "resnet18d", "resnet34d", "resnet50c", "resnet50d", "resnet101d"]
+    assert main(["report", "--family", "resnets"]) == 2
+    assert "unknown family 'resnets'" in capsys.readouterr().err
+
+
 def test_a_report_with_failures(capsys: Captured, world: World) -> None:
     """The table is complete, the failures are on stderr, and the status is 1."""
     path = world.write(("depth: 4", "depth: 5"))
