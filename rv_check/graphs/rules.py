@@ -391,6 +391,44 @@ def silu(b: Builder, node: Node) -> Node | None:
     return None
 
 
+@rule("x where it is above 0, and 0 elsewhere, is relu(x)", "product")
+def masked_relu(b: Builder, node: Node) -> Node | None:
+    """The product with what is 1 where x is above 0, as a truth value or as a number."""
+    if len(node.inputs) != 2:
+        return None
+    for x, factor in (node.inputs, node.inputs[::-1]):
+        mask = factor.inputs[0] if factor.kind == "cast" and "float" in str(factor.attributes["dtype"]) else factor
+        if _is_sign_of(mask, "gt", x):
+            return b.make("relu", x, shape=node.shape, like=node)
+    return None
+
+
+@rule("x where it is above 0, and 0 elsewhere, is relu(x)", "masked_fill")
+def filled_relu(b: Builder, node: Node) -> Node | None:
+    """Zeros where x is not above 0. At 0 itself the gradient is 0, as that of relu is."""
+    x, mask = node.inputs[:2]
+    is_relu = len(node.inputs) == 2 and node.attributes.get("value") == 0 and _is_sign_of(mask, "le", x)
+    return b.make("relu", x, shape=node.shape, like=node) if is_relu else None
+
+
+@rule("x where it is above 0, and 0 elsewhere, is relu(x)", "where")
+def chosen_relu(b: Builder, node: Node) -> Node | None:
+    """One of x and 0, by the sign of x."""
+    if len(node.inputs) != 3:
+        return None
+    mask, one, other = node.inputs
+    for kind, x, zero in (("gt", one, other), ("le", other, one)):
+        is_zero = zero.kind == "constant" and zero.attributes["value"] == 0
+        if is_zero and x.shape == node.shape and _is_sign_of(mask, kind, x):
+            return b.make("relu", x, shape=node.shape, like=node)
+    return None
+
+
+def _is_sign_of(mask: Node, kind: str, x: Node) -> bool:
+    """Whether it compares that value with 0."""
+    return mask.kind == kind and mask.inputs == (x,) and mask.attributes.get("other") == 0
+
+
 @rule("", "scale", "shift")
 def no_scale_and_no_shift(b: Builder, node: Node) -> Node | None:
     """x * 1 and x + 0."""
