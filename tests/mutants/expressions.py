@@ -273,9 +273,9 @@ def quantise(w: Tensor) -> Tensor:
     return w + ((w.detach() / step).round() * step - w.detach())
 
 
-# Kernels with their axes in another order, of names of one's own, are no mistake: they are a rewrite.
 WEIGHTS = {
     "kernels_flipped": lambda w: w.flip(2, 3),
+    "kernels_transposed": lambda w: w.mT,
     "kernels_standardised": lambda w: (w - w.mean((1, 2, 3), True)) / (w.std((1, 2, 3), keepdim=True) + 1e-5),
     "kernels_clipped": lambda w: w.clamp(-0.2, 0.2),
     "kernels_of_eight_bits": quantise,
@@ -284,6 +284,13 @@ WEIGHTS = {
     "inputs_of_kernels_reversed": lambda w: w.flip(1),
 }
 CASES.table(R18, "conv1", "E", with_weights, WEIGHTS)
+CASES.table(
+    R18,
+    "layer1.0.conv1",
+    "E",
+    with_weights,
+    {"square_kernels_swapped": lambda w: w.transpose(0, 1) if w.shape[0] == w.shape[1] else w},
+)
 CASES.table(
     R18, "conv1 layer4.1.conv2", "G", with_weights, {"kernels_learn_slowly": lambda w: w / 10 + (w * 0.9).detach()}
 )

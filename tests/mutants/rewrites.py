@@ -729,18 +729,6 @@ class KerasConv(FunctionalConv):
         return F.conv2d(x, self.weight.permute(3, 2, 0, 1), None, self.stride, self.padding, 1, self.groups)
 
 
-class TurnedOver(FunctionalConv):
-    """The kernel is kept with rows for columns, under a name of its own: no state of the other loads into it."""
-
-    def __init__(self, *args: int) -> None:
-        super().__init__(*args)
-        self.kernel = nn.Parameter(self.weight.detach().mT.contiguous())
-        del self.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel.mT, None, self.stride, self.padding, 1, self.groups)
-
-
 class ShiftedConv(FunctionalConv):
     """A convolution as a sum of shifted 1x1 convolutions."""
 
@@ -964,16 +952,6 @@ add(
     "conv",
     lambda: resnet(conv=KerasConv),
     state=each(r"(conv\d|downsample\.0)\.weight", lambda w: w.permute(2, 3, 1, 0)),
-)
-add(
-    "conv_turned_over",
-    R18,
-    "weights permuted",
-    lambda: resnet(conv=TurnedOver),
-    state=one_after_another(
-        each(r"(conv\d|downsample\.0)\.weight", lambda w: w.mT),
-        renamed((r"(conv\d|downsample\.0)\.weight", r"\1.kernel")),
-    ),
 )
 for _name, _kind in (
     ("linear", LinearPointwise),
