@@ -137,7 +137,7 @@ class Landmarks:
 
     def _pass(self, node: Node) -> None:
         feeds = [feed for feed in dict.fromkeys(node.feeds) if feed in self._source]
-        feeds.sort(key=lambda feed: self._at[self._source[feed]])
+        feeds.sort(key=lambda feed: (self._at[self._source[feed]], feed not in self._trunk))
         sources = dict.fromkeys(self._source[feed] for feed in feeds)
         keys = self._keys(node, len(sources))
         if keys:

@@ -96,6 +96,18 @@ def test_a_join_is_of_what_several_layers_gave(between: Callable[[Tensor, Tensor
     assert len(seen(Net(between)).all) == 3 + joins
 
 
+def test_a_gate_stands_behind_what_it_is_a_factor_of() -> None:
+    """In whatever order the two are multiplied, and with a layer of its own or without."""
+
+    def gated(y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        return y.tanh(), z.mean((2, 3), keepdim=True).sigmoid()
+
+    one, other = (
+        seen(Net(f)) for f in (lambda y, z: torch.mul(*gated(y, z)), lambda y, z: torch.mul(*gated(y, z)[::-1]))
+    )
+    assert likeness(one, other) == 1
+
+
 def test_what_no_output_uses_is_no_landmark() -> None:
     """A layer that is run and thrown away says nothing of what the network is."""
     assert len(seen(Net(lambda y, z: y)).all) == 2
