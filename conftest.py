@@ -94,9 +94,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if config.getoption("--rv-arch"):
         return
+    from rv_check.language.files import shipped_folder
+
     for item in items:
         check = item.get_closest_marker("rv_check")
-        if check is None or item.path.parent != ROOT / "specs" or check.kwargs["level"] not in FEWEST:
+        if check is None or item.path.parent != shipped_folder() or check.kwargs["level"] not in FEWEST:
             continue
         level, family = check.kwargs["level"], item.path.stem
         if family not in OF_THE_FIRST:
