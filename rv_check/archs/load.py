@@ -135,11 +135,11 @@ def _family(path: Path) -> Family:
 def _shipped_family(arch: str) -> Family:
     found = [family for family in families() if arch in family.archs]
     found = found or [family for family in variants() if arch in family.archs]
-    for family in (*families(), *variants()) if not found else ():
-        if arch == family.name:
-            raise RvCheckError(f"{quote(arch)} is a family, and no arch", expected=listed(list(family.archs)))
     if not found:
-        raise unknown("arch", arch, [name for family in (*families(), *variants()) for name in family.archs])
+        known = {family.name: list(family.archs) for family in (*families(), *variants())}
+        if arch in known:
+            raise RvCheckError(f"{quote(arch)} is a family, and no arch", expected=listed(known[arch]))
+        raise unknown("arch", arch, [name for names in known.values() for name in names])
     if len(found) > 1:
         files = " and ".join(shown_path(family.path) for family in found)
         raise RvCheckError(f"there are two archs {quote(arch)}: in {files}", expected=f"path/to/file.yaml::{arch}")

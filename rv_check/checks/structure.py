@@ -6,7 +6,7 @@ match at the network's own size gives the map of its parameters and buffers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -33,6 +33,7 @@ from rv_check.text import first_line, shown_shape
 if TYPE_CHECKING:
     from rv_check.modules.observe import Subject
 
+Known = frozenset[tuple[str, str]]  # operations, each as `_named`
 LARGER_BY_PX = 96  # three of the steps of a network of stride 32
 
 StructureVerdict = Literal["same", "equivalent", "equivalent at this input only", "different"]
@@ -44,7 +45,7 @@ class AtOwnSize:
 
     `rules`: by which they are equal where they are written otherwise; `form`: in which they are the most alike;
     `steps`: of the expected network, the one that each output is the value after; `special_step`: the first step that
-    is equal by a rule for this size; `differing`: the operations that are on one side alone.
+    is equal by a rule for this size; `differing`: the operations of the network alone, and those of the module alone.
     """
 
     form: Form
@@ -54,7 +55,7 @@ class AtOwnSize:
     operations: int
     steps: Mapping[str, str]
     special_step: str = ""
-    differing: frozenset[tuple[str, str]] = frozenset()
+    differing: tuple[Known, Known] = (frozenset(), frozenset())
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,9 @@ class Structure:
 
     @property
     def not_learned(self) -> frozenset[str]:
-        """The expected parameters that train mode has shown to be none of the module, as those of a frozen norm."""
-        concerned = self.training.concerned & self.expected.parameters if self.training else frozenset()
+        """The expected parameters that train mode has told to be none of the module, as those of a frozen norm."""
+        told = self.training is not None and bool(self.mistakes)  # what numbers have shown to be equal is not told
+        concerned = self.training.concerned & self.expected.parameters if self.training and told else frozenset()
         parameters = self.found.parameters
         return frozenset(name for name in concerned if name in self.map and self.map[name].name not in parameters)
 
@@ -364,7 +366,10 @@ class _StructureComparison:
             len(best.pairs),
             steps_in(best, self.returned),
             next((e.name for e, o in best.pairs.items() if set(o.rules) - set(e.rules)), ""),
-            frozenset(_named(node) for one in best.differences for node in one.alone),
+            (
+                frozenset(_named(node) for one in best.differences if one.is_alone for node in one.expected),
+                frozenset(_named(node) for one in best.differences if one.is_alone for node in one.found),
+            ),
         )
 
     def why_eval_only(self) -> str:
@@ -390,7 +395,7 @@ class _StructureComparison:
         told = _told(own.mistakes)
         more: list[Mistake] = []
         placed: dict[int, Mistake] = {}
-        apart = replace(best, differences=[new for one in best.differences for new in _besides(one, own.differing)])
+        apart = replace(best, differences=[_besides(one, *own.differing) for one in best.differences])
         for one in explain(apart, self.sides, self.subject.makers):
             index = known.get(_mistake(one))
             less = next((at for at, other in enumerate(own.mistakes) if _says_more(one, other)), None)
@@ -606,14 +611,13 @@ def _named(node: Node) -> tuple[str, str]:
     return node.kind, node.name
 
 
-def _besides(one: Difference, known: Collection[tuple[str, str]]) -> list[Difference]:
+def _besides(one: Difference, missing: Known, extra: Known) -> Difference:
     """What stands in place of something that is known to be missing is there besides, and the other way round."""
-    if one.kind != "replaced":
-        return [one]
-    expected, found = ([node for node in nodes if _named(node) not in known] for nodes in (one.expected, one.found))
-    if (expected and found) or len(expected) + len(found) == 0:
-        return [one]
-    return [replace(one, kind="missing" if expected else "extra", expected=expected, found=found)]
+    expected = [node for node in one.expected if _named(node) not in missing]
+    found = [node for node in one.found if _named(node) not in extra]
+    if one.kind != "replaced" or bool(expected) == bool(found):
+        return one
+    return replace(one, kind="missing" if expected else "extra", expected=expected, found=found)
 
 
 def _mistake(one: Mistake) -> tuple[str, str, str]:

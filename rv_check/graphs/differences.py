@@ -40,9 +40,9 @@ class Difference:
     names: list[str] = field(default_factory=list)  # the names of parameters and buffers
 
     @property
-    def alone(self) -> list[Node]:
-        """The operations that have no counterpart."""
-        return [*self.expected, *self.found] if self.kind in ("missing", "extra", "replaced") else []
+    def is_alone(self) -> bool:
+        """Whether the operations have no counterpart."""
+        return self.kind in ("missing", "extra", "replaced")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from math import prod
 
 from rv_check.archs.analyses import fold
 from rv_check.archs.arch import Arch
-from rv_check.archs.tree import Join, Layer, Seq
+from rv_check.archs.tree import Join, Layer
 from rv_check.graphs.align import flow
 from rv_check.graphs.graph import Graph, Node, State, TensorShape
 from rv_check.ops.kinds import kind_of
@@ -74,11 +74,9 @@ def keys_of(arch: Arch) -> Keys:
         return Keys.of([Key.of_layer(layer.op.params(layer.x)["weight"])] if weighted else [])
 
     def of_join(join: Join, branches: Sequence[Keys]) -> Keys:
-        trunk = [keys for keys, (_, seq) in zip(branches, join.branches, strict=True) if not _is_gate(join, seq)]
+        size = prod(join.y) if join.kind == "product" else 0  # of two factors the smaller one is a gate
+        trunk = [keys for keys, (_, seq) in zip(branches, join.branches, strict=True) if prod(seq.y) >= size]
         return added([Keys.of(_of_join(join.kind, join.y[0], len(branches))), *trunk])
-
-    def _is_gate(join: Join, branch: Seq) -> bool:
-        return join.kind == "product" and prod(branch.y) < prod(join.y)
 
     def added(parts: Sequence[Keys]) -> Keys:
         return Keys(_total(one.exact for one in parts), _total(one.loose for one in parts))
@@ -141,10 +139,9 @@ class Landmarks:
         sources = dict.fromkeys(self._source[feed] for feed in feeds)
         keys = self._keys(node, len(sources))
         if keys:
-            ways = tuple(self._way[feed] for feed in feeds)
-        if keys and node in self._trunk:
-            self.all.extend([Landmark(keys[0], node, ways), *(Landmark(key, node) for key in keys[1:])])
-        if keys:
+            if node in self._trunk:
+                ways = tuple(self._way[feed] for feed in feeds)
+                self.all.extend([Landmark(keys[0], node, ways), *(Landmark(key, node) for key in keys[1:])])
             self._source[node], self._way[node] = node, ()
         else:
             way = tuple(dict.fromkeys(one for feed in feeds for one in self._way[feed]))
@@ -208,9 +205,11 @@ def weights(landmarks: Landmarks) -> int:
 
 def _distinct(landmarks: Landmarks) -> list[Node]:
     """The layers, one of those that have the same weight."""
-    used = {layer.tensors["weight"]: layer for layer in reversed(landmarks.layers)}
-    by_name = {weight.name if isinstance(weight, State) else weight: layer for weight, layer in used.items()}
-    return list(by_name.values())
+    used: dict[Hashable, Node] = {}
+    for layer in landmarks.layers:
+        weight = layer.tensors["weight"]
+        used.setdefault(weight.name if isinstance(weight, State) else weight, layer)
+    return list(used.values())
 
 
 def looks_like(landmarks: Landmarks) -> str:

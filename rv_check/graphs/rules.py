@@ -391,7 +391,7 @@ def silu(b: Builder, node: Node) -> Node | None:
     return None
 
 
-@rule("x where it is above 0, and 0 elsewhere, is relu(x)", "product")
+@rule("finite x where it is above 0, and 0 elsewhere, is relu(x)", "product")
 def masked_relu(b: Builder, node: Node) -> Node | None:
     """The product with what is 1 where x is above 0, as a truth value or as a number."""
     if len(node.inputs) != 2:
@@ -403,7 +403,7 @@ def masked_relu(b: Builder, node: Node) -> Node | None:
     return None
 
 
-@rule("x where it is above 0, and 0 elsewhere, is relu(x)", "masked_fill")
+@rule("finite x where it is above 0, and 0 elsewhere, is relu(x)", "masked_fill")
 def filled_relu(b: Builder, node: Node) -> Node | None:
     """Zeros where x is not above 0. At 0 itself the gradient is 0, as that of relu is."""
     x, mask = node.inputs[:2]
@@ -411,7 +411,7 @@ def filled_relu(b: Builder, node: Node) -> Node | None:
     return b.make("relu", x, shape=node.shape, like=node) if is_relu else None
 
 
-@rule("x where it is above 0, and 0 elsewhere, is relu(x)", "where")
+@rule("finite x where it is above 0, and 0 elsewhere, is relu(x)", "where")
 def chosen_relu(b: Builder, node: Node) -> Node | None:
     """One of x and 0, by the sign of x."""
     if len(node.inputs) != 3:

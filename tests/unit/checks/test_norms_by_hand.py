@@ -144,3 +144,14 @@ def test_weights_that_are_no_parameters_are_told() -> None:
 
     report = compare_modules(net(*(Kept(6) for _ in range(3))), plain(), (3, 12, 12))
     assert not report.passed
+
+
+def test_weights_by_hand_that_are_no_parameters_are_told() -> None:
+    """Numbers excuse how it is written, and not that nothing learns its weights."""
+    module = net(*(HandNorm(6) for _ in range(3)))
+    assert compare_modules(module, plain(), (3, 12, 12)).passed
+    for norm in module.modules():
+        for name, parameter in list(norm.named_parameters(recurse=False)) if isinstance(norm, HandNorm) else ():
+            delattr(norm, name)
+            norm.register_buffer(name, parameter.detach())
+    assert not compare_modules(module, plain(), (3, 12, 12)).passed

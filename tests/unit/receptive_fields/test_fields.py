@@ -41,6 +41,7 @@ from rv_check.receptive_fields.inputs import smallest_input
 from rv_check.receptive_fields.measured import compare_fields, measured_field, measured_lines, observed
 from rv_check.receptive_fields.pictures import draw
 from rv_check.receptive_fields.published import compare_published
+from rv_check.report.fields import receptive_field as fields_of
 from tests.unit.seeds import seeds
 
 STUDIES = shipped_folder() / "studies"
@@ -196,6 +197,23 @@ def test_a_wrong_formula_is_seen_and_does_not_matter(name: str, monkeypatch: pyt
     assert (found.field.rows, found.field.columns) == (rows, columns)
     graph = observed(subject, (1, 8, 8))
     assert not found.agrees(graph_field(graph, node_of(graph, "step")))
+
+
+def test_the_stage_before_a_pool_of_the_map_is_a_stage() -> None:
+    """Whether its window has the size of the map and a stride of 1, or one that ends in a map of its own."""
+
+    class Net(nn.Module):
+        def __init__(self, pool: nn.Module):
+            super().__init__()
+            self.stem, self.last, self.pool = conv(3, stride=2, padding=1), conv(3, stride=2, padding=1), pool
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.pool(self.last(self.stem(x)))
+            return y
+
+    for pool in (nn.AvgPool2d(4, stride=1), nn.AvgPool2d(4)):
+        found = fields_of(Net(pool), (1, 16, 16))
+        assert [(line.name, line.field.size) for line in found.lines] == [("stem", 3), ("last", 7), ("pool", 19)]
 
 
 def test_centres() -> None:
